@@ -1,0 +1,56 @@
+-- Flow runs, their steps and edges. The definition a run started with is kept with it.
+
+CREATE TABLE flow_runs (
+    id         uuid PRIMARY KEY,
+    project_id text NOT NULL,
+    flow_name  text NOT NULL,
+    version    integer NOT NULL,
+    band       text NOT NULL CHECK (band IN ('small', 'medium', 'large')),
+    model      text,
+    input      text NOT NULL,
+    definition text NOT NULL,
+    labels     text,
+    meta       text,
+    created_at timestamptz NOT NULL
+);
+CREATE INDEX flow_runs_by_project ON flow_runs (project_id, id);
+
+-- state: 0 running, 1 completed, 2 failed, 3 cancelled.
+CREATE TABLE flow_run_states (
+    id           uuid PRIMARY KEY,
+    state        smallint NOT NULL,
+    flags        smallint NOT NULL,
+    open_steps   integer NOT NULL,
+    failed_steps integer NOT NULL,
+    next_seq     bigint NOT NULL,
+    updated_at   timestamptz NOT NULL,
+    ended_at     timestamptz NOT NULL
+);
+CREATE INDEX flow_run_states_live ON flow_run_states (id) WHERE state = 0;
+
+-- state: 0 pending, 1 running, 2 completed, 3 failed, 4 skipped, 5 cancelled.
+CREATE TABLE flow_steps (
+    run_id     uuid NOT NULL REFERENCES flow_runs (id) ON DELETE CASCADE,
+    no         integer NOT NULL,
+    step_id    text NOT NULL,
+    kind       smallint NOT NULL,
+    state      smallint NOT NULL,
+    waiting_on integer NOT NULL,
+    task_id    uuid,
+    agent      text,
+    reason     text,
+    updated_at timestamptz NOT NULL,
+    PRIMARY KEY (run_id, no)
+);
+
+CREATE TABLE flow_edges (
+    run_id  uuid NOT NULL REFERENCES flow_runs (id) ON DELETE CASCADE,
+    from_no integer NOT NULL,
+    to_no   integer NOT NULL,
+    PRIMARY KEY (run_id, from_no, to_no)
+);
+
+UPDATE meta SET value = 2 WHERE name = 'writer_min';
+
+ALTER TABLE flow_run_states SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
+ALTER TABLE flow_steps SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);

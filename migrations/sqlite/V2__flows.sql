@@ -1,0 +1,53 @@
+-- Flow runs, their steps and edges. The definition a run started with is kept with it.
+
+CREATE TABLE segue_flow_runs (
+    id         BLOB PRIMARY KEY NOT NULL,
+    project_id TEXT NOT NULL,
+    flow_name  TEXT NOT NULL,
+    version    INTEGER NOT NULL,
+    band       TEXT NOT NULL CHECK (band IN ('small', 'medium', 'large')),
+    model      TEXT,
+    input      TEXT NOT NULL,
+    definition TEXT NOT NULL,
+    labels     TEXT,
+    meta       TEXT,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX segue_flow_runs_by_project ON segue_flow_runs (project_id, id);
+
+-- state: 0 running, 1 completed, 2 failed, 3 cancelled.
+CREATE TABLE segue_flow_run_states (
+    id           BLOB PRIMARY KEY NOT NULL,
+    state        INTEGER NOT NULL,
+    flags        INTEGER NOT NULL,
+    open_steps   INTEGER NOT NULL,
+    failed_steps INTEGER NOT NULL,
+    next_seq     INTEGER NOT NULL,
+    updated_at   INTEGER NOT NULL,
+    ended_at     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX segue_flow_run_states_live ON segue_flow_run_states (id) WHERE state = 0;
+
+-- state: 0 pending, 1 running, 2 completed, 3 failed, 4 skipped, 5 cancelled.
+CREATE TABLE segue_flow_steps (
+    run_id     BLOB NOT NULL REFERENCES segue_flow_runs (id) ON DELETE CASCADE,
+    no         INTEGER NOT NULL,
+    step_id    TEXT NOT NULL,
+    kind       INTEGER NOT NULL,
+    state      INTEGER NOT NULL,
+    waiting_on INTEGER NOT NULL,
+    task_id    BLOB,
+    agent      TEXT,
+    reason     TEXT,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (run_id, no)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE segue_flow_edges (
+    run_id  BLOB NOT NULL REFERENCES segue_flow_runs (id) ON DELETE CASCADE,
+    from_no INTEGER NOT NULL,
+    to_no   INTEGER NOT NULL,
+    PRIMARY KEY (run_id, from_no, to_no)
+) STRICT, WITHOUT ROWID;
+
+UPDATE segue_meta SET value = 2 WHERE name = 'writer_min';
