@@ -1,1 +1,5 @@
-//! x
+//! segue
+#![forbid(clippy::unwrap_used)]
+pub mod clock;
+pub mod id;
+pub mod model;

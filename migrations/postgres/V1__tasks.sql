@@ -122,12 +122,12 @@ CREATE TABLE task_attempts (
     PRIMARY KEY (task_id, lease)
 );
 
--- What decides whether a worker may take a task: its kind, tags and capacity keys.
+-- What decides whether a worker may take a task: what it must be able to do, and the
+-- capacity keys. The id is a hash of both.
 CREATE TABLE lanes (
-    id   bigint PRIMARY KEY,
-    kind text NOT NULL,
-    tags text NOT NULL,
-    keys text NOT NULL
+    id    bigint PRIMARY KEY,
+    needs text NOT NULL,
+    keys  text NOT NULL
 );
 
 CREATE TABLE capacity_keys (

@@ -24,6 +24,8 @@ CREATE TABLE flow_run_states (
     failed_steps integer NOT NULL,
     next_seq     bigint NOT NULL,
     updated_at   timestamptz NOT NULL,
+    project_id   text NOT NULL,
+    priority     smallint NOT NULL,
     ended_at     timestamptz NOT NULL
 );
 CREATE INDEX flow_run_states_live ON flow_run_states (id) WHERE state = 0;
@@ -37,7 +39,9 @@ CREATE TABLE flow_steps (
     state      smallint NOT NULL,
     waiting_on integer NOT NULL,
     task_id    uuid,
+    lane       bigint NOT NULL,
     agent      text,
+    options    text,
     reason     text,
     updated_at timestamptz NOT NULL,
     PRIMARY KEY (run_id, no)

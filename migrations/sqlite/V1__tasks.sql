@@ -119,12 +119,12 @@ CREATE TABLE segue_task_attempts (
     PRIMARY KEY (task_id, lease)
 ) STRICT, WITHOUT ROWID;
 
--- What decides whether a worker may take a task: its kind, tags and capacity keys.
+-- What decides whether a worker may take a task: what it must be able to do, and the
+-- capacity keys. The id is a hash of both.
 CREATE TABLE segue_lanes (
-    id   INTEGER PRIMARY KEY NOT NULL,
-    kind TEXT NOT NULL,
-    tags TEXT NOT NULL,
-    keys TEXT NOT NULL
+    id    INTEGER PRIMARY KEY NOT NULL,
+    needs TEXT NOT NULL,
+    keys  TEXT NOT NULL
 ) STRICT;
 
 CREATE TABLE segue_capacity_keys (

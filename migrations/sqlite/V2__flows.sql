@@ -24,6 +24,8 @@ CREATE TABLE segue_flow_run_states (
     failed_steps INTEGER NOT NULL,
     next_seq     INTEGER NOT NULL,
     updated_at   INTEGER NOT NULL,
+    project_id   TEXT NOT NULL,
+    priority     INTEGER NOT NULL,
     ended_at     INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX segue_flow_run_states_live ON segue_flow_run_states (id) WHERE state = 0;
@@ -37,7 +39,9 @@ CREATE TABLE segue_flow_steps (
     state      INTEGER NOT NULL,
     waiting_on INTEGER NOT NULL,
     task_id    BLOB,
+    lane       INTEGER NOT NULL,
     agent      TEXT,
+    options    TEXT,
     reason     TEXT,
     updated_at INTEGER NOT NULL,
     PRIMARY KEY (run_id, no)

@@ -1,0 +1,97 @@
+//! Identifiers: UUID version 7, ordered by the time they were made.
+//!
+//! The caller makes the id of whatever it creates, so a command can be sent twice and
+//! still create one row.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A new id. Ids made later sort later.
+            #[allow(clippy::new_without_default, reason = "a fresh id is not a default")]
+            pub fn new() -> Self {
+                Self(Uuid::now_v7())
+            }
+
+            /// The id as a UUID.
+            pub const fn as_uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl From<Uuid> for $name {
+            fn from(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Uuid::from_str(text).map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )+};
+}
+
+ids! {
+    /// A task: one unit of work.
+    TaskId,
+    /// A run of a flow.
+    RunId,
+    /// A workspace conversation of a project.
+    SessionId,
+    /// A tab of a session: the unit of context.
+    ChatId,
+    /// A message of a chat.
+    MessageId,
+    /// Something that waits for a person.
+    ItemId,
+    /// Tasks that compete on the same input.
+    ArenaId,
+    /// An engine in a process.
+    InstanceId,
+}
+
+impl TaskId {
+    /// The task of step `no` of a run: derived, so that the rules need no randomness. The
+    /// tasks of an older run sort before those of a newer one.
+    pub fn of_step(run: RunId, no: u32) -> Self {
+        Self(offset(run.0, u64::from(no) + 1))
+    }
+}
+
+impl ItemId {
+    /// The item that the attempt `lease` of a task leaves for a person.
+    pub fn of_attempt(task: TaskId, lease: i64) -> Self {
+        Self(offset(task.0, (lease as u64) << 40))
+    }
+}
+
+/// `id` with `by` added to its 62 random low bits.
+fn offset(id: Uuid, by: u64) -> Uuid {
+    const LOW: u64 = (1 << 62) - 1;
+    let (high, low) = id.as_u64_pair();
+    Uuid::from_u64_pair(high, (low & !LOW) | (low.wrapping_add(by) & LOW))
+}

@@ -1,0 +1,306 @@
+//! Commands: everything that can be asked of the state, and how it is answered.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Answer, Ask, Chat, Claim, Claimed, DagError, Instance, NewMessage, NewRun, Payload, Retry,
+    RunState, Session, Task, TaskSpec, TaskState,
+};
+use crate::{
+    clock::Timestamp,
+    id::{ChatId, InstanceId, ItemId, RunId, SessionId, TaskId},
+};
+
+/// A wish. Each can be sent again: the second time it changes nothing and is answered the
+/// same.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Make a task.
+    Enqueue(Box<TaskSpec>),
+    /// Adopt the row that another program inserted.
+    Adopt(TaskId),
+    /// Hand in what became of an attempt.
+    Settle(Box<Settle>),
+    /// A scheduled task's time has come.
+    Ripen(Box<Task>),
+    /// Take a task back from a holder that is gone.
+    Rescue {
+        /// The task.
+        task: TaskId,
+        /// The lease that lapsed.
+        lease: i64,
+    },
+    /// Cancel a task and its children.
+    Cancel(TaskId),
+    /// Run a failed task again.
+    Retry(TaskId),
+    /// Hold a pending task back.
+    Pause(TaskId),
+    /// Let it go on.
+    Resume(TaskId),
+    /// Answer an item of the inbox.
+    Answer {
+        /// The item.
+        item: ItemId,
+        /// The answer.
+        answer: Answer,
+    },
+    /// Set how many tasks may hold a capacity key at once.
+    SetCapacity {
+        /// The key.
+        key: String,
+        /// How many; None: any number.
+        slots: Option<u32>,
+    },
+    /// Let no task that carries the key start before a time.
+    Park {
+        /// The key.
+        key: String,
+        /// The time. One in the past ends the parking.
+        until: Timestamp,
+    },
+    /// Launch a run.
+    Launch(Box<NewRun>),
+    /// Cancel a run.
+    CancelRun(RunId),
+    /// Let nothing of a run start.
+    PauseRun(RunId),
+    /// Let it go on.
+    ResumeRun(RunId),
+    /// Make a session, or change its title and meta.
+    OpenSession(Session),
+    /// Make a chat, or change its title and meta.
+    OpenChat(Chat),
+    /// Delete a chat with its messages. Its tasks stay.
+    DeleteChat(ChatId),
+    /// Append messages to a chat.
+    Append {
+        /// The chat.
+        chat: ChatId,
+        /// The messages, in order.
+        messages: Vec<NewMessage>,
+    },
+    /// Announce an engine.
+    Register(Box<Instance>),
+    /// An engine is gone, or was found dead.
+    Retire(InstanceId),
+    /// Take in a row of the host's own past.
+    Import(Box<Import>),
+}
+
+/// What became of an attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settle {
+    /// The row as the claim gave it.
+    pub held: Task,
+    /// The task's retry policy.
+    pub retry: Retry,
+    /// What became of it.
+    pub decision: Decision,
+    /// What it used: `{"tokens": n, ...}`.
+    pub usage: Option<Payload>,
+    /// The chat it spoke in, and what was said.
+    pub said: Option<(ChatId, Vec<NewMessage>)>,
+}
+
+/// What a worker decides about the task that it holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// It ended well.
+    Complete(Payload),
+    /// It failed.
+    Fail(Fault),
+    /// Run it again later; not a failure.
+    Snooze(Duration),
+    /// Ask a person, then run it again.
+    Block(Vec<Ask>),
+    /// It was not started: it goes back as if it had never been claimed.
+    Release,
+    /// Its provider's limit is reached: no task with this key starts for so long, and it
+    /// goes back without a failure.
+    Park {
+        /// The capacity key.
+        key: String,
+        /// For how long.
+        wait: Duration,
+    },
+    /// It stopped because it was told to.
+    Cancelled,
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fault {
+    /// What kind of failure.
+    pub kind: FaultKind,
+    /// In words.
+    pub message: String,
+    /// Whether another attempt can help.
+    pub retryable: bool,
+}
+
+/// What kind of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// The handler returned an error.
+    Error,
+    /// The handler panicked.
+    Panic,
+    /// The attempt took too long.
+    Timeout,
+    /// The input or output was not of the handler's type.
+    Payload,
+}
+
+/// A row of the host's own past, with its ids and times.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Import {
+    /// What was asked for; `created_at` is kept.
+    pub spec: TaskSpec,
+    /// Where it stands: anything but running.
+    pub state: TaskState,
+    /// When its last attempt started, where there was one.
+    pub started_at: Option<Timestamp>,
+    /// When it ended; required for a state that is terminal.
+    pub ended_at: Option<Timestamp>,
+    /// What it returned.
+    pub output: Option<Payload>,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// What it used.
+    pub usage: Option<Payload>,
+}
+
+/// How a command was answered.
+pub type Receipt = Result<Outcome, Rejection>;
+
+/// What a command did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A task exists. `created` is false where it did before.
+    Task {
+        /// The task; with a unique key, the one that has it.
+        id: TaskId,
+        /// Whether this command made it.
+        created: bool,
+    },
+    /// The task is now in this state.
+    State(TaskState),
+    /// A run exists. `created` is false where it did before.
+    Run {
+        /// The run.
+        id: RunId,
+        /// Whether this command made it.
+        created: bool,
+    },
+    /// The run is now in this state; one that is being cancelled is still running.
+    RunState(RunState),
+    /// It is done.
+    Done,
+}
+
+/// Why a command was refused. Nothing was changed by it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// There is no such row.
+    #[error("there is no {what} {id}")]
+    NotFound {
+        /// What kind of row.
+        what: String,
+        /// Its id.
+        id: String,
+    },
+    /// Another claim took the task since, or it was settled otherwise.
+    #[error("the task was claimed or settled by another since; this attempt counts no more")]
+    StaleLease,
+    /// The move is not legal.
+    #[error("a task that is {from:?} can't become {to:?}")]
+    Illegal {
+        /// The state it is in.
+        from: TaskState,
+        /// The state that was asked for.
+        to: TaskState,
+    },
+    /// The run has ended.
+    #[error("the run has ended: it is {0:?}")]
+    RunEnded(RunState),
+    /// The task is a step's: what is asked concerns its run.
+    #[error("the task is step `{step}` of run {run}; ask it of the run")]
+    PartOfRun {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: String,
+    },
+    /// Someone else answered first.
+    #[error("the item was answered by {by} before")]
+    Answered {
+        /// Who.
+        by: String,
+    },
+    /// The item needs no answer any more.
+    #[error("the item was withdrawn: its task has ended or moved on")]
+    Withdrawn,
+    /// The answer is none of the options.
+    #[error("the answer must be one of: {}", .0.join(", "))]
+    NotAnOption(Vec<String>),
+    /// A value is too large.
+    #[error("{what} has {bytes} bytes; {max} are allowed")]
+    TooLarge {
+        /// Which value.
+        what: String,
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A value is not allowed.
+    #[error("{0}")]
+    Invalid(String),
+    /// The steps are not a flow.
+    #[error(transparent)]
+    Dag(#[from] DagError),
+}
+
+impl Rejection {
+    pub(crate) fn not_found(what: &str, id: impl ToString) -> Self {
+        Self::NotFound { what: what.into(), id: id.to_string() }
+    }
+}
+
+/// What a backend commits in one transaction: commands, then an optional claim that sees
+/// what they did.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// The commands, answered one by one.
+    pub commands: Vec<Command>,
+    /// The claim.
+    pub claim: Option<Claim>,
+}
+
+/// What a commit did. By the time it is returned, it is durable.
+#[derive(Clone, Debug, Default)]
+pub struct Committed {
+    /// One answer for each command, in order.
+    pub receipts: Vec<Receipt>,
+    /// The tasks that the claim took.
+    pub claimed: Vec<Claimed>,
+    /// Whether it made some task ready, freed capacity, or asked a running task to stop:
+    /// a reason for workers to look.
+    pub woke: bool,
+    /// The earliest time that it scheduled a task or parked a key for.
+    pub next: Option<Timestamp>,
+    /// Streams that have new entries.
+    pub streams: Vec<super::Stream>,
+}
+
+impl SessionId {
+    /// The rejection for a session that does not exist.
+    pub(crate) fn missing(self) -> Rejection {
+        Rejection::not_found("session", self)
+    }
+}

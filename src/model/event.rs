@@ -1,0 +1,131 @@
+//! What watchers are told.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Role, RunState, StepState};
+use crate::{
+    clock::Timestamp,
+    id::{ChatId, MessageId, RunId, TaskId},
+};
+
+/// A sequence of entries that can be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// All runs and chats together.
+    All,
+    /// One run.
+    Run(RunId),
+    /// One chat.
+    Chat(ChatId),
+}
+
+/// A place in a stream. Keep it, as text or JSON, to go on from there later, also in another
+/// process. Cursors of different streams or databases are not comparable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Serialize, Deserialize)]
+pub struct Cursor {
+    /// The more significant part.
+    pub major: i64,
+    /// The less significant part.
+    pub minor: i64,
+}
+
+impl Cursor {
+    /// Before the first entry.
+    pub const START: Self = Self { major: 0, minor: 0 };
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = std::num::ParseIntError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
+        Ok(Self { major: major.parse()?, minor: minor.parse()? })
+    }
+}
+
+/// Everything that one commit did to one stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The run or chat.
+    pub stream: Stream,
+    /// Its number in the stream of that run or chat: grows without gaps for a run.
+    pub seq: i64,
+    /// Where it stands in the stream it was read from: the cursor to continue after it.
+    pub cursor: Cursor,
+    /// When it was committed.
+    pub at: Timestamp,
+    /// What happened.
+    pub events: Vec<Event>,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// A run began.
+    RunLaunched {
+        /// The flow's name.
+        flow: String,
+        /// How many steps it has.
+        steps: u32,
+    },
+    /// Someone paused the run.
+    RunPaused,
+    /// Someone resumed it.
+    RunResumed,
+    /// Someone asked to cancel it.
+    RunCancelling,
+    /// It ended.
+    RunEnded {
+        /// How.
+        state: RunState,
+    },
+    /// A step's dependencies are met: its task is in the queue.
+    StepReleased {
+        /// The step's number.
+        no: u32,
+        /// Its name.
+        name: String,
+        /// Its task.
+        task: TaskId,
+    },
+    /// A step's attempt failed and will be made again, or waits for an answer.
+    StepWaits {
+        /// The step's number.
+        no: u32,
+        /// Its name.
+        name: String,
+        /// For what.
+        reason: String,
+    },
+    /// A step ended.
+    StepEnded {
+        /// The step's number.
+        no: u32,
+        /// Its name.
+        name: String,
+        /// How.
+        state: StepState,
+        /// Why, where it did not complete.
+        reason: Option<String>,
+    },
+    /// A message was appended to the chat.
+    MessageAppended {
+        /// The message.
+        id: MessageId,
+        /// Its place in the chat.
+        seq: i64,
+        /// Who speaks.
+        role: Role,
+    },
+}

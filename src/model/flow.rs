@@ -1,0 +1,272 @@
+//! Flow runs, their steps, and the states of both.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Lane, LaneId, Payload, TaskOptions};
+use crate::{
+    clock::Timestamp,
+    id::{RunId, TaskId},
+};
+
+/// How wide a flow's run is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Band {
+    /// A few readers.
+    #[default]
+    Small,
+    /// Some.
+    Medium,
+    /// Many.
+    Large,
+}
+
+impl Band {
+    /// Its name in the tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Medium => "medium",
+            Self::Large => "large",
+        }
+    }
+
+    /// The band with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Small, Self::Medium, Self::Large].into_iter().find(|band| band.name() == name)
+    }
+}
+
+/// The state of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum RunState {
+    /// Some of its steps have not ended.
+    Running = 0,
+    /// All of its steps completed or were skipped for no one's fault.
+    Completed = 1,
+    /// A step failed.
+    Failed = 2,
+    /// It was cancelled, and its last step has stopped.
+    Cancelled = 3,
+}
+
+impl RunState {
+    /// The state with this number, for backends.
+    pub fn from_number(number: i64) -> Option<Self> {
+        [Self::Running, Self::Completed, Self::Failed, Self::Cancelled]
+            .get(usize::try_from(number).ok()?)
+            .copied()
+    }
+
+    /// Whether the run has ended.
+    pub const fn is_terminal(self) -> bool {
+        !matches!(self, Self::Running)
+    }
+}
+
+/// Facts about a run as bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunFlags(u16);
+
+impl RunFlags {
+    /// Nothing of it starts until it is resumed.
+    pub const PAUSED: Self = Self(1);
+    /// Someone asked to cancel it.
+    pub const CANCELLING: Self = Self(2);
+    /// One of its steps was cancelled.
+    pub const LOST_STEP: Self = Self(4);
+
+    /// From the stored bits.
+    pub const fn from_bits(bits: u16) -> Self {
+        Self(bits)
+    }
+
+    /// The stored bits.
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// Whether all of `other` are set.
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// With `other` set.
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// With `other` cleared.
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
+/// Where a run stands: the hot row, and the lock that its settles queue on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// Its state.
+    pub state: RunState,
+    /// Facts as bits.
+    pub flags: RunFlags,
+    /// The host's project.
+    pub project: String,
+    /// Of its tasks: smaller runs first.
+    pub priority: i16,
+    /// Steps that have not ended.
+    pub open_steps: u32,
+    /// Steps that failed.
+    pub failed_steps: u32,
+    /// The number of its next entry.
+    pub next_seq: i64,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+}
+
+/// What a run was launched with: written once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// Its id.
+    pub id: RunId,
+    /// The host's project.
+    pub project: String,
+    /// The flow's name.
+    pub flow: String,
+    /// The flow's version.
+    pub version: u32,
+    /// How wide.
+    pub band: Band,
+    /// The model that its agents use unless a step says otherwise.
+    pub model: Option<String>,
+    /// What it was launched with.
+    pub input: Payload,
+    /// The steps it started with, as JSON: name, kind, dependencies, agent.
+    pub definition: Payload,
+    /// The host's labels.
+    pub labels: BTreeMap<String, String>,
+    /// The host's own data, up to 4 KiB.
+    pub meta: Option<Payload>,
+    /// When it was launched.
+    pub created_at: Timestamp,
+}
+
+/// What does a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum StepKind {
+    /// A function.
+    Code = 0,
+    /// An agent.
+    Agent = 1,
+}
+
+impl StepKind {
+    /// The kind with this number, for backends.
+    pub fn from_number(number: i64) -> Option<Self> {
+        [Self::Code, Self::Agent].get(usize::try_from(number).ok()?).copied()
+    }
+}
+
+/// The state of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum StepState {
+    /// Something that it depends on has not ended.
+    Pending = 0,
+    /// Its task is in the queue or at work; the task's own state says which.
+    Running = 1,
+    /// It ended well.
+    Completed = 2,
+    /// It ended badly.
+    Failed = 3,
+    /// It will not run, for the reason that it states.
+    Skipped = 4,
+    /// It was cancelled.
+    Cancelled = 5,
+}
+
+impl StepState {
+    /// The state with this number, for backends.
+    pub fn from_number(number: i64) -> Option<Self> {
+        use StepState::*;
+        [Pending, Running, Completed, Failed, Skipped, Cancelled]
+            .get(usize::try_from(number).ok()?)
+            .copied()
+    }
+
+    /// Whether the step has ended.
+    pub const fn is_terminal(self) -> bool {
+        !matches!(self, Self::Pending | Self::Running)
+    }
+}
+
+/// A step of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// The run.
+    pub run: RunId,
+    /// Its number in the run, from 0.
+    pub no: u32,
+    /// Its name, unique in the run.
+    pub name: String,
+    /// What does it.
+    pub kind: StepKind,
+    /// Its state.
+    pub state: StepState,
+    /// How many of its dependencies have not completed.
+    pub waiting_on: u32,
+    /// Its task, once it was released.
+    pub task: Option<TaskId>,
+    /// The lane of its task.
+    pub lane: LaneId,
+    /// The agent that does it.
+    pub agent: Option<String>,
+    /// The options of its task.
+    pub options: TaskOptions,
+    /// Why it was skipped.
+    pub reason: Option<String>,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A step of a run to be launched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NewStep {
+    /// Its name, unique in the run.
+    pub name: String,
+    /// What does it.
+    pub kind: StepKind,
+    /// The numbers of the steps that must complete first.
+    pub after: Vec<u32>,
+    /// The agent that does it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub agent: Option<String>,
+    /// The lane of its task.
+    #[serde(skip)]
+    pub lane: Option<Lane>,
+    /// The options of its task.
+    #[serde(skip)]
+    pub options: TaskOptions,
+}
+
+/// A run to be launched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewRun {
+    /// What it is launched with.
+    pub spec: RunSpec,
+    /// Of its tasks: smaller runs first.
+    pub priority: i16,
+    /// Its steps; a step's number is its place.
+    pub steps: Vec<NewStep>,
+}

@@ -1,0 +1,59 @@
+//! The model: rows, states, commands and all rules.
+//!
+//! Invariant: nothing in here performs I/O, reads a clock or draws a random number. A
+//! backend keeps the rows; [`Plan`] alone decides how they change; [`audit`](audit()) says
+//! what must hold between them.
+
+mod audit;
+mod capacity;
+mod chat;
+mod claim;
+mod command;
+mod dag;
+mod event;
+mod flow;
+mod inbox;
+mod instance;
+mod payload;
+mod plan;
+mod query;
+mod retry;
+mod rows;
+mod task;
+
+pub use audit::{Violation, audit};
+pub use capacity::{CapacityKey, Lane, LaneId, Slot};
+pub use chat::{Chat, Message, NewMessage, Role, Session};
+pub use claim::{Claim, Claimed, choose};
+pub use command::{
+    Batch, Command, Committed, Decision, Fault, FaultKind, Import, Outcome, Receipt, Rejection,
+    Settle,
+};
+pub use dag::{Dag, DagError};
+pub use event::{Cursor, Entry, Event, Stream};
+pub use flow::{Band, NewRun, NewStep, Run, RunFlags, RunSpec, RunState, Step, StepKind, StepState};
+pub use inbox::{Answer, Ask, Item, ItemKind, ItemState};
+pub use instance::{Due, Host, Instance};
+pub use payload::Payload;
+pub use plan::{Plan, Split};
+pub use query::{Page, Prune, Pruned, Query, RunView, Stats, TaskFilter, TaskView};
+pub use retry::Retry;
+pub use rows::{Changes, Needs, Rows};
+pub use task::{
+    Access, Attempt, AttemptOutcome, Interrupted, Phase, TASK_MOVES, Task, TaskFlags, TaskOptions,
+    TaskSpec, TaskState,
+};
+
+/// Sizes that a host can rely on; larger values are refused, never cut.
+pub mod limits {
+    /// Input, output or message, in bytes of JSON.
+    pub const PAYLOAD_BYTES: usize = 16 << 20;
+    /// The host's own `meta`, in bytes of JSON.
+    pub const META_BYTES: usize = 4 << 10;
+    /// A name: project, kind, label, capacity key, unique key, step.
+    pub const NAME_BYTES: usize = 255;
+    /// Steps of one run.
+    pub const STEPS: usize = 100_000;
+    /// Interruptions (the worker died) after which a task fails instead of running again.
+    pub const INTERRUPTIONS: u32 = 10;
+}

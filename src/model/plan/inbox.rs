@@ -1,0 +1,88 @@
+//! The inbox: what is asked of people, answered once.
+
+use super::{settle, task};
+use crate::{
+    id::{ItemId, TaskId},
+    model::{
+        Answer, Ask, Item, ItemKind, ItemState, Outcome, Payload, Phase, Receipt, Rejection,
+        TaskFlags, plan::work::Work,
+    },
+};
+
+/// The answers to an interrupted task.
+pub(super) const RUN_AGAIN: &str = "run again";
+pub(super) const FAIL: &str = "fail";
+
+/// Asks a person on behalf of a task.
+pub(super) fn open(work: &mut Work, id: TaskId, ask: Ask) {
+    let now = work.now;
+    let task = work.task(id);
+    task.flags = task.flags.with(TaskFlags::ASKED);
+    let lease = task.lease;
+    work.put_item(Item {
+        id: ask.id,
+        task: id,
+        lease,
+        kind: ask.kind,
+        key: ask.key,
+        body: ask.body,
+        options: ask.options,
+        state: ItemState::Open,
+        answer: None,
+        created_at: now,
+        answered_at: crate::clock::Timestamp::ZERO,
+    });
+}
+
+/// Nobody needs the open items of a task any more.
+pub(super) fn withdraw_all(work: &mut Work, id: TaskId) {
+    for item in work.items_of(id) {
+        if item.state == ItemState::Open {
+            let answered_at = work.now;
+            work.put_item(Item { state: ItemState::Withdrawn, answered_at, ..item });
+        }
+    }
+}
+
+/// Records an answer. When it was the last that a blocked task waited for, the task goes on.
+pub(super) fn answer(work: &mut Work, id: ItemId, answer: Answer) -> Receipt {
+    let Some(item) = work.rows.items.get(&id).cloned() else {
+        return Err(Rejection::not_found("item", id));
+    };
+    check(&item, &answer)?;
+    if item.state == ItemState::Answered {
+        return Ok(Outcome::Done);
+    }
+    let (task, kind, answered_at) = (item.task, item.kind, work.now);
+    let value = answer.value.clone();
+    work.put_item(Item { state: ItemState::Answered, answer: Some(answer), answered_at, ..item });
+    go_on(work, task, kind, &value);
+    Ok(Outcome::Done)
+}
+
+/// Whether the item takes this answer. The same answer by the same person again is taken.
+fn check(item: &Item, answer: &Answer) -> Result<(), Rejection> {
+    match (item.state, &item.answer) {
+        (ItemState::Withdrawn, _) => return Err(Rejection::Withdrawn),
+        (ItemState::Answered, Some(first)) if first != answer => {
+            return Err(Rejection::Answered { by: first.by.clone() });
+        }
+        _ => {}
+    }
+    let chosen = answer.value.decode::<String>().ok();
+    let fits = item.options.is_empty()
+        || chosen.is_some_and(|chosen| item.options.contains(&chosen));
+    if fits { Ok(()) } else { Err(Rejection::NotAnOption(item.options.clone())) }
+}
+
+fn go_on(work: &mut Work, id: TaskId, kind: ItemKind, value: &Payload) {
+    let Ok(task) = task::find(work, id) else { return };
+    if task.phase != Phase::Blocked {
+        return;
+    }
+    if kind == ItemKind::Interrupted && *value == Payload::text(FAIL) {
+        settle::fail_unstarted(work, id, "its worker died, and a person let it fail".into());
+    } else if work.items_of(id).iter().all(|item| item.state != ItemState::Open) {
+        work.make_pending(id, work.now);
+    }
+}

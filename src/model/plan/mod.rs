@@ -1,0 +1,97 @@
+//! The rules: what commands do to rows.
+//!
+//! A backend that may see all rows drives a [`Plan`]: it loads what the plan needs until it
+//! needs no more, then saves the changes. For commands that carry the rows they hold,
+//! [`Split`] makes guarded changes without loading anything.
+
+mod chat;
+mod flow;
+mod inbox;
+mod settle;
+mod split;
+mod task;
+mod wants;
+mod work;
+
+pub use split::Split;
+
+use super::{Changes, Command, Needs, Receipt, Rejection, Rows};
+use crate::clock::Timestamp;
+use work::Work;
+
+/// A decision in the making.
+#[derive(Debug)]
+pub struct Plan {
+    commands: Vec<Command>,
+    asked: Needs,
+    work: Work,
+}
+
+impl Plan {
+    /// A plan for `commands`, which are carried out in order.
+    pub fn new(commands: Vec<Command>) -> Self {
+        Self { commands, asked: Needs::default(), work: Work::default() }
+    }
+
+    /// What must be loaded next; None when all that is needed is known.
+    pub fn needs(&mut self) -> Option<Needs> {
+        let mut needs = Needs::default();
+        for command in &self.commands {
+            needs.extend(wants::wants(command, &self.work.rows));
+        }
+        needs.remove(&self.asked);
+        self.asked.extend(needs.clone());
+        (!needs.is_empty()).then_some(needs)
+    }
+
+    /// Gives the plan the rows it asked for. Keys without a row are simply not there. `now`
+    /// is read after the rows were locked.
+    pub fn supply(&mut self, rows: Rows, now: Timestamp) {
+        self.work.now = now;
+        self.work.supply(rows);
+    }
+
+    /// The changes to save, and one answer for each command.
+    pub fn finish(mut self) -> (Changes, Vec<Receipt>) {
+        let commands = std::mem::take(&mut self.commands);
+        let receipts = commands.into_iter().map(|command| apply(&mut self.work, command)).collect();
+        (self.work.finish(), receipts)
+    }
+}
+
+/// Carries out one command. A refused one leaves the work as it was.
+fn apply(work: &mut Work, command: Command) -> Receipt {
+    match command {
+        Command::Enqueue(spec) => task::enqueue(work, *spec),
+        Command::Adopt(id) => task::adopt(work, id),
+        Command::Import(import) => task::import(work, *import),
+        Command::Settle(settle) => settle::settle(work, *settle),
+        Command::Ripen(task) => task::ripen(work, task.id),
+        Command::Rescue { task, lease } => settle::rescue(work, task, lease),
+        Command::Cancel(id) => task::cancel(work, id),
+        Command::Retry(id) => task::retry(work, id),
+        Command::Pause(id) => task::pause(work, id),
+        Command::Resume(id) => task::resume(work, id),
+        Command::Answer { item, answer } => inbox::answer(work, item, answer),
+        Command::SetCapacity { key, slots } => task::set_capacity(work, key, slots),
+        Command::Park { key, until } => task::park(work, key, until),
+        Command::Launch(run) => flow::launch(work, *run),
+        Command::CancelRun(id) => flow::cancel(work, id),
+        Command::PauseRun(id) => flow::pause(work, id),
+        Command::ResumeRun(id) => flow::resume(work, id),
+        Command::OpenSession(session) => chat::open_session(work, session),
+        Command::OpenChat(chat) => chat::open(work, chat),
+        Command::DeleteChat(id) => chat::delete(work, id),
+        Command::Append { chat, messages } => chat::append(work, chat, messages),
+        Command::Register(instance) => work.register(*instance),
+        Command::Retire(id) => work.retire(id),
+    }
+}
+
+/// Refuses a value that is larger than a limit.
+fn fits(what: &str, bytes: usize, max: usize) -> Result<(), Rejection> {
+    match bytes <= max {
+        true => Ok(()),
+        false => Err(Rejection::TooLarge { what: what.into(), bytes, max }),
+    }
+}

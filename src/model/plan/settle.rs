@@ -1,0 +1,310 @@
+//! What becomes of a running task: handed in by its worker, or taken back from a dead one.
+
+use super::{
+    chat, fits, inbox,
+    task::{end_step, find, imported_attempt, park, state},
+};
+use crate::{
+    clock::Timestamp,
+    id::{ItemId, TaskId},
+    model::{
+        Ask, Attempt, AttemptOutcome, Decision, Event, Fault, Import, Interrupted, ItemKind,
+        Outcome, Payload, Phase, Receipt, Rejection, Retry, Settle, Stream, Task, TaskFlags,
+        TaskState, limits, plan::work::Work,
+    },
+};
+
+/// What an attempt leaves behind.
+struct Result {
+    outcome: AttemptOutcome,
+    output: Option<Payload>,
+    error: Option<String>,
+    usage: Option<Payload>,
+}
+
+/// Settles the attempt that `settle.held` describes. One that another claim or decision has
+/// overtaken is refused; the same decision a second time is answered as the first was.
+pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
+    let id = settle.held.id;
+    let task = find(work, id)?;
+    if task.phase != Phase::Running || task.lease != settle.held.lease {
+        return repeated(work, task, &settle);
+    }
+    if let Decision::Complete(output) = &settle.decision {
+        fits("the output", output.as_str().len(), limits::PAYLOAD_BYTES)?;
+    }
+    let cancelled = task.flags.has(TaskFlags::CANCEL);
+    if let Some((chat, messages)) = settle.said
+        && work.rows.chats.contains_key(&chat)
+    {
+        chat::append(work, chat, messages)?;
+    }
+    let Settle { retry, decision, usage, .. } = settle;
+    if cancelled {
+        end_cancelled(work, id, decision, usage);
+    } else {
+        decide(work, id, &retry, decision, usage)?;
+    }
+    Ok(state(work, id))
+}
+
+/// The answer to a decision on an attempt that is over.
+fn repeated(work: &Work, task: &Task, settle: &Settle) -> Receipt {
+    let lease = settle.held.lease;
+    let same = match work.rows.attempts.get(&(task.id, lease)) {
+        Some(attempt) => Some(attempt.outcome) == outcome_of(&settle.decision),
+        None => settle.decision == Decision::Release && task.phase != Phase::Running,
+    };
+    match (same, task.lease == lease) {
+        (true, true) => Ok(Outcome::State(task.state())),
+        (true, false) => Ok(Outcome::State(TaskState::Pending)),
+        (false, _) => Err(Rejection::StaleLease),
+    }
+}
+
+/// What a decision is recorded as; None for work that was not started.
+fn outcome_of(decision: &Decision) -> Option<AttemptOutcome> {
+    match decision {
+        Decision::Complete(_) => Some(AttemptOutcome::Completed),
+        Decision::Fail(_) => Some(AttemptOutcome::Failed),
+        Decision::Snooze(_) => Some(AttemptOutcome::Snoozed),
+        Decision::Block(_) => Some(AttemptOutcome::Blocked),
+        Decision::Park { .. } => Some(AttemptOutcome::Parked),
+        Decision::Cancelled => Some(AttemptOutcome::Cancelled),
+        Decision::Release => None,
+    }
+}
+
+/// Carries out a decision on a task that nobody asked to cancel.
+fn decide(
+    work: &mut Work,
+    id: TaskId,
+    retry: &Retry,
+    decision: Decision,
+    usage: Option<Payload>,
+) -> std::result::Result<(), Rejection> {
+    let now = work.now;
+    let outcome = outcome_of(&decision).unwrap_or(AttemptOutcome::Interrupted);
+    let result = Result { outcome, output: None, error: None, usage };
+    match decision {
+        Decision::Complete(output) => {
+            close(work, id, Result { output: Some(output), ..result });
+            end(work, id, Phase::Completed, None);
+        }
+        Decision::Fail(fault) => {
+            close(work, id, Result { error: Some(fault.message.clone()), ..result });
+            fail(work, id, retry, fault);
+        }
+        Decision::Snooze(wait) => {
+            close(work, id, result);
+            wait_until(work, id, now + wait, "snoozed");
+        }
+        Decision::Block(asks) => {
+            close(work, id, result);
+            block(work, id, asks);
+        }
+        Decision::Park { key, wait } => {
+            park(work, key.clone(), now + wait)?;
+            close(work, id, result);
+            wait_until(work, id, now, &format!("`{key}` is parked"));
+        }
+        Decision::Cancelled => {
+            close(work, id, result);
+            end(work, id, Phase::Cancelled, Some("stopped".into()));
+        }
+        Decision::Release => give_back(work, id),
+    }
+    Ok(())
+}
+
+/// Ends an attempt that someone asked to cancel. Output that was produced is kept.
+fn end_cancelled(work: &mut Work, id: TaskId, decision: Decision, usage: Option<Payload>) {
+    let mut result = Result {
+        outcome: outcome_of(&decision).unwrap_or(AttemptOutcome::Cancelled),
+        output: None,
+        error: None,
+        usage,
+    };
+    match decision {
+        Decision::Complete(output) => result.output = Some(output),
+        Decision::Fail(fault) => result.error = Some(fault.message),
+        _ => result.outcome = AttemptOutcome::Cancelled,
+    }
+    close(work, id, result);
+    end(work, id, Phase::Cancelled, Some("cancelled".into()));
+}
+
+/// One failure more: another attempt, or the end.
+fn fail(work: &mut Work, id: TaskId, retry: &Retry, fault: Fault) {
+    let now = work.now;
+    let task = work.task(id);
+    task.failures += 1;
+    let failures = task.failures;
+    if fault.retryable && retry.allows(failures) {
+        let wait = retry.delay(failures, id);
+        wait_until(work, id, now + wait, &fault.message);
+    } else {
+        end(work, id, Phase::Failed, Some(fault.message));
+    }
+}
+
+fn block(work: &mut Work, id: TaskId, asks: Vec<Ask>) {
+    let reason = asks.iter().map(|ask| ask.key.as_str()).collect::<Vec<_>>().join(", ");
+    let task = work.task(id);
+    task.phase = Phase::Blocked;
+    for ask in asks {
+        inbox::open(work, id, ask);
+    }
+    tell_waits(work, id, &format!("asked: {reason}"));
+}
+
+/// Takes back work that was not started: no attempt is counted and none is recorded.
+fn give_back(work: &mut Work, id: TaskId) {
+    let task = work.task(id);
+    task.attempt -= 1;
+    let run_at = task.run_at;
+    let_go(work, id);
+    work.make_pending(id, run_at);
+}
+
+fn wait_until(work: &mut Work, id: TaskId, time: Timestamp, reason: &str) {
+    work.make_pending(id, time);
+    tell_waits(work, id, reason);
+}
+
+fn tell_waits(work: &mut Work, id: TaskId, reason: &str) {
+    if let Some((run, no)) = work.rows.tasks[&id].step
+        && let Some(step) = work.rows.steps.get(&(run, no))
+    {
+        let event = Event::StepWaits { no, name: step.name.clone(), reason: reason.into() };
+        work.tell(Stream::Run(run), event);
+    }
+}
+
+/// Records the attempt, and takes the task out of its holder's hands.
+fn close(work: &mut Work, id: TaskId, result: Result) {
+    let now = work.now;
+    let task = work.task(id);
+    let attempt = Attempt {
+        task: id,
+        lease: task.lease,
+        attempt: task.attempt,
+        holder: task.holder,
+        started_at: task.started_at,
+        ended_at: now,
+        outcome: result.outcome,
+        output: result.output,
+        error: result.error,
+        usage: result.usage,
+    };
+    work.rows.attempts.insert((id, attempt.lease), attempt.clone());
+    work.changes.attempts.push(attempt);
+    let_go(work, id);
+}
+
+/// Nobody holds the task; its slots are free.
+fn let_go(work: &mut Work, id: TaskId) {
+    let task = work.task(id);
+    task.holder = None;
+    task.claim = 0;
+    if task.flags.has(TaskFlags::KEYED) {
+        work.changes.freed.push(id);
+        work.changes.woke = true;
+    }
+}
+
+/// The end of a task, with all that hangs on it.
+fn end(work: &mut Work, id: TaskId, phase: Phase, reason: Option<String>) {
+    let now = work.now;
+    let task = work.task(id);
+    task.phase = phase;
+    task.ended_at = now;
+    let (flags, lease) = (task.flags, task.lease);
+    task.flags = flags.without(TaskFlags::CANCEL).without(TaskFlags::PAUSED);
+    if flags.has(TaskFlags::UNIQUE) {
+        work.rows.unique.retain(|_, holder| *holder != id);
+        work.changes.unique_freed.push(id);
+    }
+    if flags.has(TaskFlags::ASKED) {
+        inbox::withdraw_all(work, id);
+    }
+    if phase == Phase::Failed {
+        let message = reason.as_deref().unwrap_or("failed");
+        inbox::open(work, id, failure(id, lease, message));
+    }
+    end_step(work, id, reason);
+}
+
+/// What a failed task tells the person who looks at it.
+fn failure(task: TaskId, lease: i64, message: &str) -> Ask {
+    Ask {
+        id: ItemId::of_attempt(task, lease),
+        kind: ItemKind::Failure,
+        key: "failure".into(),
+        body: Payload::text(message),
+        options: Vec::new(),
+    }
+}
+
+/// Fails a task that no worker holds.
+pub(super) fn fail_unstarted(work: &mut Work, id: TaskId, why: String) {
+    end(work, id, Phase::Failed, Some(why));
+}
+
+/// Cancels a task that no worker holds.
+pub(super) fn cancel_unstarted(work: &mut Work, id: TaskId, why: String) {
+    end(work, id, Phase::Cancelled, Some(why));
+}
+
+/// The end of an imported task: at its own time, and nobody is asked about it.
+pub(super) fn import_end(work: &mut Work, import: &Import) {
+    let attempt = imported_attempt(import);
+    let task = work.task(import.spec.id);
+    task.phase = match import.state {
+        TaskState::Completed => Phase::Completed,
+        TaskState::Cancelled => Phase::Cancelled,
+        _ => Phase::Failed,
+    };
+    (task.lease, task.attempt) = (1, 1);
+    (task.started_at, task.ended_at) = (attempt.started_at, attempt.ended_at);
+    work.changes.attempts.push(attempt);
+}
+
+/// Takes a task back from a holder that is gone. Being interrupted is not failing: the
+/// task's own policy says what comes next.
+pub(super) fn rescue(work: &mut Work, id: TaskId, lease: i64) -> Receipt {
+    let task = find(work, id)?;
+    if task.phase != Phase::Running || task.lease != lease {
+        return Err(Rejection::StaleLease);
+    }
+    let cancelled = task.flags.has(TaskFlags::CANCEL);
+    let error = Some("its worker died".to_owned());
+    let outcome = AttemptOutcome::Interrupted;
+    close(work, id, Result { outcome, output: None, error, usage: None });
+    let task = work.task(id);
+    task.interruptions += 1;
+    let interruptions = task.interruptions;
+    let policy = work.rows.specs.get(&id).map(|spec| spec.options.interrupted);
+    match policy.unwrap_or_default() {
+        _ if cancelled => end(work, id, Phase::Cancelled, Some("cancelled".into())),
+        _ if interruptions >= limits::INTERRUPTIONS => {
+            let why = format!("its worker died {interruptions} times");
+            end(work, id, Phase::Failed, Some(why));
+        }
+        Interrupted::RunAgain => wait_until(work, id, work.now, "its worker died"),
+        Interrupted::Ask => block(work, id, vec![interrupted(id, lease)]),
+        Interrupted::Fail => end(work, id, Phase::Failed, Some("its worker died".into())),
+    }
+    Ok(state(work, id))
+}
+
+fn interrupted(task: TaskId, lease: i64) -> Ask {
+    let body = "The worker died in the middle of this task. What it did by then is not known.";
+    Ask {
+        id: ItemId::of_attempt(task, lease),
+        kind: ItemKind::Interrupted,
+        key: "interrupted".into(),
+        body: Payload::text(body),
+        options: vec![inbox::RUN_AGAIN.into(), inbox::FAIL.into()],
+    }
+}

@@ -1,0 +1,113 @@
+//! The fast path: commands that carry the rows they need.
+//!
+//! The rules are the same as everywhere; only the rows come from the caller instead of the
+//! database. What they change is guarded by the revision they were planned on, and a guard
+//! that misses sends the command to a [`Plan`].
+
+use std::collections::BTreeSet;
+
+use super::{Plan, apply, work::Work};
+use crate::{
+    clock::Timestamp,
+    id::TaskId,
+    model::{Changes, Command, Decision, Receipt, Settle, TaskFlags},
+};
+
+/// A batch of commands, parted into those that can be decided on the rows they carry and
+/// those that must be planned.
+#[derive(Debug)]
+pub struct Split {
+    commands: Vec<Option<Command>>,
+    quick: Vec<(usize, TaskId)>,
+    receipts: Vec<Option<Receipt>>,
+    changes: Changes,
+}
+
+impl Split {
+    /// Parts `commands`, and decides the quick ones as of `now`.
+    pub fn new(commands: Vec<Command>, now: Timestamp) -> Self {
+        let mut work = Work::default();
+        work.now = now;
+        let mut quick = Vec::new();
+        let mut receipts = Vec::with_capacity(commands.len());
+        for (at, command) in commands.iter().enumerate() {
+            let task = holds_its_rows(command).filter(|task| !work.knows(*task));
+            receipts.push(task.map(|task| {
+                quick.push((at, task));
+                supply(&mut work, command);
+                apply(&mut work, command.clone())
+            }));
+        }
+        let commands = commands.into_iter().map(Some).collect();
+        Self { commands, quick, receipts, changes: work.finish() }
+    }
+
+    /// The changes of the quick commands: new tasks, guarded changes and attempts only. A
+    /// backend saves each task's changes only where its guard holds: a new task whose id is
+    /// not taken, a changed task whose row has the revision before.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// A plan for the rest and for the quick commands on the tasks in `missed`, whose guards
+    /// did not hold. None when nothing is left to plan.
+    pub fn plan(&mut self, missed: &BTreeSet<TaskId>) -> Option<Plan> {
+        for (at, task) in &self.quick {
+            if missed.contains(task) {
+                self.receipts[*at] = None;
+            }
+        }
+        let open = self.commands.iter_mut().zip(&self.receipts);
+        let rest: Vec<_> = open
+            .filter(|(_, receipt)| receipt.is_none())
+            .map(|(command, _)| command.take().expect("each command is planned once"))
+            .collect();
+        (!rest.is_empty()).then(|| Plan::new(rest))
+    }
+
+    /// All answers, in the order of the commands. `planned` are those of the plan.
+    pub fn finish(self, planned: Vec<Receipt>) -> Vec<Receipt> {
+        let mut planned = planned.into_iter();
+        let missing = "one answer for each planned command";
+        let receipts = self.receipts.into_iter();
+        receipts.map(|receipt| receipt.unwrap_or_else(|| planned.next().expect(missing))).collect()
+    }
+}
+
+/// The task of a command that can be decided without loading anything.
+fn holds_its_rows(command: &Command) -> Option<TaskId> {
+    match command {
+        Command::Enqueue(spec) => {
+            let bound = spec.parent.is_some() || spec.session.is_some() || spec.chat.is_some();
+            (!bound && spec.unique_key.is_none() && spec.step.is_none()).then_some(spec.id)
+        }
+        Command::Ripen(task) => Some(task.id),
+        Command::Settle(settle) => stands_alone(settle).then_some(settle.held.id),
+        _ => None,
+    }
+}
+
+/// Whether settling touches nothing but the task itself.
+fn stands_alone(settle: &Settle) -> bool {
+    let held = &settle.held;
+    let plain = [TaskFlags::UNIQUE, TaskFlags::ASKED, TaskFlags::CANCEL];
+    let simple = match &settle.decision {
+        Decision::Complete(_) | Decision::Snooze(_) | Decision::Release => true,
+        Decision::Fail(fault) => fault.retryable && settle.retry.allows(held.failures + 1),
+        Decision::Block(_) | Decision::Park { .. } | Decision::Cancelled => false,
+    };
+    simple
+        && held.step.is_none()
+        && settle.said.is_none()
+        && !plain.iter().any(|flag| held.flags.has(*flag))
+}
+
+/// Gives the work the rows that a quick command carries.
+fn supply(work: &mut Work, command: &Command) {
+    let task = match command {
+        Command::Settle(settle) => &settle.held,
+        Command::Ripen(task) => task.as_ref(),
+        _ => return,
+    };
+    work.rows.tasks.insert(task.id, task.clone());
+}

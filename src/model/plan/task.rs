@@ -1,0 +1,348 @@
+//! Tasks: making them, and what people do to them.
+
+use super::{fits, flow, settle};
+use crate::{
+    clock::Timestamp,
+    id::TaskId,
+    model::{
+        Attempt, AttemptOutcome, CapacityKey, Import, Outcome, Phase, Receipt, Rejection, Task,
+        TaskFlags, TaskSpec, TaskState, limits, plan::work::Work,
+    },
+};
+
+/// Makes a task, unless it exists or its unique key is taken.
+pub(super) fn enqueue(work: &mut Work, mut spec: TaskSpec) -> Receipt {
+    if let Some(id) = existing(work, &spec) {
+        return Ok(Outcome::Task { id, created: false });
+    }
+    check(&spec)?;
+    check_references(work, &spec)?;
+    spec.created_at = work.now;
+    let run_at = spec.run_at.unwrap_or(work.now);
+    let id = spec.id;
+    insert(work, &spec);
+    work.rows.specs.insert(id, spec.clone());
+    work.changes.specs.push(spec);
+    work.make_pending(id, run_at);
+    Ok(Outcome::Task { id, created: true })
+}
+
+/// Gives a row of another program its hot row. A row that segue can't run fails at once,
+/// where a person sees it.
+pub(super) fn adopt(work: &mut Work, id: TaskId) -> Receipt {
+    let Some(spec) = work.rows.specs.get(&id).cloned() else {
+        return Err(Rejection::not_found("task", id));
+    };
+    if work.rows.tasks.contains_key(&id) {
+        return Ok(Outcome::Task { id, created: false });
+    }
+    let holder = unique_key(&spec).and_then(|key| work.rows.unique.get(&key).copied());
+    insert(work, &spec);
+    work.changes.adopted.push(id);
+    work.make_pending(id, spec.run_at.unwrap_or(work.now));
+    let wrong = spec.options.unreadable.clone().or(check(&spec).err().map(|why| why.to_string()));
+    if let Some(why) = wrong {
+        settle::fail_unstarted(work, id, why);
+    } else if let Some(holder) = holder {
+        settle::cancel_unstarted(work, id, format!("task {holder} has its unique key"));
+    }
+    Ok(Outcome::Task { id, created: true })
+}
+
+/// Takes in a row of the host's own past.
+pub(super) fn import(work: &mut Work, import: Import) -> Receipt {
+    let id = import.spec.id;
+    if let Some(id) = existing(work, &import.spec) {
+        return Ok(Outcome::Task { id, created: false });
+    }
+    check(&import.spec)?;
+    check_references(work, &import.spec)?;
+    check_times(&import)?;
+    insert(work, &import.spec);
+    work.make_pending(id, import.spec.run_at.unwrap_or(work.now));
+    if import.state.is_terminal() {
+        settle::import_end(work, &import);
+    }
+    work.changes.specs.push(import.spec);
+    Ok(Outcome::Task { id, created: true })
+}
+
+fn check_times(import: &Import) -> Result<(), Rejection> {
+    let wrong = match import.state {
+        TaskState::Running | TaskState::Blocked => {
+            "only pending and finished tasks can be imported: a running one is the engine's to \
+             start, a blocked one to ask for"
+        }
+        state if state.is_terminal() && import.ended_at.is_none() => {
+            "an imported task that is finished needs the time of its end"
+        }
+        _ => return Ok(()),
+    };
+    Err(Rejection::Invalid(wrong.into()))
+}
+
+/// The task that a command to make `spec` finds: itself, or the holder of its unique key.
+fn existing(work: &Work, spec: &TaskSpec) -> Option<TaskId> {
+    let known = work.rows.tasks.contains_key(&spec.id) || work.rows.specs.contains_key(&spec.id);
+    let holder = || work.rows.unique.get(&unique_key(spec)?).copied();
+    known.then_some(spec.id).or_else(holder)
+}
+
+fn unique_key(spec: &TaskSpec) -> Option<(String, String)> {
+    spec.unique_key.clone().map(|key| (spec.project.clone(), key))
+}
+
+/// Refuses values that are too large or empty.
+fn check(spec: &TaskSpec) -> Result<(), Rejection> {
+    fits("the task's input", spec.input.as_str().len(), limits::PAYLOAD_BYTES)?;
+    let meta = spec.meta.as_ref().map_or(0, |meta| meta.as_str().len());
+    fits("the task's meta", meta, limits::META_BYTES)?;
+    let options = &spec.options;
+    let names = [&spec.project, &spec.kind].into_iter().chain(&spec.unique_key).chain(&spec.agent);
+    let lists = options.tags.iter().chain(&options.capacity).chain(spec.labels.keys());
+    for name in names.chain(lists) {
+        fits("a name", name.len(), limits::NAME_BYTES)?;
+        if name.is_empty() {
+            let message = "project, kind, agent, tag, label, capacity and unique keys can't be empty";
+            return Err(Rejection::Invalid(message.into()));
+        }
+    }
+    Ok(())
+}
+
+fn check_references(work: &Work, spec: &TaskSpec) -> Result<(), Rejection> {
+    if let Some(id) = spec.parent {
+        let parent = work.rows.tasks.get(&id);
+        let parent = parent.ok_or_else(|| Rejection::not_found("parent task", id))?;
+        if parent.phase == Phase::Cancelled || parent.flags.has(TaskFlags::CANCEL) {
+            return Err(Rejection::Invalid(format!("its parent task {id} is cancelled")));
+        }
+    }
+    if let Some(session) = spec.session
+        && !work.rows.sessions.contains_key(&session)
+    {
+        return Err(session.missing());
+    }
+    if let Some(chat) = spec.chat
+        && !work.rows.chats.contains_key(&chat)
+    {
+        return Err(Rejection::not_found("chat", chat));
+    }
+    Ok(())
+}
+
+/// The hot row, lane and unique key of a new task that is not a step.
+fn insert(work: &mut Work, spec: &TaskSpec) {
+    let lane = spec.lane();
+    let mut flags = TaskFlags::default();
+    if !lane.keys.is_empty() {
+        flags = flags.with(TaskFlags::KEYED);
+    }
+    if spec.unique_key.is_some() && spec.options.unique_until_done {
+        flags = flags.with(TaskFlags::UNIQUE);
+    }
+    work.insert_task(Task { flags, ..hot(spec, lane.id) });
+    work.changes.lanes.insert(lane.id, lane);
+    if let Some((project, key)) = unique_key(spec)
+        && !work.rows.unique.contains_key(&(project.clone(), key.clone()))
+    {
+        work.rows.unique.insert((project.clone(), key.clone()), spec.id);
+        work.changes.unique.push((project, key, spec.id));
+    }
+}
+
+/// The hot row of a task that was never claimed.
+pub(super) fn hot(spec: &TaskSpec, lane: i64) -> Task {
+    Task {
+        id: spec.id,
+        phase: Phase::Waiting,
+        lane,
+        priority: spec.priority,
+        run_at: Timestamp::ZERO,
+        attempt: 0,
+        failures: 0,
+        interruptions: 0,
+        lease: 0,
+        rev: 1,
+        holder: None,
+        claim: 0,
+        step: spec.step,
+        flags: TaskFlags::default(),
+        started_at: Timestamp::ZERO,
+        ended_at: Timestamp::ZERO,
+    }
+}
+
+/// A scheduled task whose time has come is ready. Any other stays as it is.
+pub(super) fn ripen(work: &mut Work, id: TaskId) -> Receipt {
+    let task = find(work, id)?;
+    if task.phase == Phase::Scheduled && task.run_at <= work.now {
+        let run_at = task.run_at;
+        work.make_pending(id, run_at);
+    }
+    Ok(state(work, id))
+}
+
+/// Cancels a task and its descendants. One that runs is told to stop; it is cancelled when
+/// it has.
+pub(super) fn cancel(work: &mut Work, id: TaskId) -> Receipt {
+    let from = find(work, id)?.state();
+    if from == TaskState::Cancelled {
+        return Ok(Outcome::State(from));
+    }
+    if !from.may_become(TaskState::Cancelled) {
+        return Err(Rejection::Illegal { from, to: TaskState::Cancelled });
+    }
+    cancel_family(work, id);
+    Ok(state(work, id))
+}
+
+/// Cancels whatever of a task and its descendants has not ended.
+pub(super) fn cancel_family(work: &mut Work, id: TaskId) {
+    for member in family(work, id) {
+        match work.rows.tasks.get(&member).map(Task::state) {
+            Some(TaskState::Running) => {
+                let task = work.task(member);
+                task.flags = task.flags.with(TaskFlags::CANCEL);
+                work.changes.woke = true;
+            }
+            Some(state) if !state.is_terminal() => {
+                settle::cancel_unstarted(work, member, "cancelled".into());
+            }
+            _ => {}
+        }
+    }
+}
+
+fn family(work: &Work, id: TaskId) -> Vec<TaskId> {
+    let mut members = vec![id];
+    let mut at = 0;
+    while at < members.len() {
+        let parent = Some(members[at]);
+        let of = |spec: &&TaskSpec| spec.parent == parent && !members.contains(&spec.id);
+        let children: Vec<_> = work.rows.specs.values().filter(of).map(|spec| spec.id).collect();
+        members.extend(children);
+        at += 1;
+    }
+    members
+}
+
+/// A person runs a failed task again: its failures are forgotten, its lease is not.
+pub(super) fn retry(work: &mut Work, id: TaskId) -> Receipt {
+    let task = find(work, id)?;
+    if let Some((run, no)) = task.step {
+        let step = work.rows.steps.get(&(run, no)).map_or(String::new(), |step| step.name.clone());
+        return Err(Rejection::PartOfRun { run, step });
+    }
+    if task.phase != Phase::Failed {
+        return Err(Rejection::Illegal { from: task.state(), to: TaskState::Pending });
+    }
+    let task = work.task(id);
+    task.failures = 0;
+    task.interruptions = 0;
+    task.ended_at = Timestamp::ZERO;
+    super::inbox::withdraw_all(work, id);
+    work.make_pending(id, work.now);
+    Ok(state(work, id))
+}
+
+/// Holds a pending task back.
+pub(super) fn pause(work: &mut Work, id: TaskId) -> Receipt {
+    let task = find(work, id)?;
+    if task.state() != TaskState::Pending {
+        return Err(Rejection::Illegal { from: task.state(), to: TaskState::Pending });
+    }
+    let run_at = task.run_at;
+    let task = work.task(id);
+    task.flags = task.flags.with(TaskFlags::PAUSED);
+    work.make_pending(id, run_at);
+    Ok(state(work, id))
+}
+
+/// Lets a paused task go on.
+pub(super) fn resume(work: &mut Work, id: TaskId) -> Receipt {
+    let task = find(work, id)?;
+    let (paused, run_at) = (task.phase == Phase::Paused, task.run_at);
+    let task = work.task(id);
+    task.flags = task.flags.without(TaskFlags::PAUSED);
+    if paused {
+        work.make_pending(id, run_at);
+    }
+    Ok(state(work, id))
+}
+
+/// Sets how many tasks may hold a key at once. A key can be without limit.
+pub(super) fn set_capacity(work: &mut Work, name: String, slots: Option<u32>) -> Receipt {
+    fits("a capacity key", name.len(), limits::NAME_BYTES)?;
+    let old = work.rows.capacity.get(&name);
+    let parked_until = old.map_or(Timestamp::ZERO, |key| key.parked_until);
+    put_capacity(work, CapacityKey { name, slots, parked_until });
+    Ok(Outcome::Done)
+}
+
+/// Lets no task that carries the key start before `until`.
+pub(super) fn park(work: &mut Work, name: String, until: Timestamp) -> Receipt {
+    fits("a capacity key", name.len(), limits::NAME_BYTES)?;
+    let slots = work.rows.capacity.get(&name).and_then(|key| key.slots);
+    put_capacity(work, CapacityKey { name, slots, parked_until: until });
+    work.look_again_at(until);
+    Ok(Outcome::Done)
+}
+
+fn put_capacity(work: &mut Work, key: CapacityKey) {
+    work.rows.capacity.insert(key.name.clone(), key.clone());
+    work.changes.capacity.retain(|old| old.name != key.name);
+    work.changes.capacity.push(key);
+    work.changes.woke = true;
+}
+
+/// The answer that says where a task stands.
+pub(super) fn state(work: &Work, id: TaskId) -> Outcome {
+    Outcome::State(work.rows.tasks[&id].state())
+}
+
+/// The task, or the rejection that says it is not there.
+pub(super) fn find(work: &Work, id: TaskId) -> Result<&Task, Rejection> {
+    work.rows.tasks.get(&id).ok_or_else(|| Rejection::not_found("task", id))
+}
+
+/// The attempt of an imported task.
+pub(super) fn imported_attempt(import: &Import) -> Attempt {
+    let ended_at = import.ended_at.unwrap_or_default();
+    let outcome = match import.state {
+        TaskState::Completed => AttemptOutcome::Completed,
+        TaskState::Cancelled => AttemptOutcome::Cancelled,
+        _ => AttemptOutcome::Failed,
+    };
+    Attempt {
+        task: import.spec.id,
+        lease: 1,
+        attempt: 1,
+        holder: None,
+        started_at: import.started_at.unwrap_or(ended_at),
+        ended_at,
+        outcome,
+        output: import.output.clone(),
+        error: import.error.clone(),
+        usage: import.usage.clone(),
+    }
+}
+
+/// A released step's task.
+pub(super) fn insert_step_task(work: &mut Work, spec: TaskSpec, lane: i64) {
+    let keyed = !spec.options.capacity.is_empty();
+    let flags = if keyed { TaskFlags::KEYED } else { TaskFlags::default() };
+    let id = spec.id;
+    work.insert_task(Task { flags, ..hot(&spec, lane) });
+    work.rows.specs.insert(id, spec.clone());
+    work.changes.specs.push(spec);
+    work.make_pending(id, work.now);
+}
+
+/// Tells a step's run how its task ended.
+pub(super) fn end_step(work: &mut Work, id: TaskId, reason: Option<String>) {
+    let task = &work.rows.tasks[&id];
+    if let Some((run, no)) = task.step {
+        flow::settle_step(work, run, no, task.state(), reason);
+    }
+}

@@ -1,0 +1,165 @@
+//! Which rows a command must see. Called again with what was loaded, until it wants no more.
+
+use crate::{
+    id::{RunId, TaskId},
+    model::{Command, Decision, Import, Needs, Rows, Settle, StepState, TaskFlags, TaskSpec},
+};
+
+/// The rows that `command` needs, as far as `rows` lets one tell.
+pub(super) fn wants(command: &Command, rows: &Rows) -> Needs {
+    match command {
+        Command::Enqueue(spec) => new_task(spec),
+        Command::Import(import) => {
+            let Import { spec, .. } = import.as_ref();
+            new_task(spec)
+        }
+        Command::Adopt(id) => adopt(*id, rows),
+        Command::Settle(settle) => settled(settle, rows),
+        Command::Ripen(task) => tasks([task.id]),
+        Command::Rescue { task, .. } | Command::Retry(task) => around(*task, rows),
+        Command::Pause(task) | Command::Resume(task) => around(*task, rows),
+        Command::Cancel(task) => {
+            let mut needs = around(*task, rows);
+            needs.extend(family(*task, rows));
+            needs
+        }
+        Command::Answer { item, .. } => {
+            let task = rows.items.get(item).map(|item| item.task);
+            let mut needs = task.map(|task| around(task, rows)).unwrap_or_default();
+            needs.items.insert(*item);
+            needs
+        }
+        Command::SetCapacity { key, .. } | Command::Park { key, .. } => {
+            Needs { capacity: [key.clone()].into(), ..Needs::default() }
+        }
+        Command::Launch(run) => Needs { runs: [run.spec.id].into(), ..Needs::default() },
+        Command::CancelRun(id) | Command::PauseRun(id) | Command::ResumeRun(id) => {
+            whole_run(*id, rows)
+        }
+        Command::OpenSession(session) => {
+            Needs { sessions: [session.id].into(), ..Needs::default() }
+        }
+        Command::OpenChat(chat) => Needs {
+            chats: [chat.id].into(),
+            sessions: chat.session.into_iter().collect(),
+            ..Needs::default()
+        },
+        Command::DeleteChat(id) => Needs { chats: [*id].into(), ..Needs::default() },
+        Command::Append { chat, messages } => Needs {
+            chats: [*chat].into(),
+            messages: messages.iter().map(|message| message.id).collect(),
+            ..Needs::default()
+        },
+        Command::Register(_) | Command::Retire(_) => Needs::default(),
+    }
+}
+
+fn tasks<const N: usize>(ids: [TaskId; N]) -> Needs {
+    Needs { tasks: ids.into(), ..Needs::default() }
+}
+
+fn new_task(spec: &TaskSpec) -> Needs {
+    let key = spec.unique_key.clone().map(|key| (spec.project.clone(), key));
+    Needs {
+        tasks: [spec.id].into_iter().chain(spec.parent).collect(),
+        specs: [spec.id].into(),
+        sessions: spec.session.into_iter().collect(),
+        chats: spec.chat.into_iter().collect(),
+        unique: key.into_iter().collect(),
+        ..Needs::default()
+    }
+}
+
+fn adopt(id: TaskId, rows: &Rows) -> Needs {
+    let mut needs = Needs { specs: [id].into(), ..tasks([id]) };
+    if let Some(spec) = rows.specs.get(&id) {
+        needs.extend(new_task(spec));
+    }
+    needs
+}
+
+fn settled(settle: &Settle, rows: &Rows) -> Needs {
+    let id = settle.held.id;
+    let mut needs = Needs { attempts: [id].into(), ..tasks([id]) };
+    if let Some((run, no)) = settle.held.step {
+        needs.extend(step(run, no));
+        if may_end_badly(settle, rows) {
+            needs.graphs.insert(run);
+        }
+    }
+    if let Some((chat, messages)) = &settle.said {
+        needs.chats.insert(*chat);
+        needs.messages.extend(messages.iter().map(|message| message.id));
+    }
+    if rows.tasks.get(&id).is_some_and(|task| task.flags.has(TaskFlags::ASKED)) {
+        needs.items_of.insert(id);
+    }
+    if let Decision::Park { key, .. } = &settle.decision {
+        needs.capacity.insert(key.clone());
+    }
+    needs
+}
+
+/// Whether a step's end may be one that skips others.
+fn may_end_badly(settle: &Settle, rows: &Rows) -> bool {
+    let task = rows.tasks.get(&settle.held.id);
+    let cancelled = task.is_some_and(|task| task.flags.has(TaskFlags::CANCEL));
+    cancelled || matches!(settle.decision, Decision::Fail(_) | Decision::Cancelled)
+}
+
+/// A step, its run, and what depends on it.
+fn step(run: RunId, no: u32) -> Needs {
+    Needs {
+        runs: [run].into(),
+        steps: [(run, no)].into(),
+        dependents: [(run, no)].into(),
+        ..Needs::default()
+    }
+}
+
+/// A task with all that its end may touch. Where it belongs comes first, so that its run
+/// is locked before it is.
+fn around(id: TaskId, rows: &Rows) -> Needs {
+    let mut needs = Needs { routes: [id].into(), ..Needs::default() };
+    let Some(route) = rows.routes.get(&id) else { return needs };
+    if let Some((run, _)) = route {
+        needs.runs.insert(*run);
+        needs.graphs.insert(*run);
+    }
+    needs.tasks.insert(id);
+    needs.specs.insert(id);
+    needs.attempts.insert(id);
+    needs.items_of.insert(id);
+    needs
+}
+
+/// The descendants of a task, with their items.
+fn family(id: TaskId, rows: &Rows) -> Needs {
+    let mut members = vec![id];
+    let mut at = 0;
+    while at < members.len() {
+        let of = |spec: &&TaskSpec| spec.parent == Some(members[at]) && !members.contains(&spec.id);
+        let children: Vec<_> = rows.specs.values().filter(of).map(|spec| spec.id).collect();
+        members.extend(children);
+        at += 1;
+    }
+    Needs {
+        children: members.iter().copied().collect(),
+        items_of: members.into_iter().collect(),
+        ..Needs::default()
+    }
+}
+
+/// A run with all of its steps, the tasks of those that have not ended, and their families.
+fn whole_run(id: RunId, rows: &Rows) -> Needs {
+    let mut needs =
+        Needs { runs: [id].into(), graphs: [id].into(), ..Needs::default() };
+    let steps = rows.steps.range((id, 0)..=(id, u32::MAX));
+    let running = steps.filter(|(_, step)| step.state == StepState::Running);
+    for task in running.filter_map(|(_, step)| step.task) {
+        needs.tasks.insert(task);
+        needs.specs.insert(task);
+        needs.extend(family(task, rows));
+    }
+    needs
+}

@@ -1,0 +1,198 @@
+//! The rows that a plan knows, and what it has changed of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    clock::Timestamp,
+    id::{ChatId, InstanceId, ItemId, RunId, TaskId},
+    model::{
+        Changes, Chat, Cursor, Entry, Event, Instance, Item, Outcome, Phase, Receipt, Rows, Run,
+        Step, Stream, Task, TaskFlags,
+    },
+};
+
+/// Rows with a record of what changed.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    pub rows: Rows,
+    pub now: Timestamp,
+    pub changes: Changes,
+    new_tasks: BTreeSet<TaskId>,
+    tasks: BTreeSet<TaskId>,
+    items: BTreeSet<ItemId>,
+    runs: BTreeSet<RunId>,
+    new_steps: BTreeSet<(RunId, u32)>,
+    steps: BTreeSet<(RunId, u32)>,
+    chats: BTreeSet<ChatId>,
+    events: BTreeMap<Stream, Vec<Event>>,
+}
+
+impl Work {
+    /// Adds loaded rows. Where a task is known already, the newer load wins.
+    pub fn supply(&mut self, rows: Rows) {
+        self.rows.routes.extend(rows.routes);
+        self.rows.tasks.extend(rows.tasks);
+        self.rows.specs.extend(rows.specs);
+        self.rows.foreign.extend(rows.foreign);
+        self.rows.attempts.extend(rows.attempts);
+        self.rows.items.extend(rows.items);
+        self.rows.unique.extend(rows.unique);
+        self.rows.capacity.extend(rows.capacity);
+        self.rows.slots.extend(rows.slots);
+        self.rows.lanes.extend(rows.lanes);
+        self.rows.sessions.extend(rows.sessions);
+        self.rows.chats.extend(rows.chats);
+        self.rows.messages.extend(rows.messages);
+        self.rows.runs.extend(rows.runs);
+        self.rows.run_specs.extend(rows.run_specs);
+        self.rows.steps.extend(rows.steps);
+        self.rows.edges.extend(rows.edges);
+        self.rows.instances.extend(rows.instances);
+    }
+
+    /// A task to change. Its revision grows once in a plan.
+    pub fn task(&mut self, id: TaskId) -> &mut Task {
+        let task = self.rows.tasks.get_mut(&id).expect("the caller looked it up");
+        if !self.new_tasks.contains(&id) && self.tasks.insert(id) {
+            task.rev += 1;
+        }
+        task
+    }
+
+    /// Adds a task.
+    pub fn insert_task(&mut self, task: Task) {
+        self.new_tasks.insert(task.id);
+        self.rows.tasks.insert(task.id, task);
+    }
+
+    /// Whether this work has changed the task already.
+    pub fn knows(&self, id: TaskId) -> bool {
+        self.tasks.contains(&id) || self.new_tasks.contains(&id)
+    }
+
+    /// An item to change, or a new one.
+    pub fn put_item(&mut self, item: Item) {
+        self.items.insert(item.id);
+        self.rows.items.insert(item.id, item);
+    }
+
+    /// The items of a task.
+    pub fn items_of(&self, task: TaskId) -> Vec<Item> {
+        self.rows.items.values().filter(|item| item.task == task).cloned().collect()
+    }
+
+    /// A run to change.
+    pub fn run(&mut self, id: RunId) -> &mut Run {
+        self.runs.insert(id);
+        let run = self.rows.runs.get_mut(&id).expect("the caller looked it up");
+        run.updated_at = self.now;
+        run
+    }
+
+    /// Adds a run.
+    pub fn insert_run(&mut self, run: Run) {
+        self.runs.insert(run.id);
+        self.rows.runs.insert(run.id, run);
+    }
+
+    /// A step to change.
+    pub fn step(&mut self, run: RunId, no: u32) -> &mut Step {
+        self.steps.insert((run, no));
+        let step = self.rows.steps.get_mut(&(run, no)).expect("the caller looked it up");
+        step.updated_at = self.now;
+        step
+    }
+
+    /// Adds a step.
+    pub fn insert_step(&mut self, step: Step) {
+        self.new_steps.insert((step.run, step.no));
+        self.rows.steps.insert((step.run, step.no), step);
+    }
+
+    /// Adds or changes a chat.
+    pub fn put_chat(&mut self, chat: Chat) {
+        self.chats.insert(chat.id);
+        self.rows.chats.insert(chat.id, chat);
+    }
+
+    /// Records something for watchers.
+    pub fn tell(&mut self, stream: Stream, event: Event) {
+        self.events.entry(stream).or_default().push(event);
+    }
+
+    /// Puts a task that no worker holds where it belongs: ready, scheduled or paused.
+    pub fn make_pending(&mut self, id: TaskId, run_at: Timestamp) {
+        let task = &self.rows.tasks[&id];
+        let run = task.step.and_then(|(run, _)| self.rows.runs.get(&run));
+        let paused = task.flags.has(TaskFlags::PAUSED) || run.is_some_and(Run::is_paused);
+        let phase = match (paused, run_at > self.now) {
+            (true, _) => Phase::Paused,
+            (false, true) => Phase::Scheduled,
+            (false, false) => Phase::Ready,
+        };
+        let task = self.task(id);
+        task.phase = phase;
+        task.run_at = run_at;
+        match phase {
+            Phase::Ready => self.changes.woke = true,
+            Phase::Scheduled => self.look_again_at(run_at),
+            _ => {}
+        }
+    }
+
+    /// Notes a time at which an engine must look for work.
+    pub fn look_again_at(&mut self, time: Timestamp) {
+        self.changes.next = Some(self.changes.next.map_or(time, |next| next.min(time)));
+    }
+
+    pub fn register(&mut self, instance: Instance) -> Receipt {
+        self.changes.instances.push(instance);
+        Ok(Outcome::Done)
+    }
+
+    pub fn retire(&mut self, id: InstanceId) -> Receipt {
+        self.changes.instances_gone.push(id);
+        Ok(Outcome::Done)
+    }
+
+    /// All that changed.
+    pub fn finish(mut self) -> Changes {
+        for (stream, events) in std::mem::take(&mut self.events) {
+            self.enter(stream, events);
+        }
+        let (rows, mut changes) = (self.rows, self.changes);
+        changes.new_tasks.extend(self.new_tasks.iter().map(|id| rows.tasks[id].clone()));
+        changes.tasks.extend(self.tasks.iter().map(|id| rows.tasks[id].clone()));
+        changes.items.extend(self.items.iter().map(|id| rows.items[id].clone()));
+        changes.runs.extend(self.runs.iter().map(|id| rows.runs[id].clone()));
+        changes.new_steps.extend(self.new_steps.iter().map(|key| rows.steps[key].clone()));
+        let steps = self.steps.difference(&self.new_steps);
+        changes.steps.extend(steps.map(|key| rows.steps[key].clone()));
+        let gone = &changes.chats_gone;
+        let chats = self.chats.iter().filter(|id| !gone.contains(id));
+        changes.chats.extend(chats.map(|id| rows.chats[id].clone()));
+        changes
+    }
+
+    /// Packs the events of a stream into one entry, numbered by the stream's owner.
+    fn enter(&mut self, stream: Stream, events: Vec<Event>) {
+        let seq = match stream {
+            Stream::Run(id) => next(&mut self.run(id).next_seq),
+            Stream::Chat(id) if self.changes.chats_gone.contains(&id) => return,
+            Stream::Chat(id) => {
+                self.chats.insert(id);
+                let chat = self.rows.chats.get_mut(&id).expect("only chats that are known speak");
+                next(&mut chat.next_seq)
+            }
+            Stream::All => unreachable!("events belong to a run or a chat"),
+        };
+        let cursor = Cursor::START;
+        self.changes.entries.push(Entry { stream, seq, cursor, at: self.now, events });
+    }
+}
+
+/// Takes the next number.
+fn next(seq: &mut i64) -> i64 {
+    *seq += 1;
+    *seq - 1
+}

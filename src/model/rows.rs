@@ -1,0 +1,275 @@
+//! Rows as they pass between backends and rules: what a plan needs, what there is, what
+//! changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Attempt, CapacityKey, Chat, Entry, Instance, Item, Lane, LaneId, Message, Run,
+    RunSpec, Session, Slot, Step, Stream, Task, TaskSpec,
+};
+use crate::{
+    clock::Timestamp,
+    id::{ChatId, InstanceId, ItemId, MessageId, RunId, SessionId, TaskId},
+};
+
+/// Keys of rows that a plan must see. A backend that lets writers run side by side locks
+/// what it loads, in this order: runs, tasks, chats, capacity keys, each by id; the rest is
+/// protected by those.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Every row there is, for audits. Nothing is locked.
+    pub everything: bool,
+    /// Hot rows of tasks, without locking them: only where they belong is of interest, and
+    /// that never changes.
+    pub routes: BTreeSet<TaskId>,
+    /// Hot rows of runs.
+    pub runs: BTreeSet<RunId>,
+    /// Hot rows of tasks.
+    pub tasks: BTreeSet<TaskId>,
+    /// Cold rows of tasks.
+    pub specs: BTreeSet<TaskId>,
+    /// All attempts of these tasks.
+    pub attempts: BTreeSet<TaskId>,
+    /// Hot and cold rows of the tasks whose parent is one of these.
+    pub children: BTreeSet<TaskId>,
+    /// Items of the inbox that belong to these tasks.
+    pub items_of: BTreeSet<TaskId>,
+    /// Items of the inbox.
+    pub items: BTreeSet<ItemId>,
+    /// Holders of unique keys: (project, key).
+    pub unique: BTreeSet<(String, String)>,
+    /// Capacity keys, with their slots.
+    pub capacity: BTreeSet<String>,
+    /// Lanes.
+    pub lanes: BTreeSet<LaneId>,
+    /// Sessions.
+    pub sessions: BTreeSet<SessionId>,
+    /// Chats.
+    pub chats: BTreeSet<ChatId>,
+    /// Messages, without their content being of interest.
+    pub messages: BTreeSet<MessageId>,
+    /// Cold rows of runs.
+    pub run_specs: BTreeSet<RunId>,
+    /// Steps: (run, number).
+    pub steps: BTreeSet<(RunId, u32)>,
+    /// Edges that leave these steps, and the steps they lead to.
+    pub dependents: BTreeSet<(RunId, u32)>,
+    /// All steps and edges of these runs.
+    pub graphs: BTreeSet<RunId>,
+    /// Instances.
+    pub instances: BTreeSet<InstanceId>,
+}
+
+impl Needs {
+    /// Everything, for audits.
+    pub fn everything() -> Self {
+        Self { everything: true, ..Self::default() }
+    }
+
+    /// Whether nothing is needed.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+macro_rules! by_field {
+    ($($field:ident)+) => {
+        impl Needs {
+            /// Adds all of `other`.
+            pub fn extend(&mut self, other: Self) {
+                self.everything |= other.everything;
+                $( self.$field.extend(other.$field); )+
+            }
+
+            /// Takes out all of `other`.
+            pub fn remove(&mut self, other: &Self) {
+                $( self.$field.retain(|key| !other.$field.contains(key)); )+
+            }
+        }
+    };
+}
+by_field! {
+    routes runs tasks specs attempts children items_of items unique capacity lanes sessions
+    chats messages run_specs steps dependents graphs instances
+}
+
+/// Rows, by key.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    /// Where tasks belong: the run and step of each, if any.
+    pub routes: BTreeMap<TaskId, Option<(RunId, u32)>>,
+    /// Hot rows of tasks.
+    pub tasks: BTreeMap<TaskId, Task>,
+    /// Cold rows of tasks.
+    pub specs: BTreeMap<TaskId, TaskSpec>,
+    /// Tasks that another program inserted and that were not adopted yet.
+    pub foreign: BTreeSet<TaskId>,
+    /// Attempts, by task and lease.
+    pub attempts: BTreeMap<(TaskId, i64), Attempt>,
+    /// Items of the inbox.
+    pub items: BTreeMap<ItemId, Item>,
+    /// Holders of unique keys, by project and key.
+    pub unique: BTreeMap<(String, String), TaskId>,
+    /// Capacity keys.
+    pub capacity: BTreeMap<String, CapacityKey>,
+    /// Slots, by key and number.
+    pub slots: BTreeMap<(String, u32), Slot>,
+    /// Lanes.
+    pub lanes: BTreeMap<LaneId, Lane>,
+    /// Sessions.
+    pub sessions: BTreeMap<SessionId, Session>,
+    /// Chats.
+    pub chats: BTreeMap<ChatId, Chat>,
+    /// Messages, by chat and place.
+    pub messages: BTreeMap<(ChatId, i64), Message>,
+    /// Hot rows of runs.
+    pub runs: BTreeMap<RunId, Run>,
+    /// Cold rows of runs.
+    pub run_specs: BTreeMap<RunId, RunSpec>,
+    /// Steps, by run and number.
+    pub steps: BTreeMap<(RunId, u32), Step>,
+    /// Edges: run, from, to.
+    pub edges: BTreeSet<(RunId, u32, u32)>,
+    /// Instances.
+    pub instances: BTreeMap<InstanceId, Instance>,
+    /// Entries, by stream and number. Only in a load of everything.
+    pub entries: BTreeMap<(Stream, i64), Entry>,
+}
+
+/// What a plan changes. A backend writes all of it, in any order that its constraints
+/// allow, in one transaction.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Lanes that new tasks wait in: insert those that are missing.
+    pub lanes: BTreeMap<LaneId, Lane>,
+    /// Cold rows of new tasks: insert.
+    pub specs: Vec<TaskSpec>,
+    /// Rows that another program inserted and that now have a hot row: set their origin.
+    pub adopted: Vec<TaskId>,
+    /// Hot rows of new tasks: insert.
+    pub new_tasks: Vec<Task>,
+    /// Hot rows that changed. Each replaces the row with `rev` one less.
+    pub tasks: Vec<Task>,
+    /// Attempts that ended: insert.
+    pub attempts: Vec<Attempt>,
+    /// Tasks whose slots are free again.
+    pub freed: Vec<TaskId>,
+    /// Unique keys that are taken: insert.
+    pub unique: Vec<(String, String, TaskId)>,
+    /// Tasks whose unique keys are free again.
+    pub unique_freed: Vec<TaskId>,
+    /// Items of the inbox: insert or replace.
+    pub items: Vec<Item>,
+    /// Capacity keys: insert or replace. Slots 0 to `slots` must exist afterwards; those
+    /// above it go when they are free.
+    pub capacity: Vec<CapacityKey>,
+    /// Sessions: insert or replace.
+    pub sessions: Vec<Session>,
+    /// Chats: insert or replace.
+    pub chats: Vec<Chat>,
+    /// Chats to delete, with their messages and entries; tasks lose their reference.
+    pub chats_gone: Vec<ChatId>,
+    /// Messages: insert.
+    pub messages: Vec<Message>,
+    /// Cold rows of new runs: insert.
+    pub run_specs: Vec<RunSpec>,
+    /// Hot rows of runs: insert or replace.
+    pub runs: Vec<Run>,
+    /// Steps of new runs: insert.
+    pub new_steps: Vec<Step>,
+    /// Steps that changed: replace `state`, `waiting_on`, `task`, `reason`, `updated_at`.
+    pub steps: Vec<Step>,
+    /// Edges: insert.
+    pub edges: Vec<(RunId, u32, u32)>,
+    /// Instances: insert or replace.
+    pub instances: Vec<Instance>,
+    /// Instances to delete.
+    pub instances_gone: Vec<InstanceId>,
+    /// Entries for watchers: insert. Their cursors are the backend's to give.
+    pub entries: Vec<Entry>,
+    /// Whether workers should look: see [`Committed::woke`](super::Committed::woke).
+    pub woke: bool,
+    /// See [`Committed::next`](super::Committed::next).
+    pub next: Option<Timestamp>,
+}
+
+impl Rows {
+    /// The rows after `changes`: what a backend without SQL does to save them. A guarded
+    /// change whose guard misses is left out.
+    pub fn apply(&mut self, changes: Changes) {
+        self.lanes.extend(changes.lanes);
+        self.foreign.retain(|id| !changes.adopted.contains(id));
+        self.specs.extend(changes.specs.into_iter().map(|spec| (spec.id, spec)));
+        self.tasks.extend(changes.new_tasks.into_iter().map(|task| (task.id, task)));
+        for task in changes.tasks {
+            if self.tasks.get(&task.id).is_some_and(|old| old.rev + 1 == task.rev) {
+                self.tasks.insert(task.id, task);
+            }
+        }
+        let attempts = changes.attempts.into_iter();
+        self.attempts.extend(attempts.map(|row| ((row.task, row.lease), row)));
+        self.unique.extend(changes.unique.into_iter().map(|(p, key, id)| ((p, key), id)));
+        self.unique.retain(|_, id| !changes.unique_freed.contains(id));
+        self.items.extend(changes.items.into_iter().map(|item| (item.id, item)));
+        self.free(&changes.freed);
+        changes.capacity.into_iter().for_each(|key| self.set_capacity(key));
+        self.apply_chats(changes.sessions, changes.chats, changes.messages, &changes.chats_gone);
+        self.run_specs.extend(changes.run_specs.into_iter().map(|spec| (spec.id, spec)));
+        self.runs.extend(changes.runs.into_iter().map(|run| (run.id, run)));
+        let steps = changes.new_steps.into_iter().chain(changes.steps);
+        self.steps.extend(steps.map(|step| ((step.run, step.no), step)));
+        self.edges.extend(changes.edges);
+        self.instances.extend(changes.instances.into_iter().map(|row| (row.id, row)));
+        self.instances.retain(|id, _| !changes.instances_gone.contains(id));
+        self.entries.extend(changes.entries.into_iter().map(|row| ((row.stream, row.seq), row)));
+    }
+
+    /// Gives `task` the free slots of its lane's capacity keys.
+    pub fn hold(&mut self, task: &Task) {
+        let keys = self.lanes.get(&task.lane).map(|lane| lane.keys.clone()).unwrap_or_default();
+        for key in keys {
+            let mut slots = self.slots.values_mut().filter(|slot| slot.key == key);
+            if let Some(slot) = slots.find(|slot| slot.held.is_none()) {
+                slot.held = Some((task.id, task.lease));
+            }
+        }
+    }
+
+    fn free(&mut self, tasks: &[TaskId]) {
+        for slot in self.slots.values_mut() {
+            slot.held.take_if(|(task, _)| tasks.contains(task));
+        }
+        let capacity = &self.capacity;
+        self.slots.retain(|(key, n), slot| {
+            slot.held.is_some() || capacity.get(key).and_then(|key| key.slots).is_some_and(|max| *n < max)
+        });
+    }
+
+    fn set_capacity(&mut self, key: CapacityKey) {
+        for n in 0..key.slots.unwrap_or(0) {
+            self.slots
+                .entry((key.name.clone(), n))
+                .or_insert_with(|| Slot { key: key.name.clone(), n, held: None });
+        }
+        self.capacity.insert(key.name.clone(), key);
+        self.free(&[]);
+    }
+
+    fn apply_chats(
+        &mut self,
+        sessions: Vec<Session>,
+        chats: Vec<Chat>,
+        messages: Vec<Message>,
+        gone: &[ChatId],
+    ) {
+        self.sessions.extend(sessions.into_iter().map(|row| (row.id, row)));
+        self.chats.extend(chats.into_iter().map(|row| (row.id, row)));
+        self.messages.extend(messages.into_iter().map(|row| ((row.chat, row.seq), row)));
+        self.chats.retain(|id, _| !gone.contains(id));
+        self.messages.retain(|(chat, _), _| !gone.contains(chat));
+        self.entries.retain(|(stream, _), _| !matches!(stream, Stream::Chat(id) if gone.contains(id)));
+        for spec in self.specs.values_mut() {
+            spec.chat.take_if(|chat| gone.contains(chat));
+        }
+    }
+}
