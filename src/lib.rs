@@ -1,5 +1,11 @@
-//! segue
-#![forbid(clippy::unwrap_used)]
+//! segue runs coding agents durably.
+
+#![warn(clippy::unwrap_used)]
+
+pub mod backend;
 pub mod clock;
+mod error;
 pub mod id;
 pub mod model;
+
+pub use error::{Error, Result};

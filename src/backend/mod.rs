@@ -4,7 +4,7 @@
 //! [`Plan`](crate::model::Plan), which a backend drives inside its transaction. What a
 //! backend must do beyond storing is small: make commits durable, show one transaction's
 //! work all or not at all, choose the claimed tasks, and say when it is worth looking again.
-//! [Writing a backend](crate::docs::writing_a_backend) walks through one.
+//! The page on writing a backend walks through one.
 
 use std::{fmt, time::Duration};
 
@@ -17,12 +17,6 @@ use crate::{
     model::{Batch, Committed, Cursor, Due, Entry, Needs, Page, Prune, Pruned, Query, Rows, Stats, Stream},
 };
 
-#[cfg(feature = "conformance")]
-pub mod conformance;
-#[cfg(feature = "postgres")]
-pub mod postgres;
-#[cfg(feature = "sqlite")]
-pub mod sqlite;
 
 /// A database that keeps the rows.
 ///
