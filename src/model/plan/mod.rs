@@ -28,9 +28,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A plan for `commands`, which are carried out in order.
-    pub fn new(commands: Vec<Command>) -> Self {
-        Self { commands, asked: Needs::default(), work: Work::default() }
+    /// A plan for `commands`, which are carried out in order, as of `now` or of the last load.
+    pub fn new(commands: Vec<Command>, now: Timestamp) -> Self {
+        let mut work = Work::default();
+        work.now = now;
+        Self { commands, asked: Needs::default(), work }
     }
 
     /// What must be loaded next; None when all that is needed is known.

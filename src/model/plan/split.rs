@@ -18,6 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Split {
     commands: Vec<Option<Command>>,
+    now: Timestamp,
     quick: Vec<(usize, TaskId)>,
     receipts: Vec<Option<Receipt>>,
     changes: Changes,
@@ -39,7 +40,7 @@ impl Split {
             }));
         }
         let commands = commands.into_iter().map(Some).collect();
-        Self { commands, quick, receipts, changes: work.finish() }
+        Self { commands, now, quick, receipts, changes: work.finish() }
     }
 
     /// The changes of the quick commands: new tasks, guarded changes and attempts only. A
@@ -62,7 +63,7 @@ impl Split {
             .filter(|(_, receipt)| receipt.is_none())
             .map(|(command, _)| command.take().expect("each command is planned once"))
             .collect();
-        (!rest.is_empty()).then(|| Plan::new(rest))
+        (!rest.is_empty()).then(|| Plan::new(rest, self.now))
     }
 
     /// All answers, in the order of the commands. `planned` are those of the plan.

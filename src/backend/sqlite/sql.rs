@@ -1,0 +1,238 @@
+//! Every SQL statement of this backend. `postgres/sql.rs` has the same names in the same
+//! order: their difference is the list of dialect differences.
+
+// ---- the connection and the schema
+
+/// The oldest schema version that may write.
+pub const WRITER_MIN: &str = "SELECT value FROM segue_meta WHERE name = 'writer_min'";
+/// The newest migration that was applied.
+pub const SCHEMA_VERSION: &str = "SELECT max(version) FROM segue_schema_history";
+/// Whether migrations were ever applied here.
+pub const HAS_SCHEMA: &str =
+    "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'segue_schema_history'";
+
+// ---- loading by key
+
+pub const TASK: &str = "SELECT id, phase, lane, priority, run_at, attempt, failures, interruptions,
+    lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at
+    FROM segue_task_states WHERE id = ?1";
+pub const TASKS_ALL: &str = "SELECT id, phase, lane, priority, run_at, attempt, failures,
+    interruptions, lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at
+    FROM segue_task_states";
+pub const SPEC: &str = "SELECT id, project_id, kind, input, priority, run_at, parent_task_id,
+    arena_id, session_id, chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id,
+    unique_key, options, labels, meta, created_at, origin
+    FROM segue_tasks WHERE id = ?1";
+pub const SPECS_ALL: &str = "SELECT id, project_id, kind, input, priority, run_at, parent_task_id,
+    arena_id, session_id, chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id,
+    unique_key, options, labels, meta, created_at, origin
+    FROM segue_tasks";
+pub const CHILDREN: &str = "SELECT id FROM segue_tasks WHERE parent_task_id = ?1";
+pub const ATTEMPTS: &str = "SELECT task_id, lease, attempt, holder, started_at, ended_at, outcome,
+    output, error, usage FROM segue_task_attempts WHERE task_id = ?1";
+pub const ATTEMPTS_ALL: &str = "SELECT task_id, lease, attempt, holder, started_at, ended_at,
+    outcome, output, error, usage FROM segue_task_attempts";
+pub const ITEM: &str = "SELECT id, task_id, lease, kind, key, body, options, state, answer,
+    answered_by, created_at, answered_at FROM segue_inbox_items WHERE id = ?1";
+pub const ITEMS_OF: &str = "SELECT id, task_id, lease, kind, key, body, options, state, answer,
+    answered_by, created_at, answered_at FROM segue_inbox_items WHERE task_id = ?1";
+pub const ITEMS_ALL: &str = "SELECT id, task_id, lease, kind, key, body, options, state, answer,
+    answered_by, created_at, answered_at FROM segue_inbox_items";
+pub const UNIQUE: &str =
+    "SELECT project_id, key, task_id FROM segue_unique_keys WHERE project_id = ?1 AND key = ?2";
+pub const UNIQUE_ALL: &str = "SELECT project_id, key, task_id FROM segue_unique_keys";
+pub const CAPACITY: &str =
+    "SELECT name, slots, parked_until FROM segue_capacity_keys WHERE name = ?1";
+pub const CAPACITY_ALL: &str = "SELECT name, slots, parked_until FROM segue_capacity_keys";
+pub const SLOTS: &str = "SELECT key, n, task_id, lease FROM segue_slots WHERE key = ?1";
+pub const SLOTS_ALL: &str = "SELECT key, n, task_id, lease FROM segue_slots";
+pub const LANE: &str = "SELECT id, needs, keys FROM segue_lanes WHERE id = ?1";
+pub const LANES_ALL: &str = "SELECT id, needs, keys FROM segue_lanes";
+pub const SESSION: &str =
+    "SELECT id, project_id, title, meta, created_at FROM segue_sessions WHERE id = ?1";
+pub const SESSIONS_ALL: &str = "SELECT id, project_id, title, meta, created_at FROM segue_sessions";
+pub const CHAT: &str = "SELECT id, project_id, session_id, title, meta, next_seq, created_at
+    FROM segue_chats WHERE id = ?1";
+pub const CHATS_ALL: &str = "SELECT id, project_id, session_id, title, meta, next_seq, created_at
+    FROM segue_chats";
+pub const MESSAGE: &str = "SELECT chat_id, seq, id, role, content, task_id, created_at
+    FROM segue_messages WHERE id = ?1";
+pub const MESSAGES_ALL: &str = "SELECT chat_id, seq, id, role, content, task_id, created_at
+    FROM segue_messages";
+pub const RUN: &str = "SELECT id, state, flags, project_id, priority, open_steps, failed_steps,
+    next_seq, updated_at, ended_at FROM segue_flow_run_states WHERE id = ?1";
+pub const RUNS_ALL: &str = "SELECT id, state, flags, project_id, priority, open_steps,
+    failed_steps, next_seq, updated_at, ended_at FROM segue_flow_run_states";
+pub const RUN_SPEC: &str = "SELECT id, project_id, flow_name, version, band, model, input,
+    definition, labels, meta, created_at FROM segue_flow_runs WHERE id = ?1";
+pub const RUN_SPECS_ALL: &str = "SELECT id, project_id, flow_name, version, band, model, input,
+    definition, labels, meta, created_at FROM segue_flow_runs";
+pub const STEP: &str = "SELECT run_id, no, step_id, kind, state, waiting_on, task_id, lane, agent,
+    options, reason, updated_at FROM segue_flow_steps WHERE run_id = ?1 AND no = ?2";
+pub const STEPS_OF: &str = "SELECT run_id, no, step_id, kind, state, waiting_on, task_id, lane,
+    agent, options, reason, updated_at FROM segue_flow_steps WHERE run_id = ?1";
+pub const STEPS_ALL: &str = "SELECT run_id, no, step_id, kind, state, waiting_on, task_id, lane,
+    agent, options, reason, updated_at FROM segue_flow_steps";
+pub const EDGES_FROM: &str =
+    "SELECT run_id, from_no, to_no FROM segue_flow_edges WHERE run_id = ?1 AND from_no = ?2";
+pub const EDGES_OF: &str = "SELECT run_id, from_no, to_no FROM segue_flow_edges WHERE run_id = ?1";
+pub const EDGES_ALL: &str = "SELECT run_id, from_no, to_no FROM segue_flow_edges";
+pub const INSTANCE: &str = "SELECT id, host, boot, pid, pid_start, beat, serves, started_at
+    FROM segue_instances WHERE id = ?1";
+pub const INSTANCES_ALL: &str = "SELECT id, host, boot, pid, pid_start, beat, serves, started_at
+    FROM segue_instances";
+pub const ENTRIES_ALL: &str = "SELECT pos, kind, stream, seq, at, body FROM segue_entries";
+
+// ---- saving
+
+pub const INSERT_LANE: &str =
+    "INSERT INTO segue_lanes (id, needs, keys) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO NOTHING";
+/// No row is written where the id is taken.
+pub const INSERT_SPEC: &str = "INSERT INTO segue_tasks (id, project_id, kind, input, priority,
+    run_at, parent_task_id, arena_id, session_id, chat_id, run_id, step_no, agent, model, mode_id,
+    thinking_option_id, unique_key, options, labels, meta, created_at, origin)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
+    ?20, ?21, 'segue') ON CONFLICT (id) DO NOTHING";
+pub const ADOPT_SPEC: &str = "UPDATE segue_tasks SET origin = 'adopted' WHERE id = ?1";
+pub const INSERT_TASK: &str = "INSERT INTO segue_task_states (id, phase, lane, priority, run_at,
+    attempt, failures, interruptions, lease, rev, holder, claim, run_id, step_no, flags,
+    started_at, ended_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+/// Guarded by the revision before: no row is written where it has moved on.
+pub const UPDATE_TASK: &str = "UPDATE segue_task_states SET phase = ?2, run_at = ?3, attempt = ?4,
+    failures = ?5, interruptions = ?6, lease = ?7, rev = ?8, holder = ?9, claim = ?10, flags = ?11,
+    started_at = ?12, ended_at = ?13 WHERE id = ?1 AND rev = ?8 - 1";
+pub const INSERT_ATTEMPT: &str = "INSERT INTO segue_task_attempts (task_id, lease, attempt, holder,
+    started_at, ended_at, outcome, output, error, usage)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+pub const FREE_SLOTS: &str =
+    "UPDATE segue_slots SET task_id = NULL, lease = NULL WHERE task_id = ?1";
+pub const INSERT_UNIQUE: &str =
+    "INSERT INTO segue_unique_keys (project_id, key, task_id) VALUES (?1, ?2, ?3)";
+pub const FREE_UNIQUE: &str = "DELETE FROM segue_unique_keys WHERE task_id = ?1";
+pub const PUT_ITEM: &str = "INSERT OR REPLACE INTO segue_inbox_items (id, task_id, lease, kind,
+    key, body, options, state, answer, answered_by, created_at, answered_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+pub const PUT_CAPACITY: &str =
+    "INSERT OR REPLACE INTO segue_capacity_keys (name, slots, parked_until) VALUES (?1, ?2, ?3)";
+/// Slots 0 to ?2 of a key, where they do not exist.
+pub const ADD_SLOTS: &str = "WITH RECURSIVE number (n) AS
+    (SELECT 0 WHERE ?2 > 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < ?2)
+    INSERT INTO segue_slots (key, n) SELECT ?1, n FROM number WHERE true
+    ON CONFLICT (key, n) DO NOTHING";
+/// Free slots above a key's limit.
+pub const DROP_SLOTS: &str = "DELETE FROM segue_slots WHERE key = ?1 AND task_id IS NULL AND n >=
+    coalesce((SELECT slots FROM segue_capacity_keys WHERE name = ?1), 0)";
+/// The same, for the keys that a task holds.
+pub const DROP_SLOTS_OF: &str = "SELECT key FROM segue_slots WHERE task_id = ?1";
+pub const PUT_SESSION: &str = "INSERT INTO segue_sessions (id, project_id, title, meta, created_at)
+    VALUES (?1, ?2, ?3, ?4, ?5)
+    ON CONFLICT (id) DO UPDATE SET title = excluded.title, meta = excluded.meta";
+pub const PUT_CHAT: &str = "INSERT INTO segue_chats (id, project_id, session_id, title, meta,
+    next_seq, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+    ON CONFLICT (id) DO UPDATE SET session_id = excluded.session_id, title = excluded.title,
+    meta = excluded.meta, next_seq = excluded.next_seq";
+pub const DELETE_CHAT: &str = "DELETE FROM segue_chats WHERE id = ?1";
+pub const DELETE_ENTRIES: &str = "DELETE FROM segue_entries WHERE stream = ?1";
+pub const INSERT_MESSAGE: &str = "INSERT INTO segue_messages (chat_id, seq, id, role, content,
+    task_id, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+pub const INSERT_RUN_SPEC: &str = "INSERT INTO segue_flow_runs (id, project_id, flow_name, version,
+    band, model, input, definition, labels, meta, created_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+pub const PUT_RUN: &str = "INSERT OR REPLACE INTO segue_flow_run_states (id, state, flags,
+    project_id, priority, open_steps, failed_steps, next_seq, updated_at, ended_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+pub const INSERT_STEP: &str = "INSERT INTO segue_flow_steps (run_id, no, step_id, kind, state,
+    waiting_on, task_id, lane, agent, options, reason, updated_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+pub const UPDATE_STEP: &str = "UPDATE segue_flow_steps SET state = ?3, waiting_on = ?4,
+    task_id = ?5, reason = ?6, updated_at = ?7 WHERE run_id = ?1 AND no = ?2";
+pub const INSERT_EDGE: &str =
+    "INSERT INTO segue_flow_edges (run_id, from_no, to_no) VALUES (?1, ?2, ?3)";
+pub const PUT_INSTANCE: &str = "INSERT OR REPLACE INTO segue_instances (id, host, boot, pid,
+    pid_start, beat, serves, started_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+pub const DELETE_INSTANCE: &str = "DELETE FROM segue_instances WHERE id = ?1";
+pub const INSERT_ENTRY: &str =
+    "INSERT INTO segue_entries (kind, stream, seq, at, body) VALUES (?1, ?2, ?3, ?4, ?5)";
+
+// ---- claiming
+
+/// The next lane after ?1 that has a ready task.
+pub const NEXT_LANE: &str =
+    "SELECT min(lane) FROM segue_task_states WHERE phase = 1 AND lane > ?1";
+pub const LANE_HEAD: &str = "SELECT priority, id FROM segue_task_states
+    WHERE phase = 1 AND lane = ?1 ORDER BY priority, id LIMIT ?2";
+pub const CLAIM: &str = "UPDATE segue_task_states SET phase = 4, attempt = attempt + 1,
+    lease = lease + 1, rev = rev + 1, holder = ?2, claim = ?3, started_at = ?4
+    WHERE id = ?1 AND phase = 1
+    RETURNING id, phase, lane, priority, run_at, attempt, failures, interruptions, lease, rev,
+    holder, claim, run_id, step_no, flags, started_at, ended_at";
+pub const CLAIMED_BEFORE: &str = "SELECT id FROM segue_task_states
+    WHERE phase = 4 AND holder = ?1 AND claim = ?2 ORDER BY priority, id";
+pub const SLOTS_HELD: &str =
+    "SELECT count(*) FROM segue_slots WHERE key = ?1 AND task_id IS NOT NULL";
+pub const TAKE_SLOT: &str = "UPDATE segue_slots SET task_id = ?2, lease = ?3 WHERE key = ?1
+    AND n = (SELECT min(n) FROM segue_slots WHERE key = ?1 AND task_id IS NULL)";
+
+// ---- what is due
+
+pub const BEAT: &str = "UPDATE segue_instances SET beat = beat + 1 WHERE id = ?1";
+pub const RIPE: &str = "SELECT id, phase, lane, priority, run_at, attempt, failures, interruptions,
+    lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at
+    FROM segue_task_states WHERE phase = 2 AND run_at <= ?1 ORDER BY run_at LIMIT ?2";
+pub const NEXT_TIMER: &str = "SELECT min(run_at) FROM segue_task_states WHERE phase = 2";
+pub const NEXT_UNPARK: &str =
+    "SELECT min(parked_until) FROM segue_capacity_keys WHERE parked_until > ?1";
+pub const FOREIGN: &str = "SELECT id FROM segue_tasks WHERE origin IS NULL ORDER BY id LIMIT ?1";
+pub const HELD: &str = "SELECT id, phase, lane, priority, run_at, attempt, failures, interruptions,
+    lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at
+    FROM segue_task_states WHERE phase = 4 AND holder = ?1 LIMIT ?2";
+/// The next holder after ?1 of a running task.
+pub const NEXT_HOLDER: &str =
+    "SELECT min(holder) FROM segue_task_states WHERE phase = 4 AND holder > ?1";
+pub const ANY_READY: &str = "SELECT EXISTS (SELECT 1 FROM segue_task_states WHERE phase = 1)";
+pub const LAST_ENTRY: &str = "SELECT coalesce(max(pos), 0) FROM segue_entries";
+
+// ---- following
+
+pub const TAIL: &str = "SELECT pos, kind, stream, seq, at, body FROM segue_entries
+    WHERE stream = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+pub const TAIL_ALL: &str = "SELECT pos, kind, stream, seq, at, body FROM segue_entries
+    WHERE pos > ?1 ORDER BY pos LIMIT ?2";
+
+// ---- counting and pruning
+
+pub const COUNT_TASKS: &str = "SELECT phase, count(*) FROM segue_task_states GROUP BY phase";
+pub const COUNT_FOREIGN: &str = "SELECT count(*) FROM segue_tasks WHERE origin IS NULL";
+pub const COUNT_RUNS: &str = "SELECT state, count(*) FROM segue_flow_run_states GROUP BY state";
+pub const COUNT_INBOX: &str = "SELECT count(*) FROM segue_inbox_items WHERE state = 0";
+/// Finished tasks that are no steps and have no children, oldest first.
+pub const OLD_TASKS: &str = "SELECT s.id FROM segue_task_states s
+    WHERE s.phase >= 6 AND s.run_id IS NULL AND s.ended_at < ?1
+    AND NOT EXISTS (SELECT 1 FROM segue_tasks c WHERE c.parent_task_id = s.id)
+    ORDER BY s.id LIMIT ?2";
+pub const OLD_RUNS: &str = "SELECT r.id FROM segue_flow_run_states r
+    WHERE r.state <> 0 AND r.ended_at < ?1
+    AND NOT EXISTS (SELECT 1 FROM segue_flow_steps f JOIN segue_tasks c
+        ON c.parent_task_id = f.task_id WHERE f.run_id = r.id)
+    ORDER BY r.id LIMIT ?2";
+pub const TASKS_OF_RUN: &str =
+    "SELECT task_id FROM segue_flow_steps WHERE run_id = ?1 AND task_id IS NOT NULL";
+pub const DELETE_TASK: [&str; 5] = [
+    "DELETE FROM segue_task_attempts WHERE task_id = ?1",
+    "DELETE FROM segue_inbox_items WHERE task_id = ?1",
+    "DELETE FROM segue_unique_keys WHERE task_id = ?1",
+    "DELETE FROM segue_task_states WHERE id = ?1",
+    "DELETE FROM segue_tasks WHERE id = ?1",
+];
+pub const DELETE_RUN: [&str; 5] = [
+    "DELETE FROM segue_entries WHERE stream = ?1",
+    "DELETE FROM segue_flow_edges WHERE run_id = ?1",
+    "DELETE FROM segue_flow_steps WHERE run_id = ?1",
+    "DELETE FROM segue_flow_run_states WHERE id = ?1",
+    "DELETE FROM segue_flow_runs WHERE id = ?1",
+];
+/// Old entries of chats and of runs that have ended.
+pub const PRUNE_ENTRIES: &str = "DELETE FROM segue_entries WHERE pos IN (
+    SELECT e.pos FROM segue_entries e LEFT JOIN segue_flow_run_states r ON r.id = e.stream
+    WHERE e.at < ?1 AND coalesce(r.state, 1) <> 0 ORDER BY e.pos LIMIT ?2)";
