@@ -1,6 +1,6 @@
 //! segue runs coding agents durably.
 
-#![warn(clippy::unwrap_used)]
+#![warn(missing_docs, clippy::unwrap_used)]
 
 pub mod backend;
 pub mod clock;

@@ -14,9 +14,14 @@ use crate::{
     clock::Clock,
     error::Result,
     id::InstanceId,
-    model::{Batch, Committed, Cursor, Due, Entry, Needs, Page, Prune, Pruned, Query, Rows, Stats, Stream},
+    model::{
+        Batch, Committed, Cursor, Due, Entry, Needs, Page, Prune, Pruned, Query, Rows, Stats,
+        Stream,
+    },
 };
 
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 
 /// A database that keeps the rows.
 ///

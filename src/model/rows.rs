@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Attempt, CapacityKey, Chat, Entry, Instance, Item, Lane, LaneId, Message, Run,
-    RunSpec, Session, Slot, Step, Stream, Task, TaskSpec,
+    Attempt, CapacityKey, Chat, Entry, Instance, Item, Lane, LaneId, Message, Run, RunSpec,
+    Session, Slot, Step, Stream, Task, TaskSpec,
 };
 use crate::{
     clock::Timestamp,
@@ -63,7 +63,10 @@ pub struct Needs {
 impl Needs {
     /// Everything, for audits.
     pub fn everything() -> Self {
-        Self { everything: true, ..Self::default() }
+        Self {
+            everything: true,
+            ..Self::default()
+        }
     }
 
     /// Whether nothing is needed.
@@ -199,34 +202,70 @@ impl Rows {
     pub fn apply(&mut self, changes: Changes) {
         self.lanes.extend(changes.lanes);
         self.foreign.retain(|id| !changes.adopted.contains(id));
-        self.specs.extend(changes.specs.into_iter().map(|spec| (spec.id, spec)));
-        self.tasks.extend(changes.new_tasks.into_iter().map(|task| (task.id, task)));
+        self.specs
+            .extend(changes.specs.into_iter().map(|spec| (spec.id, spec)));
+        self.tasks
+            .extend(changes.new_tasks.into_iter().map(|task| (task.id, task)));
         for task in changes.tasks {
-            if self.tasks.get(&task.id).is_some_and(|old| old.rev + 1 == task.rev) {
+            if self
+                .tasks
+                .get(&task.id)
+                .is_some_and(|old| old.rev + 1 == task.rev)
+            {
                 self.tasks.insert(task.id, task);
             }
         }
         let attempts = changes.attempts.into_iter();
-        self.attempts.extend(attempts.map(|row| ((row.task, row.lease), row)));
-        self.unique.extend(changes.unique.into_iter().map(|(p, key, id)| ((p, key), id)));
-        self.unique.retain(|_, id| !changes.unique_freed.contains(id));
-        self.items.extend(changes.items.into_iter().map(|item| (item.id, item)));
+        self.attempts
+            .extend(attempts.map(|row| ((row.task, row.lease), row)));
+        self.unique.extend(
+            changes
+                .unique
+                .into_iter()
+                .map(|(p, key, id)| ((p, key), id)),
+        );
+        self.unique
+            .retain(|_, id| !changes.unique_freed.contains(id));
+        self.items
+            .extend(changes.items.into_iter().map(|item| (item.id, item)));
         self.free(&changes.freed);
-        changes.capacity.into_iter().for_each(|key| self.set_capacity(key));
-        self.apply_chats(changes.sessions, changes.chats, changes.messages, &changes.chats_gone);
-        self.run_specs.extend(changes.run_specs.into_iter().map(|spec| (spec.id, spec)));
-        self.runs.extend(changes.runs.into_iter().map(|run| (run.id, run)));
+        changes
+            .capacity
+            .into_iter()
+            .for_each(|key| self.set_capacity(key));
+        self.apply_chats(
+            changes.sessions,
+            changes.chats,
+            changes.messages,
+            &changes.chats_gone,
+        );
+        self.run_specs
+            .extend(changes.run_specs.into_iter().map(|spec| (spec.id, spec)));
+        self.runs
+            .extend(changes.runs.into_iter().map(|run| (run.id, run)));
         let steps = changes.new_steps.into_iter().chain(changes.steps);
-        self.steps.extend(steps.map(|step| ((step.run, step.no), step)));
+        self.steps
+            .extend(steps.map(|step| ((step.run, step.no), step)));
         self.edges.extend(changes.edges);
-        self.instances.extend(changes.instances.into_iter().map(|row| (row.id, row)));
-        self.instances.retain(|id, _| !changes.instances_gone.contains(id));
-        self.entries.extend(changes.entries.into_iter().map(|row| ((row.stream, row.seq), row)));
+        self.instances
+            .extend(changes.instances.into_iter().map(|row| (row.id, row)));
+        self.instances
+            .retain(|id, _| !changes.instances_gone.contains(id));
+        self.entries.extend(
+            changes
+                .entries
+                .into_iter()
+                .map(|row| ((row.stream, row.seq), row)),
+        );
     }
 
     /// Gives `task` the free slots of its lane's capacity keys.
     pub fn hold(&mut self, task: &Task) {
-        let keys = self.lanes.get(&task.lane).map(|lane| lane.keys.clone()).unwrap_or_default();
+        let keys = self
+            .lanes
+            .get(&task.lane)
+            .map(|lane| lane.keys.clone())
+            .unwrap_or_default();
         for key in keys {
             let mut slots = self.slots.values_mut().filter(|slot| slot.key == key);
             if let Some(slot) = slots.find(|slot| slot.held.is_none()) {
@@ -241,7 +280,11 @@ impl Rows {
         }
         let capacity = &self.capacity;
         self.slots.retain(|(key, n), slot| {
-            slot.held.is_some() || capacity.get(key).and_then(|key| key.slots).is_some_and(|max| *n < max)
+            slot.held.is_some()
+                || capacity
+                    .get(key)
+                    .and_then(|key| key.slots)
+                    .is_some_and(|max| *n < max)
         });
     }
 
@@ -249,7 +292,11 @@ impl Rows {
         for n in 0..key.slots.unwrap_or(0) {
             self.slots
                 .entry((key.name.clone(), n))
-                .or_insert_with(|| Slot { key: key.name.clone(), n, held: None });
+                .or_insert_with(|| Slot {
+                    key: key.name.clone(),
+                    n,
+                    held: None,
+                });
         }
         self.capacity.insert(key.name.clone(), key);
         self.free(&[]);
@@ -262,12 +309,16 @@ impl Rows {
         messages: Vec<Message>,
         gone: &[ChatId],
     ) {
-        self.sessions.extend(sessions.into_iter().map(|row| (row.id, row)));
-        self.chats.extend(chats.into_iter().map(|row| (row.id, row)));
-        self.messages.extend(messages.into_iter().map(|row| ((row.chat, row.seq), row)));
+        self.sessions
+            .extend(sessions.into_iter().map(|row| (row.id, row)));
+        self.chats
+            .extend(chats.into_iter().map(|row| (row.id, row)));
+        self.messages
+            .extend(messages.into_iter().map(|row| ((row.chat, row.seq), row)));
         self.chats.retain(|id, _| !gone.contains(id));
         self.messages.retain(|(chat, _), _| !gone.contains(chat));
-        self.entries.retain(|(stream, _), _| !matches!(stream, Stream::Chat(id) if gone.contains(id)));
+        self.entries
+            .retain(|(stream, _), _| !matches!(stream, Stream::Chat(id) if gone.contains(id)));
         for spec in self.specs.values_mut() {
             spec.chat.take_if(|chat| gone.contains(chat));
         }

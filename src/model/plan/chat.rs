@@ -16,7 +16,10 @@ pub(super) fn open_session(work: &mut Work, session: Session) -> Receipt {
         Some(known) => known.created_at,
         None => or_now(session.created_at, work),
     };
-    let session = Session { created_at, ..session };
+    let session = Session {
+        created_at,
+        ..session
+    };
     work.rows.sessions.insert(session.id, session.clone());
     work.changes.sessions.retain(|old| old.id != session.id);
     work.changes.sessions.push(session);
@@ -35,18 +38,30 @@ pub(super) fn open(work: &mut Work, chat: Chat) -> Receipt {
         Some(known) => (known.created_at, known.next_seq),
         None => (or_now(chat.created_at, work), 1),
     };
-    work.put_chat(Chat { created_at, next_seq, ..chat });
+    work.put_chat(Chat {
+        created_at,
+        next_seq,
+        ..chat
+    });
     Ok(Outcome::Done)
 }
 
 /// A time that the host gave (an import), or now.
 fn or_now(given: crate::clock::Timestamp, work: &Work) -> crate::clock::Timestamp {
-    if given == crate::clock::Timestamp::ZERO { work.now } else { given }
+    if given == crate::clock::Timestamp::ZERO {
+        work.now
+    } else {
+        given
+    }
 }
 
 fn check(project: &str, meta: Option<&Payload>) -> Result<(), Rejection> {
     fits("the project's name", project.len(), limits::NAME_BYTES)?;
-    fits("meta", meta.map_or(0, |meta| meta.as_str().len()), limits::META_BYTES)
+    fits(
+        "meta",
+        meta.map_or(0, |meta| meta.as_str().len()),
+        limits::META_BYTES,
+    )
 }
 
 /// Deletes a chat with its messages.
@@ -63,17 +78,46 @@ pub(super) fn append(work: &mut Work, id: ChatId, messages: Vec<NewMessage>) -> 
         return Err(Rejection::not_found("chat", id));
     };
     for message in &messages {
-        fits("a message", message.content.as_str().len(), limits::PAYLOAD_BYTES)?;
+        fits(
+            "a message",
+            message.content.as_str().len(),
+            limits::PAYLOAD_BYTES,
+        )?;
     }
     for message in messages {
-        if work.rows.messages.values().any(|known| known.id == message.id) {
+        if work
+            .rows
+            .messages
+            .values()
+            .any(|known| known.id == message.id)
+        {
             continue;
         }
         let (seq, created_at) = (chat.next_seq, work.now);
         chat.next_seq += 1;
-        let NewMessage { id: message_id, role, content, task } = message;
-        let message = Message { chat: id, seq, id: message_id, role, content, task, created_at };
-        work.tell(Stream::Chat(id), Event::MessageAppended { id: message_id, seq, role });
+        let NewMessage {
+            id: message_id,
+            role,
+            content,
+            task,
+        } = message;
+        let message = Message {
+            chat: id,
+            seq,
+            id: message_id,
+            role,
+            content,
+            task,
+            created_at,
+        };
+        work.tell(
+            Stream::Chat(id),
+            Event::MessageAppended {
+                id: message_id,
+                seq,
+                role,
+            },
+        );
         work.rows.messages.insert((id, seq), message.clone());
         work.changes.messages.push(message);
     }

@@ -26,11 +26,19 @@ pub(super) fn launch(work: &mut Work, new: NewRun) -> Receipt {
     if work.rows.runs.contains_key(&id) {
         return Ok(Outcome::Run { id, created: false });
     }
-    fits("the run's input", new.spec.input.as_str().len(), limits::PAYLOAD_BYTES)?;
+    fits(
+        "the run's input",
+        new.spec.input.as_str().len(),
+        limits::PAYLOAD_BYTES,
+    )?;
     let meta = new.spec.meta.as_ref().map_or(0, |meta| meta.as_str().len());
     fits("the run's meta", meta, limits::META_BYTES)?;
     Dag::check(&new.steps)?;
-    let NewRun { mut spec, priority, steps } = new;
+    let NewRun {
+        mut spec,
+        priority,
+        steps,
+    } = new;
     spec.created_at = work.now;
     work.insert_run(Run {
         id,
@@ -44,7 +52,10 @@ pub(super) fn launch(work: &mut Work, new: NewRun) -> Receipt {
         updated_at: work.now,
         ended_at: Timestamp::ZERO,
     });
-    let event = Event::RunLaunched { flow: spec.flow.clone(), steps: steps.len() as u32 };
+    let event = Event::RunLaunched {
+        flow: spec.flow.clone(),
+        steps: steps.len() as u32,
+    };
     work.tell(Stream::Run(id), event);
     work.changes.run_specs.push(spec);
     insert_steps(work, id, steps);
@@ -100,7 +111,14 @@ fn release(work: &mut Work, run: RunId, no: u32) {
     step.state = StepState::Running;
     step.task = Some(task);
     let step = step.clone();
-    work.tell(Stream::Run(run), Event::StepReleased { no, name: step.name.clone(), task });
+    work.tell(
+        Stream::Run(run),
+        Event::StepReleased {
+            no,
+            name: step.name.clone(),
+            task,
+        },
+    );
     let owner = &work.rows.runs[&run];
     let spec = TaskSpec {
         project: owner.project.clone(),
@@ -123,7 +141,9 @@ pub(super) fn settle_step(
     state: TaskState,
     reason: Option<String>,
 ) {
-    let Some(step) = work.rows.steps.get(&(run, no)) else { return };
+    let Some(step) = work.rows.steps.get(&(run, no)) else {
+        return;
+    };
     if step.state.is_terminal() {
         return;
     }
@@ -152,11 +172,23 @@ fn end_step(work: &mut Work, run: RunId, no: u32, state: StepState, reason: Opti
         StepState::Cancelled => owner.flags = owner.flags.with(RunFlags::LOST_STEP),
         _ => {}
     }
-    work.tell(Stream::Run(run), Event::StepEnded { no, name, state, reason });
+    work.tell(
+        Stream::Run(run),
+        Event::StepEnded {
+            no,
+            name,
+            state,
+            reason,
+        },
+    );
 }
 
 fn dependents(work: &Work, run: RunId, no: u32) -> Vec<u32> {
-    work.rows.edges.range((run, no, 0)..=(run, no, u32::MAX)).map(|(_, _, to)| *to).collect()
+    work.rows
+        .edges
+        .range((run, no, 0)..=(run, no, u32::MAX))
+        .map(|(_, _, to)| *to)
+        .collect()
 }
 
 fn release_dependents(work: &mut Work, run: RunId, no: u32) {
@@ -228,7 +260,13 @@ pub(super) fn cancel(work: &mut Work, id: RunId) -> Receipt {
     for (no, (state, task)) in open_steps(work, id) {
         match (state, task) {
             (StepState::Running, Some(task)) => task::cancel_family(work, task),
-            _ => end_step(work, id, no, StepState::Cancelled, Some("the run was cancelled".into())),
+            _ => end_step(
+                work,
+                id,
+                no,
+                StepState::Cancelled,
+                Some("the run was cancelled".into()),
+            ),
         }
     }
     end_if_done(work, id);
@@ -238,12 +276,18 @@ pub(super) fn cancel(work: &mut Work, id: RunId) -> Receipt {
 /// The steps that have not ended: those that wait first, so that none is released while the
 /// others are cancelled.
 fn open_steps(work: &Work, id: RunId) -> Vec<(u32, (StepState, Option<TaskId>))> {
-    let steps = work.rows.steps.range((id, 0)..=(id, u32::MAX)).map(|(_, step)| step);
+    let steps = work
+        .rows
+        .steps
+        .range((id, 0)..=(id, u32::MAX))
+        .map(|(_, step)| step);
     let open: BTreeMap<_, _> = steps
         .filter(|step| !step.state.is_terminal())
         .map(|step| ((step.state, step.no), step.task))
         .collect();
-    open.into_iter().map(|((state, no), task)| (no, (state, task))).collect()
+    open.into_iter()
+        .map(|((state, no), task)| (no, (state, task)))
+        .collect()
 }
 
 /// Lets nothing of a run start. What runs goes on.
@@ -272,8 +316,13 @@ fn change_pause(
     }
     work.run(id).flags = flags;
     work.tell(Stream::Run(id), event);
-    for task in open_steps(work, id).into_iter().filter_map(|(_, (_, task))| task) {
-        let Some(known) = work.rows.tasks.get(&task) else { continue };
+    for task in open_steps(work, id)
+        .into_iter()
+        .filter_map(|(_, (_, task))| task)
+    {
+        let Some(known) = work.rows.tasks.get(&task) else {
+            continue;
+        };
         let waits = matches!(known.phase, Phase::Ready | Phase::Scheduled | Phase::Paused);
         if waits && !known.flags.has(TaskFlags::PAUSED) {
             work.make_pending(task, known.run_at);
@@ -283,5 +332,8 @@ fn change_pause(
 }
 
 fn find(work: &Work, id: RunId) -> Result<&Run, Rejection> {
-    work.rows.runs.get(&id).ok_or_else(|| Rejection::not_found("run", id))
+    work.rows
+        .runs
+        .get(&id)
+        .ok_or_else(|| Rejection::not_found("run", id))
 }

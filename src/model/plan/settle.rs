@@ -39,7 +39,12 @@ pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
     {
         chat::append(work, chat, messages)?;
     }
-    let Settle { retry, decision, usage, .. } = settle;
+    let Settle {
+        retry,
+        decision,
+        usage,
+        ..
+    } = settle;
     if cancelled {
         end_cancelled(work, id, decision, usage);
     } else {
@@ -85,14 +90,33 @@ fn decide(
 ) -> std::result::Result<(), Rejection> {
     let now = work.now;
     let outcome = outcome_of(&decision).unwrap_or(AttemptOutcome::Interrupted);
-    let result = Result { outcome, output: None, error: None, usage };
+    let result = Result {
+        outcome,
+        output: None,
+        error: None,
+        usage,
+    };
     match decision {
         Decision::Complete(output) => {
-            close(work, id, Result { output: Some(output), ..result });
+            close(
+                work,
+                id,
+                Result {
+                    output: Some(output),
+                    ..result
+                },
+            );
             end(work, id, Phase::Completed, None);
         }
         Decision::Fail(fault) => {
-            close(work, id, Result { error: Some(fault.message.clone()), ..result });
+            close(
+                work,
+                id,
+                Result {
+                    error: Some(fault.message.clone()),
+                    ..result
+                },
+            );
             fail(work, id, retry, fault);
         }
         Decision::Snooze(wait) => {
@@ -149,7 +173,11 @@ fn fail(work: &mut Work, id: TaskId, retry: &Retry, fault: Fault) {
 }
 
 fn block(work: &mut Work, id: TaskId, asks: Vec<Ask>) {
-    let reason = asks.iter().map(|ask| ask.key.as_str()).collect::<Vec<_>>().join(", ");
+    let reason = asks
+        .iter()
+        .map(|ask| ask.key.as_str())
+        .collect::<Vec<_>>()
+        .join(", ");
     let task = work.task(id);
     task.phase = Phase::Blocked;
     for ask in asks {
@@ -176,7 +204,11 @@ fn tell_waits(work: &mut Work, id: TaskId, reason: &str) {
     if let Some((run, no)) = work.rows.tasks[&id].step
         && let Some(step) = work.rows.steps.get(&(run, no))
     {
-        let event = Event::StepWaits { no, name: step.name.clone(), reason: reason.into() };
+        let event = Event::StepWaits {
+            no,
+            name: step.name.clone(),
+            reason: reason.into(),
+        };
         work.tell(Stream::Run(run), event);
     }
 }
@@ -197,7 +229,9 @@ fn close(work: &mut Work, id: TaskId, result: Result) {
         error: result.error,
         usage: result.usage,
     };
-    work.rows.attempts.insert((id, attempt.lease), attempt.clone());
+    work.rows
+        .attempts
+        .insert((id, attempt.lease), attempt.clone());
     work.changes.attempts.push(attempt);
     let_go(work, id);
 }
@@ -280,11 +314,24 @@ pub(super) fn rescue(work: &mut Work, id: TaskId, lease: i64) -> Receipt {
     let cancelled = task.flags.has(TaskFlags::CANCEL);
     let error = Some("its worker died".to_owned());
     let outcome = AttemptOutcome::Interrupted;
-    close(work, id, Result { outcome, output: None, error, usage: None });
+    close(
+        work,
+        id,
+        Result {
+            outcome,
+            output: None,
+            error,
+            usage: None,
+        },
+    );
     let task = work.task(id);
     task.interruptions += 1;
     let interruptions = task.interruptions;
-    let policy = work.rows.specs.get(&id).map(|spec| spec.options.interrupted);
+    let policy = work
+        .rows
+        .specs
+        .get(&id)
+        .map(|spec| spec.options.interrupted);
     match policy.unwrap_or_default() {
         _ if cancelled => end(work, id, Phase::Cancelled, Some("cancelled".into())),
         _ if interruptions >= limits::INTERRUPTIONS => {

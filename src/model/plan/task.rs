@@ -40,7 +40,11 @@ pub(super) fn adopt(work: &mut Work, id: TaskId) -> Receipt {
     insert(work, &spec);
     work.changes.adopted.push(id);
     work.make_pending(id, spec.run_at.unwrap_or(work.now));
-    let wrong = spec.options.unreadable.clone().or(check(&spec).err().map(|why| why.to_string()));
+    let wrong = spec
+        .options
+        .unreadable
+        .clone()
+        .or(check(&spec).err().map(|why| why.to_string()));
     if let Some(why) = wrong {
         settle::fail_unstarted(work, id, why);
     } else if let Some(holder) = holder {
@@ -89,21 +93,35 @@ fn existing(work: &Work, spec: &TaskSpec) -> Option<TaskId> {
 }
 
 fn unique_key(spec: &TaskSpec) -> Option<(String, String)> {
-    spec.unique_key.clone().map(|key| (spec.project.clone(), key))
+    spec.unique_key
+        .clone()
+        .map(|key| (spec.project.clone(), key))
 }
 
 /// Refuses values that are too large or empty.
 fn check(spec: &TaskSpec) -> Result<(), Rejection> {
-    fits("the task's input", spec.input.as_str().len(), limits::PAYLOAD_BYTES)?;
+    fits(
+        "the task's input",
+        spec.input.as_str().len(),
+        limits::PAYLOAD_BYTES,
+    )?;
     let meta = spec.meta.as_ref().map_or(0, |meta| meta.as_str().len());
     fits("the task's meta", meta, limits::META_BYTES)?;
     let options = &spec.options;
-    let names = [&spec.project, &spec.kind].into_iter().chain(&spec.unique_key).chain(&spec.agent);
-    let lists = options.tags.iter().chain(&options.capacity).chain(spec.labels.keys());
+    let names = [&spec.project, &spec.kind]
+        .into_iter()
+        .chain(&spec.unique_key)
+        .chain(&spec.agent);
+    let lists = options
+        .tags
+        .iter()
+        .chain(&options.capacity)
+        .chain(spec.labels.keys());
     for name in names.chain(lists) {
         fits("a name", name.len(), limits::NAME_BYTES)?;
         if name.is_empty() {
-            let message = "project, kind, agent, tag, label, capacity and unique keys can't be empty";
+            let message =
+                "project, kind, agent, tag, label, capacity and unique keys can't be empty";
             return Err(Rejection::Invalid(message.into()));
         }
     }
@@ -115,7 +133,9 @@ fn check_references(work: &Work, spec: &TaskSpec) -> Result<(), Rejection> {
         let parent = work.rows.tasks.get(&id);
         let parent = parent.ok_or_else(|| Rejection::not_found("parent task", id))?;
         if parent.phase == Phase::Cancelled || parent.flags.has(TaskFlags::CANCEL) {
-            return Err(Rejection::Invalid(format!("its parent task {id} is cancelled")));
+            return Err(Rejection::Invalid(format!(
+                "its parent task {id} is cancelled"
+            )));
         }
     }
     if let Some(session) = spec.session
@@ -141,12 +161,20 @@ fn insert(work: &mut Work, spec: &TaskSpec) {
     if spec.unique_key.is_some() && spec.options.unique_until_done {
         flags = flags.with(TaskFlags::UNIQUE);
     }
-    work.insert_task(Task { flags, ..hot(spec, lane.id) });
+    work.insert_task(Task {
+        flags,
+        ..hot(spec, lane.id)
+    });
     work.changes.lanes.insert(lane.id, lane);
     if let Some((project, key)) = unique_key(spec)
-        && !work.rows.unique.contains_key(&(project.clone(), key.clone()))
+        && !work
+            .rows
+            .unique
+            .contains_key(&(project.clone(), key.clone()))
     {
-        work.rows.unique.insert((project.clone(), key.clone()), spec.id);
+        work.rows
+            .unique
+            .insert((project.clone(), key.clone()), spec.id);
         work.changes.unique.push((project, key, spec.id));
     }
 }
@@ -191,7 +219,10 @@ pub(super) fn cancel(work: &mut Work, id: TaskId) -> Receipt {
         return Ok(Outcome::State(from));
     }
     if !from.may_become(TaskState::Cancelled) {
-        return Err(Rejection::Illegal { from, to: TaskState::Cancelled });
+        return Err(Rejection::Illegal {
+            from,
+            to: TaskState::Cancelled,
+        });
     }
     cancel_family(work, id);
     Ok(state(work, id))
@@ -220,7 +251,13 @@ fn family(work: &Work, id: TaskId) -> Vec<TaskId> {
     while at < members.len() {
         let parent = Some(members[at]);
         let of = |spec: &&TaskSpec| spec.parent == parent && !members.contains(&spec.id);
-        let children: Vec<_> = work.rows.specs.values().filter(of).map(|spec| spec.id).collect();
+        let children: Vec<_> = work
+            .rows
+            .specs
+            .values()
+            .filter(of)
+            .map(|spec| spec.id)
+            .collect();
         members.extend(children);
         at += 1;
     }
@@ -231,11 +268,18 @@ fn family(work: &Work, id: TaskId) -> Vec<TaskId> {
 pub(super) fn retry(work: &mut Work, id: TaskId) -> Receipt {
     let task = find(work, id)?;
     if let Some((run, no)) = task.step {
-        let step = work.rows.steps.get(&(run, no)).map_or(String::new(), |step| step.name.clone());
+        let step = work
+            .rows
+            .steps
+            .get(&(run, no))
+            .map_or(String::new(), |step| step.name.clone());
         return Err(Rejection::PartOfRun { run, step });
     }
     if task.phase != Phase::Failed {
-        return Err(Rejection::Illegal { from: task.state(), to: TaskState::Pending });
+        return Err(Rejection::Illegal {
+            from: task.state(),
+            to: TaskState::Pending,
+        });
     }
     let task = work.task(id);
     task.failures = 0;
@@ -250,7 +294,10 @@ pub(super) fn retry(work: &mut Work, id: TaskId) -> Receipt {
 pub(super) fn pause(work: &mut Work, id: TaskId) -> Receipt {
     let task = find(work, id)?;
     if task.state() != TaskState::Pending {
-        return Err(Rejection::Illegal { from: task.state(), to: TaskState::Pending });
+        return Err(Rejection::Illegal {
+            from: task.state(),
+            to: TaskState::Pending,
+        });
     }
     let run_at = task.run_at;
     let task = work.task(id);
@@ -276,7 +323,14 @@ pub(super) fn set_capacity(work: &mut Work, name: String, slots: Option<u32>) ->
     fits("a capacity key", name.len(), limits::NAME_BYTES)?;
     let old = work.rows.capacity.get(&name);
     let parked_until = old.map_or(Timestamp::ZERO, |key| key.parked_until);
-    put_capacity(work, CapacityKey { name, slots, parked_until });
+    put_capacity(
+        work,
+        CapacityKey {
+            name,
+            slots,
+            parked_until,
+        },
+    );
     Ok(Outcome::Done)
 }
 
@@ -284,7 +338,14 @@ pub(super) fn set_capacity(work: &mut Work, name: String, slots: Option<u32>) ->
 pub(super) fn park(work: &mut Work, name: String, until: Timestamp) -> Receipt {
     fits("a capacity key", name.len(), limits::NAME_BYTES)?;
     let slots = work.rows.capacity.get(&name).and_then(|key| key.slots);
-    put_capacity(work, CapacityKey { name, slots, parked_until: until });
+    put_capacity(
+        work,
+        CapacityKey {
+            name,
+            slots,
+            parked_until: until,
+        },
+    );
     work.look_again_at(until);
     Ok(Outcome::Done)
 }
@@ -303,7 +364,10 @@ pub(super) fn state(work: &Work, id: TaskId) -> Outcome {
 
 /// The task, or the rejection that says it is not there.
 pub(super) fn find(work: &Work, id: TaskId) -> Result<&Task, Rejection> {
-    work.rows.tasks.get(&id).ok_or_else(|| Rejection::not_found("task", id))
+    work.rows
+        .tasks
+        .get(&id)
+        .ok_or_else(|| Rejection::not_found("task", id))
 }
 
 /// The attempt of an imported task.
@@ -331,9 +395,16 @@ pub(super) fn imported_attempt(import: &Import) -> Attempt {
 /// A released step's task.
 pub(super) fn insert_step_task(work: &mut Work, spec: TaskSpec, lane: i64) {
     let keyed = !spec.options.capacity.is_empty();
-    let flags = if keyed { TaskFlags::KEYED } else { TaskFlags::default() };
+    let flags = if keyed {
+        TaskFlags::KEYED
+    } else {
+        TaskFlags::default()
+    };
     let id = spec.id;
-    work.insert_task(Task { flags, ..hot(&spec, lane) });
+    work.insert_task(Task {
+        flags,
+        ..hot(&spec, lane)
+    });
     work.rows.specs.insert(id, spec.clone());
     work.changes.specs.push(spec);
     work.make_pending(id, work.now);
