@@ -82,6 +82,20 @@ impl TaskId {
     }
 }
 
+impl ChatId {
+    /// The chat of an agent's task that was made outside any chat.
+    pub fn of_task(task: TaskId) -> Self {
+        Self(task.0)
+    }
+}
+
+impl MessageId {
+    /// The message that tells the agent of a task what to do.
+    pub fn of_prompt(task: TaskId) -> Self {
+        Self(task.0)
+    }
+}
+
 impl ItemId {
     /// The item that the attempt `lease` of a task leaves for a person.
     pub fn of_attempt(task: TaskId, lease: i64) -> Self {

@@ -6,8 +6,10 @@ pub mod backend;
 pub mod clock;
 mod engine;
 mod error;
+mod failure;
 pub mod id;
 pub mod model;
 
-pub use engine::{Failure, Repaired};
+pub use engine::Repaired;
+pub use failure::Failure;
 pub use error::{Error, Result};

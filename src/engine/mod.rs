@@ -10,7 +10,6 @@
 
 mod committer;
 mod dispatcher;
-mod failure;
 mod hosts;
 mod keeper;
 mod observer;
@@ -31,7 +30,6 @@ use std::{
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use failure::Failure;
 pub use keeper::Repaired;
 pub(crate) use registry::{Done, Handler, Job, Registry};
 

@@ -10,8 +10,9 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Core, Failure};
+use super::Core;
 use crate::{
+    failure::Failure,
     id::ChatId,
     model::{Claimed, NewMessage, Payload},
 };

@@ -6,8 +6,11 @@ use futures_util::FutureExt;
 use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
-use super::{Core, Done, Failure, Job};
-use crate::model::{Claimed, Command, Decision, FaultKind, Payload, Settle, limits};
+use super::{Core, Done, Job};
+use crate::{
+    failure::Failure,
+    model::{Claimed, Command, Decision, FaultKind, Payload, Settle, limits},
+};
 
 /// How an attempt ended.
 enum End {

@@ -341,17 +341,20 @@ impl TaskSpec {
         }
     }
 
-    /// The lane of a task that is not a step: its kind, agent, tags and capacity keys.
+    /// The lane of a task that is not a step: its kind or agent, its tags, and its capacity
+    /// keys, to which an agent adds `agent:NAME` and `model:NAME`.
     pub fn lane(&self) -> Lane {
+        let mut keys = self.options.capacity.clone();
         let own = match &self.agent {
-            Some(agent) if self.kind == "agent" => format!("agent:{agent}"),
+            Some(agent) if self.kind == "agent" => {
+                keys.push(format!("agent:{agent}"));
+                keys.extend(self.model.as_ref().map(|model| format!("model:{model}")));
+                format!("agent:{agent}")
+            }
             _ => format!("task:{}", self.kind),
         };
         let tags = self.options.tags.iter().map(|tag| format!("tag:{tag}"));
-        Lane::new(
-            std::iter::once(own).chain(tags).collect(),
-            self.options.capacity.clone(),
-        )
+        Lane::new(std::iter::once(own).chain(tags).collect(), keys)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     id::{RunId, TaskId},
     model::{
         Dag, Event, NewRun, NewStep, Outcome, Payload, Phase, Receipt, Rejection, Run, RunFlags,
-        RunState, Step, StepState, Stream, TaskFlags, TaskSpec, TaskState, limits,
+        RunState, Step, StepKind, StepState, Stream, TaskFlags, TaskSpec, TaskState, limits,
         plan::work::Work,
     },
 };
@@ -120,7 +120,7 @@ fn release(work: &mut Work, run: RunId, no: u32) {
         },
     );
     let owner = &work.rows.runs[&run];
-    let spec = TaskSpec {
+    let mut spec = TaskSpec {
         project: owner.project.clone(),
         priority: owner.priority,
         step: Some((run, no)),
@@ -129,6 +129,9 @@ fn release(work: &mut Work, run: RunId, no: u32) {
         created_at: work.now,
         ..TaskSpec::new(task, "step", Payload::null())
     };
+    if step.kind == StepKind::Agent {
+        spec.chat = Some(task::own_chat(work, &spec));
+    }
     task::insert_step_task(work, spec, step.lane);
 }
 

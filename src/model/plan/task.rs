@@ -3,9 +3,9 @@
 use super::{fits, flow, settle};
 use crate::{
     clock::Timestamp,
-    id::TaskId,
+    id::{ChatId, TaskId},
     model::{
-        Attempt, AttemptOutcome, CapacityKey, Import, Outcome, Phase, Receipt, Rejection, Task,
+        Attempt, AttemptOutcome, CapacityKey, Chat, Import, Outcome, Phase, Receipt, Rejection, Task,
         TaskFlags, TaskSpec, TaskState, limits, plan::work::Work,
     },
 };
@@ -18,6 +18,9 @@ pub(super) fn enqueue(work: &mut Work, mut spec: TaskSpec) -> Receipt {
     check(&spec)?;
     check_references(work, &spec)?;
     spec.created_at = work.now;
+    if spec.kind == "agent" && spec.chat.is_none() {
+        spec.chat = Some(own_chat(work, &spec));
+    }
     let run_at = spec.run_at.unwrap_or(work.now);
     let id = spec.id;
     insert(work, &spec);
@@ -25,6 +28,23 @@ pub(super) fn enqueue(work: &mut Work, mut spec: TaskSpec) -> Receipt {
     work.changes.specs.push(spec);
     work.make_pending(id, run_at);
     Ok(Outcome::Task { id, created: true })
+}
+
+/// The chat of an agent's task that was made outside any chat.
+pub(super) fn own_chat(work: &mut Work, spec: &TaskSpec) -> ChatId {
+    let id = ChatId::of_task(spec.id);
+    if !work.rows.chats.contains_key(&id) {
+        work.put_chat(Chat {
+            id,
+            project: spec.project.clone(),
+            session: spec.session,
+            title: String::new(),
+            meta: None,
+            next_seq: 1,
+            created_at: work.now,
+        });
+    }
+    id
 }
 
 /// Gives a row of another program its hot row. A row that segue can't run fails at once,

@@ -1,7 +1,7 @@
 //! Which rows a command must see. Called again with what was loaded, until it wants no more.
 
 use crate::{
-    id::{RunId, TaskId},
+    id::{ChatId, RunId, TaskId},
     model::{Command, Decision, Import, Needs, Rows, Settle, StepState, TaskFlags, TaskSpec},
 };
 
@@ -78,7 +78,7 @@ fn new_task(spec: &TaskSpec) -> Needs {
         tasks: [spec.id].into_iter().chain(spec.parent).collect(),
         specs: [spec.id].into(),
         sessions: spec.session.into_iter().collect(),
-        chats: spec.chat.into_iter().collect(),
+        chats: [spec.chat.unwrap_or(ChatId::of_task(spec.id))].into(),
         unique: key.into_iter().collect(),
         ..Needs::default()
     }
