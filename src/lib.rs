@@ -2,6 +2,8 @@
 
 #![warn(missing_docs, clippy::unwrap_used)]
 
+pub mod agents;
+mod api;
 pub mod backend;
 pub mod clock;
 mod engine;
@@ -10,6 +12,10 @@ mod failure;
 pub mod id;
 pub mod model;
 
+pub use api::{
+    Agent, Builder, Chat, ChatSpec, Context, Draft, Engine, Enqueue, Flow, Inputs, Launch, NewTask,
+    Run, SessionSpec, Step, Task, Waiting, Watch,
+};
 pub use engine::Repaired;
-pub use failure::Failure;
 pub use error::{Error, Result};
+pub use failure::Failure;

@@ -58,7 +58,10 @@ pub struct Reply {
 impl Reply {
     /// An answer in words.
     pub fn text(text: impl Into<String>) -> Self {
-        Self { text: text.into(), ..Self::default() }
+        Self {
+            text: text.into(),
+            ..Self::default()
+        }
     }
 
     /// An answer that is a value.
@@ -67,7 +70,11 @@ impl Reply {
     /// When the value has no JSON form.
     pub fn value<T: serde::Serialize>(value: &T) -> Result<Self, Failure> {
         let output = Payload::of(value).map_err(|error| Failure::payload("the reply", &error))?;
-        Ok(Self { text: output.as_str().to_owned(), output: Some(output), usage: None })
+        Ok(Self {
+            text: output.as_str().to_owned(),
+            output: Some(output),
+            usage: None,
+        })
     }
 
     /// With what it used: `{"tokens": n, ...}`.
@@ -76,12 +83,17 @@ impl Reply {
     /// When the value has no JSON form.
     pub fn usage<T: serde::Serialize>(self, usage: &T) -> Result<Self, Failure> {
         let usage = Payload::of(usage).map_err(|error| Failure::payload("the usage", &error))?;
-        Ok(Self { usage: Some(usage), ..self })
+        Ok(Self {
+            usage: Some(usage),
+            ..self
+        })
     }
 
     /// The answer as the value that a task returns.
     pub(crate) fn output(&self) -> Payload {
-        self.output.clone().unwrap_or_else(|| Payload::text(&self.text))
+        self.output
+            .clone()
+            .unwrap_or_else(|| Payload::text(&self.text))
     }
 }
 

@@ -10,7 +10,9 @@ use crate::{
     engine::{Done, Handler, Job},
     failure::Failure,
     id::{ChatId, MessageId},
-    model::{Access, Chat, Command, Message, NewMessage, Page, Payload, Query, Retry, Role, TaskOptions},
+    model::{
+        Access, Chat, Command, Message, NewMessage, Page, Payload, Query, Retry, Role, TaskOptions,
+    },
 };
 
 /// A recipe: which agent, and how it may work. The agent itself is registered under its name
@@ -25,7 +27,11 @@ pub struct Agent {
 impl Agent {
     /// The agent that is registered under this name.
     pub fn named(name: impl Into<String>) -> Self {
-        Self { name: name.into(), model: None, options: TaskOptions::default() }
+        Self {
+            name: name.into(),
+            model: None,
+            options: TaskOptions::default(),
+        }
     }
 
     /// It may only read.
@@ -64,7 +70,9 @@ impl Agent {
     pub(crate) fn options(&self) -> TaskOptions {
         let mut options = self.options.clone();
         options.capacity.push(format!("agent:{}", self.name));
-        options.capacity.extend(self.model.as_ref().map(|model| format!("model:{model}")));
+        options
+            .capacity
+            .extend(self.model.as_ref().map(|model| format!("model:{model}")));
         options
     }
 }
@@ -91,7 +99,8 @@ fn typed<T: Serialize + DeserializeOwned>(output: &Payload) -> Result<Payload, F
         serde_json::from_str(&words)
     });
     let again = value.and_then(|value| Payload::of(&value));
-    again.map_err(|error| Failure::payload("the agent's reply is not what the step returns", &error))
+    again
+        .map_err(|error| Failure::payload("the agent's reply is not what the step returns", &error))
 }
 
 /// Writes the prompt down, lets the agent answer, and hands in both.
@@ -118,7 +127,11 @@ async fn speak(
         content: Payload::text(&reply.text),
         task: Some(spec.id),
     };
-    Ok(Done { output: reply.output(), usage: reply.usage, said: Some((chat, vec![message])) })
+    Ok(Done {
+        output: reply.output(),
+        usage: reply.usage,
+        said: Some((chat, vec![message])),
+    })
 }
 
 /// Appends the prompt to the task's chat before anyone acts on it. Returns what was said
@@ -127,15 +140,33 @@ async fn write_down(job: &Job, prompt: &str) -> Result<(ChatId, Vec<Message>), F
     let spec = &job.claimed.spec;
     let chat = spec.chat.unwrap_or(ChatId::of_task(spec.id));
     if spec.chat.is_none() {
-        job.core.submit(Command::OpenChat(own_chat(job, chat))).await?;
+        job.core
+            .submit(Command::OpenChat(own_chat(job, chat)))
+            .await?;
     }
     let id = MessageId::of_prompt(spec.id);
     let content = Payload::text(prompt);
-    let message = NewMessage { id, role: Role::User, content, task: Some(spec.id) };
-    job.core.submit(Command::Append { chat, messages: vec![message] }).await?;
-    let query = Query::Messages { chat, after: 0, limit: 10_000 };
+    let message = NewMessage {
+        id,
+        role: Role::User,
+        content,
+        task: Some(spec.id),
+    };
+    job.core
+        .submit(Command::Append {
+            chat,
+            messages: vec![message],
+        })
+        .await?;
+    let query = Query::Messages {
+        chat,
+        after: 0,
+        limit: 10_000,
+    };
     let Page::Messages(mut history) = job.core.backend.list(&query).await? else {
-        return Err(Failure::fatal("the backend answered a list of messages with another"));
+        return Err(Failure::fatal(
+            "the backend answered a list of messages with another",
+        ));
     };
     history.retain(|message| message.id != id);
     Ok((chat, history))

@@ -28,7 +28,11 @@ impl NewTask {
             Ok(input) => (input, None),
             Err(error) => (Payload::null(), Some(error)),
         };
-        Self { spec: TaskSpec::new(TaskId::new(), kind, input), delay: None, fault }
+        Self {
+            spec: TaskSpec::new(TaskId::new(), kind, input),
+            delay: None,
+            fault,
+        }
     }
 
     /// A turn for an agent.
@@ -110,7 +114,8 @@ impl NewTask {
     /// instead.
     #[must_use]
     pub fn unique_until_done(self, key: impl Into<String>) -> Self {
-        self.unique(key).with(|spec| spec.options.unique_until_done = true)
+        self.unique(key)
+            .with(|spec| spec.options.unique_until_done = true)
     }
 
     /// What becomes of it when its worker dies.
@@ -217,6 +222,8 @@ impl IntoFuture for Enqueue {
 pub(crate) async fn submit(core: &Arc<Core>, spec: TaskSpec) -> Result<Task> {
     match core.submit(Command::Enqueue(Box::new(spec))).await? {
         Outcome::Task { id, created } => Ok(Task::new(Arc::clone(core), id, created)),
-        other => Err(Error::database(format!("a new task was answered with {other:?}"))),
+        other => Err(Error::database(format!(
+            "a new task was answered with {other:?}"
+        ))),
     }
 }

@@ -40,6 +40,14 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// was; a database of a newer program is refused unchanged.
     async fn migrate(&self) -> Result<()>;
 
+    /// Whether the tables are of this program's version, for those who may not migrate.
+    ///
+    /// # Errors
+    /// A migration error that says which version was found.
+    async fn check_schema(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Carries out the commands, then the claim, in one transaction.
     ///
     /// Guaranteed: when it returns, everything is durable, and the claim has seen what the

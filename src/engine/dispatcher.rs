@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Core, Job, lock, worker};
+use super::{Core, Job, answer, lock, worker};
 use crate::{
     error::{Error, Result},
     id::{RunId, TaskId},
@@ -312,7 +312,7 @@ impl Dispatcher {
     fn tell_idle(&mut self) {
         let can_claim = self.hungry && self.free() > 0;
         if self.is_quiet() && !can_claim {
-            self.idle.drain(..).for_each(|reply| drop(reply.send(())));
+            self.idle.drain(..).for_each(answer);
         }
     }
 
@@ -340,7 +340,7 @@ impl Dispatcher {
             .into_iter()
             .flatten()
             .chain(self.idle.drain(..));
-        replies.for_each(|reply| drop(reply.send(())));
+        replies.for_each(answer);
     }
 }
 

@@ -30,8 +30,9 @@ use std::{
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use dispatcher::Control;
 pub use keeper::Repaired;
-pub(crate) use registry::{Done, Handler, Job, Registry};
+pub(crate) use registry::{Done, Handler, Job, Registry, Working};
 
 use crate::{
     backend::Backend,
@@ -41,7 +42,7 @@ use crate::{
     model::{Command, Committed, Outcome, Prune, RunSpec, Stream},
 };
 use committer::Committer;
-use dispatcher::{Control, Dispatcher};
+use dispatcher::Dispatcher;
 use waiters::Waiters;
 
 /// How an engine behaves.
@@ -306,6 +307,13 @@ impl Core {
         Ok(spec)
     }
 
+    /// The host committed something by itself.
+    pub fn woken_by_host(&self) {
+        self.backend.wake();
+        self.look.notify_one();
+        self.due.notify_one();
+    }
+
     /// Starts no more tasks until [`Core::resume`].
     pub fn pause(&self) {
         self.paused.store(true, Ordering::SeqCst);
@@ -372,4 +380,9 @@ async fn listen(core: Arc<Core>) {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells someone who may have gone away.
+fn answer(reply: oneshot::Sender<()>) {
+    let _ = reply.send(());
 }

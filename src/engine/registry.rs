@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Core;
 use crate::{
+    agents::Agent,
     failure::Failure,
     id::ChatId,
     model::{Claimed, NewMessage, Payload},
@@ -55,12 +56,22 @@ impl Done {
 #[derive(Default)]
 pub(crate) struct Registry {
     handlers: HashMap<String, Arc<dyn Handler>>,
+    agents: HashMap<String, Arc<dyn Agent>>,
     tags: BTreeSet<String>,
 }
 
 impl Registry {
     pub fn insert(&mut self, name: String, handler: Arc<dyn Handler>) {
         self.handlers.insert(name, handler);
+    }
+
+    /// An agent, for the steps of flows.
+    pub fn insert_agent(&mut self, name: String, agent: Arc<dyn Agent>) {
+        self.agents.insert(name, agent);
+    }
+
+    pub fn agent(&self, name: &str) -> Option<Arc<dyn Agent>> {
+        self.agents.get(name).cloned()
     }
 
     pub fn tag(&mut self, tag: &str) {

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::{Notify, oneshot};
 
-use super::{Core, lock};
+use super::{Core, answer, lock};
 use crate::{
     id::{RunId, TaskId},
     model::{Needs, Rows},
@@ -34,34 +34,34 @@ struct Waiting {
 impl Waiters {
     /// Resolves when the task has ended. Whoever missed the end is told at the first look.
     pub async fn task(&self, id: TaskId) {
-        let (reply, ended) = oneshot::channel();
-        let mut waiting = lock(&self.waiting);
-        waiting.tasks.entry(id).or_default().push(reply);
-        waiting.new_tasks.insert(id);
-        drop(waiting);
-        self.look.notify_one();
+        let ended = self.add(|waiting, reply| {
+            waiting.tasks.entry(id).or_default().push(reply);
+            waiting.new_tasks.insert(id);
+        });
         // The sender goes only with the engine.
         let _ = ended.await;
     }
 
     /// Resolves when the run has ended.
     pub async fn run(&self, id: RunId) {
-        let (reply, ended) = oneshot::channel();
-        let mut waiting = lock(&self.waiting);
-        waiting.runs.entry(id).or_default().push(reply);
-        waiting.new_runs.insert(id);
-        drop(waiting);
-        self.look.notify_one();
+        let ended = self.add(|waiting, reply| {
+            waiting.runs.entry(id).or_default().push(reply);
+            waiting.new_runs.insert(id);
+        });
         let _ = ended.await;
+    }
+
+    fn add(&self, add: impl FnOnce(&mut Waiting, oneshot::Sender<()>)) -> oneshot::Receiver<()> {
+        let (reply, ended) = oneshot::channel();
+        add(&mut lock(&self.waiting), reply);
+        self.look.notify_one();
+        ended
     }
 
     /// This process has just settled the task for good.
     pub fn task_ended(&self, id: TaskId) {
         let waiting = lock(&self.waiting).tasks.remove(&id);
-        waiting
-            .into_iter()
-            .flatten()
-            .for_each(|reply| drop(reply.send(())));
+        waiting.into_iter().flatten().for_each(answer);
     }
 
     /// Something of the run has changed.
@@ -120,10 +120,7 @@ impl Waiters {
         let ended = |id: &RunId| rows.runs.get(id).is_none_or(|run| run.state.is_terminal());
         for id in needs.runs.iter().filter(|id| ended(id)) {
             let waiting = lock(&self.waiting).runs.remove(id);
-            waiting
-                .into_iter()
-                .flatten()
-                .for_each(|reply| drop(reply.send(())));
+            waiting.into_iter().flatten().for_each(answer);
         }
     }
 }

@@ -52,6 +52,19 @@ pub(super) fn migrate(conn: &mut Connection, path: &Path) -> Result<()> {
     })
 }
 
+/// Whether the tables are of this program's version.
+pub(super) fn check(conn: &Connection, path: &Path) -> Result<()> {
+    let (found, newest) = (version(conn)?, newest());
+    if found == newest {
+        return Ok(());
+    }
+    Err(Error::migration(format!(
+        "{} has schema {found}, and this program needs {newest}: start an engine of this version \
+         on it first, which brings it up to date",
+        path.display()
+    )))
+}
+
 /// The newest migration that was applied; 0 for a database without segue's tables.
 pub(super) fn version(conn: &Connection) -> Result<i64> {
     let known = load::one(conn, sql::HAS_SCHEMA, [], |row| row.get::<_, i64>(0))?;

@@ -312,6 +312,11 @@ impl Backend for SqliteBackend {
         self.write(move |conn| migrate::migrate(conn, &path)).await
     }
 
+    async fn check_schema(&self) -> Result<()> {
+        let path = self.0.options.path.clone();
+        self.reading(move |conn| migrate::check(conn, &path)).await
+    }
+
     async fn commit(&self, batch: Batch) -> Result<Committed> {
         let (reply, answer) = oneshot::channel();
         self.0

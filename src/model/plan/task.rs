@@ -5,8 +5,8 @@ use crate::{
     clock::Timestamp,
     id::{ChatId, TaskId},
     model::{
-        Attempt, AttemptOutcome, CapacityKey, Chat, Import, Outcome, Phase, Receipt, Rejection, Task,
-        TaskFlags, TaskSpec, TaskState, limits, plan::work::Work,
+        Attempt, AttemptOutcome, CapacityKey, Chat, Import, Outcome, Phase, Receipt, Rejection,
+        Task, TaskFlags, TaskSpec, TaskState, limits, plan::work::Work,
     },
 };
 
