@@ -196,25 +196,49 @@ pub struct Changes {
     pub next: Option<Timestamp>,
 }
 
+impl Changes {
+    /// Takes out all that belongs to these tasks, because their guards did not hold.
+    pub fn leave_out(&mut self, missed: &BTreeSet<TaskId>) {
+        self.specs.retain(|spec| !missed.contains(&spec.id));
+        self.new_tasks.retain(|task| !missed.contains(&task.id));
+        self.tasks.retain(|task| !missed.contains(&task.id));
+        self.attempts
+            .retain(|attempt| !missed.contains(&attempt.task));
+        self.freed.retain(|task| !missed.contains(task));
+    }
+}
+
 impl Rows {
-    /// The rows after `changes`: what a backend without SQL does to save them. A guarded
-    /// change whose guard misses is left out.
-    pub fn apply(&mut self, changes: Changes) {
+    /// The tasks whose guards in `changes` do not hold here: a new task whose id is taken, a
+    /// changed one whose row is not at the revision before.
+    pub fn missed(&self, changes: &Changes) -> BTreeSet<TaskId> {
+        let taken = |task: &&Task| {
+            let foreign = changes.adopted.contains(&task.id);
+            self.tasks.contains_key(&task.id) || (self.specs.contains_key(&task.id) && !foreign)
+        };
+        let moved = |task: &&Task| {
+            self.tasks
+                .get(&task.id)
+                .is_none_or(|known| known.rev + 1 != task.rev)
+        };
+        let new = changes.new_tasks.iter().filter(taken);
+        new.chain(changes.tasks.iter().filter(moved))
+            .map(|task| task.id)
+            .collect()
+    }
+
+    /// The rows after `changes`: what a backend without SQL does to save them. All that
+    /// belongs to a task whose guard does not hold is left out.
+    pub fn apply(&mut self, mut changes: Changes) {
+        changes.leave_out(&self.missed(&changes));
         self.lanes.extend(changes.lanes);
         self.foreign.retain(|id| !changes.adopted.contains(id));
         self.specs
             .extend(changes.specs.into_iter().map(|spec| (spec.id, spec)));
         self.tasks
             .extend(changes.new_tasks.into_iter().map(|task| (task.id, task)));
-        for task in changes.tasks {
-            if self
-                .tasks
-                .get(&task.id)
-                .is_some_and(|old| old.rev + 1 == task.rev)
-            {
-                self.tasks.insert(task.id, task);
-            }
-        }
+        self.tasks
+            .extend(changes.tasks.into_iter().map(|task| (task.id, task)));
         let attempts = changes.attempts.into_iter();
         self.attempts
             .extend(attempts.map(|row| ((row.task, row.lease), row)));
