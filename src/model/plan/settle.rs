@@ -57,14 +57,33 @@ pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
 fn repeated(work: &Work, task: &Task, settle: &Settle) -> Receipt {
     let lease = settle.held.lease;
     let same = match work.rows.attempts.get(&(task.id, lease)) {
-        Some(attempt) => Some(attempt.outcome) == outcome_of(&settle.decision),
-        None => settle.decision == Decision::Release && task.phase != Phase::Running,
+        Some(attempt) => is_record_of(attempt.outcome, &settle.decision),
+        // Only work that was given back leaves no record.
+        None => lease <= task.lease && settle.decision == Decision::Release,
     };
-    match (same, task.lease == lease) {
-        (true, true) => Ok(Outcome::State(task.state())),
-        (true, false) => Ok(Outcome::State(TaskState::Pending)),
-        (false, _) => Err(Rejection::StaleLease),
+    if same {
+        Ok(answered(task, lease))
+    } else {
+        Err(Rejection::StaleLease)
     }
+}
+
+/// Whether an attempt that was decided so is recorded so. One that was to be cancelled is
+/// recorded as cancelled, unless it had completed or failed by then.
+fn is_record_of(outcome: AttemptOutcome, decision: &Decision) -> bool {
+    let kept = matches!(decision, Decision::Complete(_) | Decision::Fail(_));
+    outcome_of(decision) == Some(outcome) || (outcome == AttemptOutcome::Cancelled && !kept)
+}
+
+/// What the end of the attempt `lease` was answered with: a task that was claimed since was
+/// pending in between.
+fn answered(task: &Task, lease: i64) -> Outcome {
+    let state = if task.lease == lease {
+        task.state()
+    } else {
+        TaskState::Pending
+    };
+    Outcome::State(state)
 }
 
 /// What a decision is recorded as; None for work that was not started.
@@ -309,7 +328,13 @@ pub(super) fn import_end(work: &mut Work, import: &Import) {
 pub(super) fn rescue(work: &mut Work, id: TaskId, lease: i64) -> Receipt {
     let task = find(work, id)?;
     if task.phase != Phase::Running || task.lease != lease {
-        return Err(Rejection::StaleLease);
+        let attempt = work.rows.attempts.get(&(id, lease));
+        let done = attempt.is_some_and(|row| row.outcome == AttemptOutcome::Interrupted);
+        return if done {
+            Ok(answered(task, lease))
+        } else {
+            Err(Rejection::StaleLease)
+        };
     }
     let cancelled = task.flags.has(TaskFlags::CANCEL);
     let error = Some("its worker died".to_owned());
