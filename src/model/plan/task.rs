@@ -232,16 +232,20 @@ pub(super) fn cancel(work: &mut Work, id: TaskId) -> Receipt {
 pub(super) fn cancel_family(work: &mut Work, id: TaskId) {
     for member in family(work, id) {
         match work.rows.tasks.get(&member).map(Task::state) {
-            Some(TaskState::Running) => {
-                let task = work.task(member);
-                task.flags = task.flags.with(TaskFlags::CANCEL);
-                work.changes.woke = true;
-            }
+            Some(TaskState::Running) => request_cancel(work, member),
             Some(state) if !state.is_terminal() => {
                 settle::cancel_unstarted(work, member, "cancelled".into());
             }
             _ => {}
         }
+    }
+}
+
+fn request_cancel(work: &mut Work, id: TaskId) {
+    if !work.rows.tasks[&id].flags.has(TaskFlags::CANCEL) {
+        let task = work.task(id);
+        task.flags = task.flags.with(TaskFlags::CANCEL);
+        work.changes.woke = true;
     }
 }
 
@@ -275,11 +279,15 @@ pub(super) fn retry(work: &mut Work, id: TaskId) -> Receipt {
             .map_or(String::new(), |step| step.name.clone());
         return Err(Rejection::PartOfRun { run, step });
     }
-    if task.phase != Phase::Failed {
-        return Err(Rejection::Illegal {
-            from: task.state(),
-            to: TaskState::Pending,
-        });
+    match task.state() {
+        TaskState::Failed => {}
+        TaskState::Pending => return Ok(state(work, id)),
+        from => {
+            return Err(Rejection::Illegal {
+                from,
+                to: TaskState::Pending,
+            });
+        }
     }
     let task = work.task(id);
     task.failures = 0;
@@ -300,19 +308,21 @@ pub(super) fn pause(work: &mut Work, id: TaskId) -> Receipt {
         });
     }
     let run_at = task.run_at;
-    let task = work.task(id);
-    task.flags = task.flags.with(TaskFlags::PAUSED);
-    work.make_pending(id, run_at);
+    if !task.flags.has(TaskFlags::PAUSED) {
+        let task = work.task(id);
+        task.flags = task.flags.with(TaskFlags::PAUSED);
+        work.make_pending(id, run_at);
+    }
     Ok(state(work, id))
 }
 
 /// Lets a paused task go on.
 pub(super) fn resume(work: &mut Work, id: TaskId) -> Receipt {
     let task = find(work, id)?;
-    let (paused, run_at) = (task.phase == Phase::Paused, task.run_at);
-    let task = work.task(id);
-    task.flags = task.flags.without(TaskFlags::PAUSED);
-    if paused {
+    let run_at = task.run_at;
+    if task.flags.has(TaskFlags::PAUSED) {
+        let task = work.task(id);
+        task.flags = task.flags.without(TaskFlags::PAUSED);
         work.make_pending(id, run_at);
     }
     Ok(state(work, id))
