@@ -157,7 +157,7 @@ pub struct Changes {
     pub attempts: Vec<Attempt>,
     /// Tasks whose slots are free again.
     pub freed: Vec<TaskId>,
-    /// Unique keys that are taken: insert.
+    /// Unique keys that are taken: insert, after those in `unique_freed` are gone.
     pub unique: Vec<(String, String, TaskId)>,
     /// Tasks whose unique keys are free again.
     pub unique_freed: Vec<TaskId>,
@@ -242,14 +242,10 @@ impl Rows {
         let attempts = changes.attempts.into_iter();
         self.attempts
             .extend(attempts.map(|row| ((row.task, row.lease), row)));
-        self.unique.extend(
-            changes
-                .unique
-                .into_iter()
-                .map(|(p, key, id)| ((p, key), id)),
-        );
         self.unique
             .retain(|_, id| !changes.unique_freed.contains(id));
+        let taken = changes.unique.into_iter();
+        self.unique.extend(taken.map(|(p, key, id)| ((p, key), id)));
         self.items
             .extend(changes.items.into_iter().map(|item| (item.id, item)));
         self.free(&changes.freed);

@@ -275,8 +275,7 @@ fn end(work: &mut Work, id: TaskId, phase: Phase, reason: Option<String>) {
     let (flags, lease) = (task.flags, task.lease);
     task.flags = flags.without(TaskFlags::CANCEL).without(TaskFlags::PAUSED);
     if flags.has(TaskFlags::UNIQUE) {
-        work.rows.unique.retain(|_, holder| *holder != id);
-        work.changes.unique_freed.push(id);
+        work.free_key(id);
     }
     if flags.has(TaskFlags::ASKED) {
         inbox::withdraw_all(work, id);
@@ -320,7 +319,11 @@ pub(super) fn import_end(work: &mut Work, import: &Import) {
     };
     (task.lease, task.attempt) = (1, 1);
     (task.started_at, task.ended_at) = (attempt.started_at, attempt.ended_at);
+    let frees = task.flags.has(TaskFlags::UNIQUE);
     work.changes.attempts.push(attempt);
+    if frees {
+        work.free_key(import.spec.id);
+    }
 }
 
 /// Takes a task back from a holder that is gone. Being interrupted is not failing: the

@@ -166,16 +166,10 @@ fn insert(work: &mut Work, spec: &TaskSpec) {
         ..hot(spec, lane.id)
     });
     work.changes.lanes.insert(lane.id, lane);
-    if let Some((project, key)) = unique_key(spec)
-        && !work
-            .rows
-            .unique
-            .contains_key(&(project.clone(), key.clone()))
+    if let Some(key) = unique_key(spec)
+        && !work.rows.unique.contains_key(&key)
     {
-        work.rows
-            .unique
-            .insert((project.clone(), key.clone()), spec.id);
-        work.changes.unique.push((project, key, spec.id));
+        work.take_key(key, spec.id);
     }
 }
 
@@ -268,7 +262,8 @@ fn family(work: &Work, id: TaskId) -> Vec<TaskId> {
     members
 }
 
-/// A person runs a failed task again: its failures are forgotten, its lease is not.
+/// A person runs a failed task again: its failures are forgotten, its lease is not. Where
+/// its unique key was free in the meantime, it must still be.
 pub(super) fn retry(work: &mut Work, id: TaskId) -> Receipt {
     let task = find(work, id)?;
     if let Some((run, no)) = task.step {
@@ -288,6 +283,15 @@ pub(super) fn retry(work: &mut Work, id: TaskId) -> Receipt {
                 to: TaskState::Pending,
             });
         }
+    }
+    if task.flags.has(TaskFlags::UNIQUE)
+        && let Some(key) = work.rows.specs.get(&id).and_then(unique_key)
+    {
+        if let Some(holder) = work.rows.unique.get(&key) {
+            let message = format!("task {holder} has its unique key now");
+            return Err(Rejection::Invalid(message));
+        }
+        work.take_key(key, id);
     }
     let task = work.task(id);
     task.failures = 0;

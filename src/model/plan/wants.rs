@@ -16,7 +16,13 @@ pub(super) fn wants(command: &Command, rows: &Rows) -> Needs {
         Command::Adopt(id) => adopt(*id, rows),
         Command::Settle(settle) => settled(settle, rows),
         Command::Ripen(task) => tasks([task.id]),
-        Command::Rescue { task, .. } | Command::Retry(task) => around(*task, rows),
+        Command::Rescue { task, .. } => around(*task, rows),
+        Command::Retry(task) => {
+            let key = rows.specs.get(task).and_then(unique_key);
+            let mut needs = around(*task, rows);
+            needs.unique.extend(key);
+            needs
+        }
         Command::Pause(task) | Command::Resume(task) => around(*task, rows),
         Command::Cancel(task) => {
             let mut needs = around(*task, rows);
@@ -69,11 +75,14 @@ fn tasks<const N: usize>(ids: [TaskId; N]) -> Needs {
     }
 }
 
-fn new_task(spec: &TaskSpec) -> Needs {
-    let key = spec
-        .unique_key
+fn unique_key(spec: &TaskSpec) -> Option<(String, String)> {
+    spec.unique_key
         .clone()
-        .map(|key| (spec.project.clone(), key));
+        .map(|key| (spec.project.clone(), key))
+}
+
+fn new_task(spec: &TaskSpec) -> Needs {
+    let key = unique_key(spec);
     Needs {
         tasks: [spec.id].into_iter().chain(spec.parent).collect(),
         specs: [spec.id].into(),

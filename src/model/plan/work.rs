@@ -132,6 +132,26 @@ impl Work {
         self.rows.chats.insert(chat.id, chat);
     }
 
+    /// Gives a task its unique key.
+    pub fn take_key(&mut self, key: (String, String), id: TaskId) {
+        self.rows.unique.insert(key.clone(), id);
+        let freed = &mut self.changes.unique_freed;
+        match freed.iter().position(|task| *task == id) {
+            Some(at) => drop(freed.remove(at)),
+            None => self.changes.unique.push((key.0, key.1, id)),
+        }
+    }
+
+    /// Frees the unique key of a task.
+    pub fn free_key(&mut self, id: TaskId) {
+        self.rows.unique.retain(|_, holder| *holder != id);
+        let taken = &mut self.changes.unique;
+        match taken.iter().position(|(.., task)| *task == id) {
+            Some(at) => drop(taken.remove(at)),
+            None => self.changes.unique_freed.push(id),
+        }
+    }
+
     /// Records something for watchers.
     pub fn tell(&mut self, stream: Stream, event: Event) {
         self.events.entry(stream).or_default().push(event);
