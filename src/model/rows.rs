@@ -170,7 +170,8 @@ pub struct Changes {
     pub sessions: Vec<Session>,
     /// Chats: insert or replace.
     pub chats: Vec<Chat>,
-    /// Chats to delete, with their messages and entries; tasks lose their reference.
+    /// Chats to delete, with their messages and entries, before anything is inserted: one of
+    /// them may be among `chats` again. Tasks lose their reference.
     pub chats_gone: Vec<ChatId>,
     /// Messages: insert.
     pub messages: Vec<Message>,
@@ -231,6 +232,7 @@ impl Rows {
     /// belongs to a task whose guard does not hold is left out.
     pub fn apply(&mut self, mut changes: Changes) {
         changes.leave_out(&self.missed(&changes));
+        self.remove_chats(&changes.chats_gone);
         self.lanes.extend(changes.lanes);
         self.foreign.retain(|id| !changes.adopted.contains(id));
         self.specs
@@ -253,12 +255,13 @@ impl Rows {
             .capacity
             .into_iter()
             .for_each(|key| self.set_capacity(key));
-        self.apply_chats(
-            changes.sessions,
-            changes.chats,
-            changes.messages,
-            &changes.chats_gone,
-        );
+        let sessions = changes.sessions.into_iter();
+        self.sessions.extend(sessions.map(|row| (row.id, row)));
+        let chats = changes.chats.into_iter();
+        self.chats.extend(chats.map(|row| (row.id, row)));
+        let messages = changes.messages.into_iter();
+        self.messages
+            .extend(messages.map(|row| ((row.chat, row.seq), row)));
         self.run_specs
             .extend(changes.run_specs.into_iter().map(|spec| (spec.id, spec)));
         self.runs
@@ -322,19 +325,10 @@ impl Rows {
         self.free(&[]);
     }
 
-    fn apply_chats(
-        &mut self,
-        sessions: Vec<Session>,
-        chats: Vec<Chat>,
-        messages: Vec<Message>,
-        gone: &[ChatId],
-    ) {
-        self.sessions
-            .extend(sessions.into_iter().map(|row| (row.id, row)));
-        self.chats
-            .extend(chats.into_iter().map(|row| (row.id, row)));
-        self.messages
-            .extend(messages.into_iter().map(|row| ((row.chat, row.seq), row)));
+    fn remove_chats(&mut self, gone: &[ChatId]) {
+        if gone.is_empty() {
+            return;
+        }
         self.chats.retain(|id, _| !gone.contains(id));
         self.messages.retain(|(chat, _), _| !gone.contains(chat));
         self.entries

@@ -66,9 +66,7 @@ fn check(project: &str, meta: Option<&Payload>) -> Result<(), Rejection> {
 
 /// Deletes a chat with its messages.
 pub(super) fn delete(work: &mut Work, id: ChatId) -> Receipt {
-    if work.rows.chats.remove(&id).is_some() {
-        work.changes.chats_gone.push(id);
-    }
+    work.delete_chat(id);
     Ok(Outcome::Done)
 }
 
