@@ -290,7 +290,7 @@ fn end(work: &mut Work, id: TaskId, phase: Phase, reason: Option<String>) {
 /// What a failed task tells the person who looks at it.
 fn failure(task: TaskId, lease: i64, message: &str) -> Ask {
     Ask {
-        id: ItemId::of_attempt(task, lease),
+        id: ItemId::of_failure(task, lease),
         kind: ItemKind::Failure,
         key: "failure".into(),
         body: Payload::text(message),
@@ -376,7 +376,7 @@ pub(super) fn rescue(work: &mut Work, id: TaskId, lease: i64) -> Receipt {
 fn interrupted(task: TaskId, lease: i64) -> Ask {
     let body = "The worker died in the middle of this task. What it did by then is not known.";
     Ask {
-        id: ItemId::of_attempt(task, lease),
+        id: ItemId::of_interruption(task, lease),
         kind: ItemKind::Interrupted,
         key: "interrupted".into(),
         body: Payload::text(body),
