@@ -2,7 +2,7 @@
 
 use super::{
     chat, fits, inbox,
-    task::{end_step, find, imported_attempt, park, state},
+    task::{end_step, find, imported_attempt, park_checked, state},
 };
 use crate::{
     clock::Timestamp,
@@ -30,9 +30,7 @@ pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
     if task.phase != Phase::Running || task.lease != settle.held.lease {
         return repeated(work, task, &settle);
     }
-    if let Decision::Complete(output) = &settle.decision {
-        fits("the output", output.as_str().len(), limits::PAYLOAD_BYTES)?;
-    }
+    check(work, &settle.decision)?;
     let cancelled = task.flags.has(TaskFlags::CANCEL);
     if let Some((chat, messages)) = settle.said
         && work.rows.chats.contains_key(&chat)
@@ -48,9 +46,22 @@ pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
     if cancelled {
         end_cancelled(work, id, decision, usage);
     } else {
-        decide(work, id, &retry, decision, usage)?;
+        decide(work, id, &retry, decision, usage);
     }
     Ok(state(work, id))
+}
+
+/// Refuses what can't be stored, before anything is changed.
+fn check(work: &Work, decision: &Decision) -> std::result::Result<(), Rejection> {
+    match decision {
+        Decision::Complete(output) => {
+            let bytes = output.as_str().len();
+            fits("the output", bytes, limits::PAYLOAD_BYTES)
+        }
+        Decision::Park { key, .. } => fits("a capacity key", key.len(), limits::NAME_BYTES),
+        Decision::Block(asks) => inbox::check_asks(work, asks),
+        _ => Ok(()),
+    }
 }
 
 /// The answer to a decision on an attempt that is over.
@@ -100,13 +111,7 @@ fn outcome_of(decision: &Decision) -> Option<AttemptOutcome> {
 }
 
 /// Carries out a decision on a task that nobody asked to cancel.
-fn decide(
-    work: &mut Work,
-    id: TaskId,
-    retry: &Retry,
-    decision: Decision,
-    usage: Option<Payload>,
-) -> std::result::Result<(), Rejection> {
+fn decide(work: &mut Work, id: TaskId, retry: &Retry, decision: Decision, usage: Option<Payload>) {
     let now = work.now;
     let outcome = outcome_of(&decision).unwrap_or(AttemptOutcome::Interrupted);
     let result = Result {
@@ -147,7 +152,7 @@ fn decide(
             block(work, id, asks);
         }
         Decision::Park { key, wait } => {
-            park(work, key.clone(), now + wait)?;
+            park_checked(work, key.clone(), now + wait);
             close(work, id, result);
             wait_until(work, id, now, &format!("`{key}` is parked"));
         }
@@ -157,7 +162,6 @@ fn decide(
         }
         Decision::Release => give_back(work, id),
     }
-    Ok(())
 }
 
 /// Ends an attempt that someone asked to cancel. Output that was produced is kept.

@@ -351,6 +351,12 @@ pub(super) fn set_capacity(work: &mut Work, name: String, slots: Option<u32>) ->
 /// Lets no task that carries the key start before `until`.
 pub(super) fn park(work: &mut Work, name: String, until: Timestamp) -> Receipt {
     fits("a capacity key", name.len(), limits::NAME_BYTES)?;
+    park_checked(work, name, until);
+    Ok(Outcome::Done)
+}
+
+/// Parks a key whose name was checked.
+pub(super) fn park_checked(work: &mut Work, name: String, until: Timestamp) {
     let slots = work.rows.capacity.get(&name).and_then(|key| key.slots);
     put_capacity(
         work,
@@ -361,7 +367,6 @@ pub(super) fn park(work: &mut Work, name: String, until: Timestamp) -> Receipt {
         },
     );
     work.look_again_at(until);
-    Ok(Outcome::Done)
 }
 
 fn put_capacity(work: &mut Work, key: CapacityKey) {

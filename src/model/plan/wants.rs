@@ -129,8 +129,10 @@ fn settled(settle: &Settle, rows: &Rows) -> Needs {
     {
         needs.items_of.insert(id);
     }
-    if let Decision::Park { key, .. } = &settle.decision {
-        needs.capacity.insert(key.clone());
+    match &settle.decision {
+        Decision::Park { key, .. } => drop(needs.capacity.insert(key.clone())),
+        Decision::Block(asks) => needs.items.extend(asks.iter().map(|ask| ask.id)),
+        _ => {}
     }
     needs
 }
