@@ -15,3 +15,13 @@ backend_conformance!(
     async { OwnBackend::new(ManualClock::default()) },
     foreign: insert_into_own
 );
+
+#[cfg(feature = "sqlite")]
+backend_conformance!(
+    sqlite,
+    async {
+        let clock = ManualClock::default();
+        segue::backend::sqlite::SqliteBackend::temporary(clock).await.unwrap()
+    },
+    foreign: crate::support::sqlite::insert_foreign
+);

@@ -607,8 +607,8 @@ pub(super) async fn stats_count_by_state(kit: Kit) {
         })
         .await;
     }
-    let run = kit.launch(&[("a", &[])]).await;
     let claimed = kit.claim(3).await;
+    let run = kit.launch(&[("a", &[])]).await;
     kit.done(settle(&claimed[0], fault())).await;
     kit.complete(&claimed[1]).await;
     kit.done(Command::CancelRun(run)).await;
