@@ -88,7 +88,7 @@ fn holds_its_rows(command: &Command) -> Option<TaskId> {
     match command {
         Command::Enqueue(spec) => {
             let bound = spec.parent.is_some() || spec.session.is_some() || spec.chat.is_some();
-            (!bound && spec.unique_key.is_none() && spec.step.is_none()).then_some(spec.id)
+            (!bound && spec.unique_key.is_none()).then_some(spec.id)
         }
         Command::Ripen(task) => Some(task.id),
         Command::Settle(settle) => stands_alone(settle).then_some(settle.held.id),

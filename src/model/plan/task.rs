@@ -98,8 +98,12 @@ fn unique_key(spec: &TaskSpec) -> Option<(String, String)> {
         .map(|key| (spec.project.clone(), key))
 }
 
-/// Refuses values that are too large or empty.
+/// Refuses values that are too large or empty, and steps: only their runs make those.
 fn check(spec: &TaskSpec) -> Result<(), Rejection> {
+    if let Some((run, no)) = spec.step {
+        let message = format!("the task of step {no} of run {run} is for the run to make");
+        return Err(Rejection::Invalid(message));
+    }
     fits(
         "the task's input",
         spec.input.as_str().len(),
@@ -163,6 +167,7 @@ fn insert(work: &mut Work, spec: &TaskSpec) {
     }
     work.insert_task(Task {
         flags,
+        step: None,
         ..hot(spec, lane.id)
     });
     work.changes.lanes.insert(lane.id, lane);
