@@ -15,7 +15,7 @@ mod work;
 
 pub use split::Split;
 
-use super::{Changes, Command, Needs, Receipt, Rejection, Rows};
+use super::{Changes, Command, Needs, Receipt, Rejection, Rows, limits};
 use crate::clock::Timestamp;
 use work::Work;
 
@@ -107,4 +107,16 @@ fn fits(what: &str, bytes: usize, max: usize) -> Result<(), Rejection> {
             max,
         }),
     }
+}
+
+/// Refuses names that are empty or too long.
+fn are_names<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<(), Rejection> {
+    for name in names {
+        fits("a name", name.len(), limits::NAME_BYTES)?;
+        if name.is_empty() {
+            let message = "a name (of a project, kind, flow, agent, tag, label or key) is empty";
+            return Err(Rejection::Invalid(message.into()));
+        }
+    }
+    Ok(())
 }

@@ -1,12 +1,12 @@
 //! Tasks: making them, and what people do to them.
 
-use super::{fits, flow, settle};
+use super::{are_names, fits, flow, settle};
 use crate::{
     clock::Timestamp,
     id::TaskId,
     model::{
         Attempt, AttemptOutcome, CapacityKey, Import, Outcome, Phase, Receipt, Rejection, Task,
-        TaskFlags, TaskSpec, TaskState, limits, plan::work::Work,
+        TaskFlags, TaskOptions, TaskSpec, TaskState, limits, plan::work::Work,
     },
 };
 
@@ -116,20 +116,12 @@ fn check(spec: &TaskSpec) -> Result<(), Rejection> {
         .into_iter()
         .chain(&spec.unique_key)
         .chain(&spec.agent);
-    let lists = options
-        .tags
-        .iter()
-        .chain(&options.capacity)
-        .chain(spec.labels.keys());
-    for name in names.chain(lists) {
-        fits("a name", name.len(), limits::NAME_BYTES)?;
-        if name.is_empty() {
-            let message =
-                "project, kind, agent, tag, label, capacity and unique keys can't be empty";
-            return Err(Rejection::Invalid(message.into()));
-        }
-    }
-    Ok(())
+    are_names(names.chain(spec.labels.keys()).chain(names_of(options)))
+}
+
+/// The names in a task's options.
+pub(super) fn names_of(options: &TaskOptions) -> impl Iterator<Item = &String> {
+    options.tags.iter().chain(&options.capacity)
 }
 
 fn check_references(work: &Work, spec: &TaskSpec) -> Result<(), Rejection> {
