@@ -281,18 +281,17 @@ pub(super) fn cancel(work: &mut Work, id: RunId) -> Receipt {
         run.flags = run.flags.with(RunFlags::CANCELLING);
         work.tell(Stream::Run(id), Event::RunCancelling);
     }
+    let mut at_work = Vec::new();
     for (no, (state, task)) in open_steps(work, id) {
         match (state, task) {
-            (StepState::Running, Some(task)) => task::cancel_family(work, task),
-            _ => end_step(
-                work,
-                id,
-                no,
-                StepState::Cancelled,
-                Some("the run was cancelled".into()),
-            ),
+            (StepState::Running, Some(task)) => at_work.push(task),
+            _ => {
+                let reason = Some("the run was cancelled".into());
+                end_step(work, id, no, StepState::Cancelled, reason);
+            }
         }
     }
+    task::cancel_families(work, at_work);
     end_if_done(work, id);
     Ok(Outcome::RunState(work.rows.runs[&id].state))
 }

@@ -15,8 +15,10 @@ mod work;
 
 pub use split::Split;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Changes, Command, Needs, Receipt, Rejection, Rows, limits};
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, id::TaskId};
 use work::Work;
 
 /// A decision in the making.
@@ -119,4 +121,23 @@ fn are_names<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<(), Reje
         }
     }
     Ok(())
+}
+
+/// Tasks with all of their descendants that are known.
+fn families(rows: &Rows, roots: impl IntoIterator<Item = TaskId>) -> Vec<TaskId> {
+    let mut children: BTreeMap<TaskId, Vec<TaskId>> = BTreeMap::new();
+    for spec in rows.specs.values() {
+        if let Some(parent) = spec.parent {
+            children.entry(parent).or_default().push(spec.id);
+        }
+    }
+    let mut members: Vec<TaskId> = roots.into_iter().collect();
+    let mut seen: BTreeSet<TaskId> = members.iter().copied().collect();
+    let mut at = 0;
+    while at < members.len() {
+        let of = children.remove(&members[at]).unwrap_or_default();
+        members.extend(of.into_iter().filter(|child| seen.insert(*child)));
+        at += 1;
+    }
+    members
 }

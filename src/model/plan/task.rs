@@ -1,6 +1,6 @@
 //! Tasks: making them, and what people do to them.
 
-use super::{are_names, fits, flow, settle};
+use super::{are_names, families, fits, flow, settle};
 use crate::{
     clock::Timestamp,
     id::TaskId,
@@ -215,13 +215,13 @@ pub(super) fn cancel(work: &mut Work, id: TaskId) -> Receipt {
             to: TaskState::Cancelled,
         });
     }
-    cancel_family(work, id);
+    cancel_families(work, [id]);
     Ok(state(work, id))
 }
 
-/// Cancels whatever of a task and its descendants has not ended.
-pub(super) fn cancel_family(work: &mut Work, id: TaskId) {
-    for member in family(work, id) {
+/// Cancels whatever of these tasks and their descendants has not ended.
+pub(super) fn cancel_families(work: &mut Work, roots: impl IntoIterator<Item = TaskId>) {
+    for member in families(&work.rows, roots) {
         match work.rows.tasks.get(&member).map(Task::state) {
             Some(TaskState::Running) => request_cancel(work, member),
             Some(state) if !state.is_terminal() => {
@@ -238,25 +238,6 @@ fn request_cancel(work: &mut Work, id: TaskId) {
         task.flags = task.flags.with(TaskFlags::CANCEL);
         work.changes.woke = true;
     }
-}
-
-fn family(work: &Work, id: TaskId) -> Vec<TaskId> {
-    let mut members = vec![id];
-    let mut at = 0;
-    while at < members.len() {
-        let parent = Some(members[at]);
-        let of = |spec: &&TaskSpec| spec.parent == parent && !members.contains(&spec.id);
-        let children: Vec<_> = work
-            .rows
-            .specs
-            .values()
-            .filter(of)
-            .map(|spec| spec.id)
-            .collect();
-        members.extend(children);
-        at += 1;
-    }
-    members
 }
 
 /// A person runs a failed task again: its failures are forgotten, its lease is not. Where

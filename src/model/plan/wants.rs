@@ -1,5 +1,8 @@
 //! Which rows a command must see. Called again with what was loaded, until it wants no more.
 
+use std::collections::BTreeSet;
+
+use super::families;
 use crate::{
     id::{RunId, TaskId},
     model::{Command, Decision, Import, Needs, Rows, Settle, StepState, TaskFlags, TaskSpec},
@@ -26,7 +29,9 @@ pub(super) fn wants(command: &Command, rows: &Rows) -> Needs {
         Command::Pause(task) | Command::Resume(task) => around(*task, rows),
         Command::Cancel(task) => {
             let mut needs = around(*task, rows);
-            needs.extend(family(*task, rows));
+            if rows.routes.contains_key(task) {
+                needs.extend(descendants(rows, &[*task]));
+            }
             needs
         }
         Command::Answer { item, .. } => {
@@ -175,19 +180,12 @@ fn around(id: TaskId, rows: &Rows) -> Needs {
     needs
 }
 
-/// The descendants of a task, with their items.
-fn family(id: TaskId, rows: &Rows) -> Needs {
-    let mut members = vec![id];
-    let mut at = 0;
-    while at < members.len() {
-        let of = |spec: &&TaskSpec| spec.parent == Some(members[at]) && !members.contains(&spec.id);
-        let children: Vec<_> = rows.specs.values().filter(of).map(|spec| spec.id).collect();
-        members.extend(children);
-        at += 1;
-    }
+/// The descendants of tasks, with their items.
+fn descendants(rows: &Rows, roots: &[TaskId]) -> Needs {
+    let members: BTreeSet<TaskId> = families(rows, roots.iter().copied()).into_iter().collect();
     Needs {
-        children: members.iter().copied().collect(),
-        items_of: members.into_iter().collect(),
+        children: members.clone(),
+        items_of: members,
         ..Needs::default()
     }
 }
@@ -201,10 +199,11 @@ fn whole_run(id: RunId, rows: &Rows) -> Needs {
     };
     let steps = rows.steps.range((id, 0)..=(id, u32::MAX));
     let running = steps.filter(|(_, step)| step.state == StepState::Running);
-    for task in running.filter_map(|(_, step)| step.task) {
-        needs.tasks.insert(task);
-        needs.specs.insert(task);
-        needs.extend(family(task, rows));
+    let tasks: Vec<TaskId> = running.filter_map(|(_, step)| step.task).collect();
+    needs.tasks.extend(tasks.iter().copied());
+    needs.specs.extend(tasks.iter().copied());
+    if !tasks.is_empty() {
+        needs.extend(descendants(rows, &tasks));
     }
     needs
 }
