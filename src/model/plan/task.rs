@@ -17,6 +17,7 @@ pub(super) fn enqueue(work: &mut Work, mut spec: TaskSpec) -> Receipt {
     }
     check(&spec)?;
     check_references(work, &spec)?;
+    check_parent(work, &spec)?;
     spec.created_at = work.now;
     let run_at = spec.run_at.unwrap_or(work.now);
     let id = spec.id;
@@ -47,6 +48,8 @@ pub(super) fn adopt(work: &mut Work, id: TaskId) -> Receipt {
         .or(check(&spec).err().map(|why| why.to_string()));
     if let Some(why) = wrong {
         settle::fail_unstarted(work, id, why);
+    } else if let Err(why) = check_parent(work, &spec) {
+        settle::cancel_unstarted(work, id, why.to_string());
     } else if let Some(holder) = holder {
         settle::cancel_unstarted(work, id, format!("task {holder} has its unique key"));
     }
@@ -62,11 +65,15 @@ pub(super) fn import(work: &mut Work, import: Import) -> Receipt {
     check(&import.spec)?;
     check_references(work, &import.spec)?;
     check_times(&import)?;
+    if !import.state.is_terminal() {
+        check_parent(work, &import.spec)?;
+    }
     insert(work, &import.spec);
     work.make_pending(id, import.spec.run_at.unwrap_or(work.now));
     if import.state.is_terminal() {
         settle::import_end(work, &import);
     }
+    work.rows.specs.insert(id, import.spec.clone());
     work.changes.specs.push(import.spec);
     Ok(Outcome::Task { id, created: true })
 }
@@ -124,15 +131,24 @@ pub(super) fn names_of(options: &TaskOptions) -> impl Iterator<Item = &String> {
     options.tags.iter().chain(&options.capacity)
 }
 
+/// Refuses a child of a cancelled task: it would have to be cancelled at once.
+fn check_parent(work: &Work, spec: &TaskSpec) -> Result<(), Rejection> {
+    let parent = spec.parent.and_then(|id| work.rows.tasks.get(&id));
+    let cancelled =
+        parent.filter(|task| task.phase == Phase::Cancelled || task.flags.has(TaskFlags::CANCEL));
+    match cancelled {
+        Some(parent) => Err(Rejection::Invalid(format!(
+            "its parent task {} is cancelled",
+            parent.id
+        ))),
+        None => Ok(()),
+    }
+}
+
 fn check_references(work: &Work, spec: &TaskSpec) -> Result<(), Rejection> {
     if let Some(id) = spec.parent {
         let parent = work.rows.tasks.get(&id);
-        let parent = parent.ok_or_else(|| Rejection::not_found("parent task", id))?;
-        if parent.phase == Phase::Cancelled || parent.flags.has(TaskFlags::CANCEL) {
-            return Err(Rejection::Invalid(format!(
-                "its parent task {id} is cancelled"
-            )));
-        }
+        parent.ok_or_else(|| Rejection::not_found("parent task", id))?;
     }
     if let Some(session) = spec.session
         && !work.rows.sessions.contains_key(&session)
