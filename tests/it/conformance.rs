@@ -1,14 +1,8 @@
 //! Every backend passes the conformance kit.
 
-use std::sync::Arc;
+use segue::{backend_conformance, clock::ManualClock};
 
-use segue::{backend_conformance, clock::ManualClock, model::TaskSpec};
-
-use crate::support::own_backend::OwnBackend;
-
-async fn insert_into_own(backend: Arc<OwnBackend>, spec: TaskSpec) {
-    backend.insert_foreign(spec);
-}
+use crate::support::{insert_into_own, own_backend::OwnBackend};
 
 backend_conformance!(
     own,
@@ -19,9 +13,6 @@ backend_conformance!(
 #[cfg(feature = "sqlite")]
 backend_conformance!(
     sqlite,
-    async {
-        let clock = ManualClock::default();
-        segue::backend::sqlite::SqliteBackend::temporary(clock).await.unwrap()
-    },
+    crate::support::sqlite::temporary(ManualClock::default()),
     foreign: crate::support::sqlite::insert_foreign
 );

@@ -42,3 +42,8 @@ pub async fn insert_foreign(backend: Arc<SqliteBackend>, spec: TaskSpec) {
     )
     .unwrap();
 }
+
+/// An empty database.
+pub async fn temporary(clock: segue::clock::ManualClock) -> SqliteBackend {
+    SqliteBackend::temporary(clock).await.unwrap()
+}
