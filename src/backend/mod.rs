@@ -6,6 +6,9 @@
 //! work all or not at all, choose the claimed tasks, and say when it is worth looking again.
 //! The page on writing a backend walks through one.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
