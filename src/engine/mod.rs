@@ -271,6 +271,7 @@ impl Core {
     async fn or_fatal(&self, end: impl Future<Output = ()>) -> Result<()> {
         let mut fatal = self.fatal.subscribe();
         tokio::select! {
+            biased;
             () = end => Ok(()),
             Ok(error) = fatal.wait_for(Option::is_some) => {
                 Err(error.as_ref().map_or_else(Error::closed, |error| error.share()))
