@@ -263,7 +263,10 @@ async fn finish(all: &[Subject], clock: &ManualClock) {
     for round in 0.. {
         clock.advance(Duration::from_secs(7_200));
         let rows = agreed(all, "finishing").await;
-        let open = rows.tasks.values().filter(|task| !task.state().is_terminal());
+        let open = rows
+            .tasks
+            .values()
+            .filter(|task| !task.state().is_terminal());
         let open: Vec<_> = open.collect();
         assert!(round < 100, "it never comes to rest: {open:#?}");
         let commands = way_out(&rows);
