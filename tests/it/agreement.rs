@@ -3,7 +3,11 @@
 //!
 //! `SEEDS=1000` chooses how many histories, `SEED=7` one of them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use segue::{
     backend::{Backend, conformance},
@@ -26,13 +30,20 @@ fn all_backends_agree_and_their_rows_fit_together() {
         Some(seed) => seed..seed + 1,
         None => 0..number("SEEDS").unwrap_or(60),
     };
-    for seed in seeds {
-        conformance::block_on(async {
-            let told = Told(seed);
-            history(seed).await;
-            std::mem::forget(told);
-        });
-    }
+    // Most of a history is waiting for the disk: several go side by side.
+    let seeds = Mutex::new(seeds);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let next = || seeds.lock().unwrap().next();
+                while let Some(seed) = next() {
+                    let told = Told(seed);
+                    conformance::block_on(history(seed));
+                    std::mem::forget(told);
+                }
+            });
+        }
+    });
 }
 
 /// Says which seed it was when a history panics.
@@ -55,11 +66,24 @@ async fn history(seed: u64) {
             clock.advance(*by);
         }
         let answers = each(&all, |subject| subject.run(&step)).await;
-        same(&all, &answers, &format!("step {n}: {step:#?}"));
+        same(&all, &answers, After(n, Some(&step)));
         workload.observe(&answers[0].claimed);
-        rows = agreed(&all, &format!("step {n}: {step:#?}")).await;
+        rows = agreed(&all, After(n, Some(&step))).await;
     }
     finish(&all, &clock).await;
+}
+
+/// Where a history stands: after a step, or in a round of its end.
+#[derive(Clone, Copy)]
+struct After<'a>(usize, Option<&'a Step>);
+
+impl std::fmt::Display for After<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.1 {
+            Some(step) => write!(f, "step {}: {step:#?}", self.0),
+            None => write!(f, "round {} of the end", self.0),
+        }
+    }
 }
 
 async fn each<'a, T, F: Future<Output = T>>(
@@ -73,7 +97,7 @@ async fn each<'a, T, F: Future<Output = T>>(
     answers
 }
 
-fn same<T: PartialEq + std::fmt::Debug>(all: &[Subject], answers: &[T], after: &str) {
+fn same<T: PartialEq + std::fmt::Debug>(all: &[Subject], answers: &[T], after: After<'_>) {
     for (subject, answer) in all.iter().zip(answers) {
         let names = (all[0].name, subject.name);
         assert!(
@@ -103,7 +127,7 @@ fn lines<T: std::fmt::Debug>(one: &T, other: &T) -> String {
 }
 
 /// The rows of all backends, which are the same and fit together.
-async fn agreed(all: &[Subject], after: &str) -> Rows {
+async fn agreed(all: &[Subject], after: After<'_>) -> Rows {
     let dumps = each(all, |subject| subject.dump()).await;
     for (subject, rows) in all.iter().zip(&dumps) {
         let names = format!("{} and {}", all[0].name, subject.name);
@@ -262,7 +286,7 @@ async fn finish(all: &[Subject], clock: &ManualClock) {
     };
     for round in 0.. {
         clock.advance(Duration::from_secs(7_200));
-        let rows = agreed(all, "finishing").await;
+        let rows = agreed(all, After(round, None)).await;
         let open = rows
             .tasks
             .values()
@@ -287,9 +311,9 @@ async fn finish(all: &[Subject], clock: &ManualClock) {
             claim: Some(worker.claim()),
         };
         let answers = each(all, |subject| subject.commit(batch.clone())).await;
-        same(all, &answers, "finishing");
+        same(all, &answers, After(round, None));
         let dues = each(all, |subject| subject.due(worker.id)).await;
-        same(all, &dues, "finishing");
+        same(all, &dues, After(round, None));
     }
 }
 
