@@ -17,6 +17,8 @@ use crate::{
     model::{Batch, Committed, Cursor, Due, Entry, Needs, Page, Prune, Pruned, Query, Rows, Stats, Stream},
 };
 
+#[cfg(feature = "postgres")]
+pub mod postgres;
 
 /// A database that keeps the rows.
 ///
