@@ -34,7 +34,11 @@ enum Kind {
 
 impl Error {
     fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// The database can't be reached, or asked to be asked again: the same call may succeed
@@ -172,6 +176,10 @@ impl From<serde_json::Error> for Error {
 impl Error {
     /// The same error for another caller of the same commit.
     pub(crate) fn share(&self) -> Self {
-        Self { kind: self.kind.clone(), message: self.message.clone(), source: None }
+        Self {
+            kind: self.kind.clone(),
+            message: self.message.clone(),
+            source: None,
+        }
     }
 }

@@ -82,10 +82,30 @@ impl TaskId {
     }
 }
 
+impl ChatId {
+    /// The chat of an agent's task that was made outside any chat.
+    pub fn of_task(task: TaskId) -> Self {
+        Self(task.0)
+    }
+}
+
+impl MessageId {
+    /// The message that tells the agent of a task what to do.
+    pub fn of_prompt(task: TaskId) -> Self {
+        Self(task.0)
+    }
+}
+
 impl ItemId {
-    /// The item that the attempt `lease` of a task leaves for a person.
-    pub fn of_attempt(task: TaskId, lease: i64) -> Self {
+    /// The item that the failed attempt `lease` of a task leaves for a person.
+    pub fn of_failure(task: TaskId, lease: i64) -> Self {
         Self(offset(task.0, (lease as u64) << 40))
+    }
+
+    /// The item that asks what becomes of the interrupted attempt `lease` of a task. When
+    /// the answer lets the task fail, both items exist.
+    pub fn of_interruption(task: TaskId, lease: i64) -> Self {
+        Self(offset(task.0, (lease as u64) << 40 | 1 << 39))
     }
 }
 

@@ -207,8 +207,9 @@ $$;
 CREATE TRIGGER tasks_wake AFTER INSERT ON tasks
     FOR EACH ROW WHEN (NEW.origin IS NULL) EXECUTE FUNCTION wake_for_foreign_task();
 
--- Hot rows change often and keep their size: leave room in the page, vacuum early.
-ALTER TABLE task_states SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02,
+-- Hot rows change often: vacuum early. A change of phase is never heap-only, since the
+-- partial indexes name it, so room in the page would gain nothing.
+ALTER TABLE task_states SET (autovacuum_vacuum_scale_factor = 0.02,
                              autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 ALTER TABLE slots SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 ALTER TABLE instances SET (fillfactor = 50, autovacuum_vacuum_threshold = 50);

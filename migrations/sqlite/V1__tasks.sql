@@ -70,7 +70,7 @@ CREATE TABLE segue_tasks (
     meta           TEXT CHECK (octet_length(meta) <= 4096),
     origin         TEXT,
     created_at     INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER))
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE INDEX segue_tasks_by_project ON segue_tasks (project_id, id);
 CREATE INDEX segue_tasks_foreign ON segue_tasks (id) WHERE origin IS NULL;
 CREATE INDEX segue_tasks_by_parent ON segue_tasks (parent_task_id) WHERE parent_task_id IS NOT NULL;
@@ -117,7 +117,7 @@ CREATE TABLE segue_task_attempts (
     error       TEXT,
     usage       TEXT,
     PRIMARY KEY (task_id, lease)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 -- What decides whether a worker may take a task: what it must be able to do, and the
 -- capacity keys. The id is a hash of both.

@@ -6,6 +6,9 @@
 //! work all or not at all, choose the claimed tasks, and say when it is worth looking again.
 //! The page on writing a backend walks through one.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
@@ -14,11 +17,16 @@ use crate::{
     clock::Clock,
     error::Result,
     id::InstanceId,
-    model::{Batch, Committed, Cursor, Due, Entry, Needs, Page, Prune, Pruned, Query, Rows, Stats, Stream},
+    model::{
+        Batch, Committed, Cursor, Due, Entry, Needs, Page, Prune, Pruned, Query, Rows, Stats,
+        Stream,
+    },
 };
 
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 
 /// A database that keeps the rows.
 ///
@@ -36,6 +44,14 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Guaranteed: two processes may call it at once; a failure leaves the database as it
     /// was; a database of a newer program is refused unchanged.
     async fn migrate(&self) -> Result<()>;
+
+    /// Whether the tables are of this program's version, for those who may not migrate.
+    ///
+    /// # Errors
+    /// A migration error that says which version was found.
+    async fn check_schema(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Carries out the commands, then the claim, in one transaction.
     ///

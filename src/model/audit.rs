@@ -26,7 +26,10 @@ impl fmt::Display for Violation {
 
 /// Everything that is wrong with `rows`, a load of [`Needs::everything`](super::Needs).
 pub fn audit(rows: &Rows) -> Vec<Violation> {
-    let mut audit = Audit { rows, found: Vec::new() };
+    let mut audit = Audit {
+        rows,
+        found: Vec::new(),
+    };
     audit.specs();
     rows.tasks.values().for_each(|task| audit.task(task));
     audit.attempts();
@@ -56,32 +59,53 @@ impl Audit<'_> {
         for id in rows.specs.keys() {
             let known = rows.tasks.contains_key(id);
             let foreign = rows.foreign.contains(id);
-            self.expect(known != foreign, || format!("task {id}: hot row {known}, foreign {foreign}"));
+            self.expect(known != foreign, || {
+                format!("task {id}: hot row {known}, foreign {foreign}")
+            });
         }
         for ((project, key), task) in &rows.unique {
             let known = rows.tasks.contains_key(task);
-            self.expect(known, || format!("unique key {project}/{key} of missing task {task}"));
+            self.expect(known, || {
+                format!("unique key {project}/{key} of missing task {task}")
+            });
         }
     }
 
     fn task(&mut self, task: &Task) {
         let (rows, id) = (self.rows, task.id);
-        self.expect(rows.specs.contains_key(&id), || format!("task {id} has no cold row"));
-        self.expect(rows.lanes.contains_key(&task.lane), || format!("task {id} has no lane"));
+        self.expect(rows.specs.contains_key(&id), || {
+            format!("task {id} has no cold row")
+        });
+        self.expect(rows.lanes.contains_key(&task.lane), || {
+            format!("task {id} has no lane")
+        });
         let running = task.phase == Phase::Running;
         self.expect(running == task.holder.is_some(), || {
-            format!("task {id} is {:?} and held by {:?}", task.phase, task.holder)
+            format!(
+                "task {id} is {:?} and held by {:?}",
+                task.phase, task.holder
+            )
         });
         let ended = task.state().is_terminal();
         self.expect(ended == (task.ended_at != Timestamp::ZERO), || {
-            format!("task {id} is {:?} and ended at {}", task.phase, task.ended_at)
+            format!(
+                "task {id} is {:?} and ended at {}",
+                task.phase, task.ended_at
+            )
         });
-        self.expect(task.phase != Phase::Waiting, || format!("task {id} waits for nothing known"));
+        self.expect(task.phase != Phase::Waiting, || {
+            format!("task {id} waits for nothing known")
+        });
         self.outcome(task);
         self.blocked(task);
         if let Some(key) = task.step {
-            let known = rows.steps.get(&key).is_some_and(|step| step.task == Some(id));
-            self.expect(known, || format!("task {id} says it is step {key:?}, which does not"));
+            let known = rows
+                .steps
+                .get(&key)
+                .is_some_and(|step| step.task == Some(id));
+            self.expect(known, || {
+                format!("task {id} says it is step {key:?}, which does not")
+            });
         }
     }
 
@@ -90,23 +114,33 @@ impl Audit<'_> {
         let id = task.id;
         let attempts: Vec<_> = self.rows.attempts.range((id, 0)..=(id, i64::MAX)).collect();
         let last = self.rows.attempts.get(&(id, task.lease));
-        let completed =
-            attempts.iter().filter(|(_, row)| row.outcome == AttemptOutcome::Completed).count();
-        self.expect(completed <= 1, || format!("task {id} completed {completed} times"));
-        self.expect(attempts.iter().all(|((_, lease), _)| *lease <= task.lease), || {
-            format!("task {id} has an attempt under a lease that was never given")
+        let completed = attempts
+            .iter()
+            .filter(|(_, row)| row.outcome == AttemptOutcome::Completed)
+            .count();
+        self.expect(completed <= 1, || {
+            format!("task {id} completed {completed} times")
         });
+        self.expect(
+            attempts.iter().all(|((_, lease), _)| *lease <= task.lease),
+            || format!("task {id} has an attempt under a lease that was never given"),
+        );
         match task.phase {
             Phase::Running => self.expect(last.is_none(), || {
                 format!("task {id} runs under a lease whose attempt has ended")
             }),
             Phase::Completed => {
                 let fits = last.is_some_and(|row| row.outcome == AttemptOutcome::Completed);
-                self.expect(fits, || format!("task {id} completed without an attempt that did"));
+                self.expect(fits, || {
+                    format!("task {id} completed without an attempt that did")
+                });
             }
             Phase::Cancelled => {}
             _ => self.expect(completed == 0, || {
-                format!("task {id} is {:?} after an attempt that completed", task.phase)
+                format!(
+                    "task {id} is {:?} after an attempt that completed",
+                    task.phase
+                )
             }),
         }
     }
@@ -116,7 +150,10 @@ impl Audit<'_> {
             item.task == task.id && item.state == ItemState::Open && item.kind != ItemKind::Failure
         });
         self.expect(open == (task.phase == Phase::Blocked), || {
-            format!("task {} is {:?} and something asked is open: {open}", task.id, task.phase)
+            format!(
+                "task {} is {:?} and something asked is open: {open}",
+                task.id, task.phase
+            )
         });
     }
 
@@ -130,33 +167,51 @@ impl Audit<'_> {
     fn slots(&mut self) {
         let mut seen: BTreeSet<(&str, TaskId)> = BTreeSet::new();
         for slot in self.rows.slots.values() {
-            let Some((id, lease)) = slot.held else { continue };
+            let Some((id, lease)) = slot.held else {
+                continue;
+            };
             let task = self.rows.tasks.get(&id);
             let live = task.is_some_and(|task| task.phase == Phase::Running && task.lease == lease);
             self.expect(live, || {
-                format!("slot {} of {} is held by task {id} under lease {lease}", slot.n, slot.key)
+                format!(
+                    "slot {} of {} is held by task {id} under lease {lease}",
+                    slot.n, slot.key
+                )
             });
             let first = seen.insert((&slot.key, id));
-            self.expect(first, || format!("task {id} holds two slots of {}", slot.key));
+            self.expect(first, || {
+                format!("task {id} holds two slots of {}", slot.key)
+            });
         }
     }
 
     fn items(&mut self) {
-        for item in self.rows.items.values().filter(|item| item.state == ItemState::Open) {
+        for item in self
+            .rows
+            .items
+            .values()
+            .filter(|item| item.state == ItemState::Open)
+        {
             let state = self.rows.tasks.get(&item.task).map(Task::state);
             let wanted = match item.kind {
                 ItemKind::Failure => TaskState::Failed,
                 _ => TaskState::Blocked,
             };
             self.expect(state == Some(wanted), || {
-                format!("open {:?} item {} of task {} that is {state:?}", item.kind, item.id, item.task)
+                format!(
+                    "open {:?} item {} of task {} that is {state:?}",
+                    item.kind, item.id, item.task
+                )
             });
         }
     }
 
     fn step(&mut self, step: &Step) {
         let name = format!("step {} `{}` of run {}", step.no, step.name, step.run);
-        let task = step.task.and_then(|id| self.rows.tasks.get(&id)).map(Task::state);
+        let task = step
+            .task
+            .and_then(|id| self.rows.tasks.get(&id))
+            .map(Task::state);
         let fits = match step.state {
             StepState::Pending => step.task.is_none(),
             StepState::Running => task.is_some_and(|state| !state.is_terminal()),
@@ -165,9 +220,13 @@ impl Audit<'_> {
             StepState::Skipped => step.task.is_none() && step.reason.is_some(),
             StepState::Cancelled => task.is_none_or(|state| state == TaskState::Cancelled),
         };
-        self.expect(fits, || format!("{name} is {:?}, its task {task:?}", step.state));
+        self.expect(fits, || {
+            format!("{name} is {:?}, its task {task:?}", step.state)
+        });
         let stranded = step.state == StepState::Pending && step.waiting_on == 0;
-        self.expect(!stranded, || format!("{name} waits for nothing and was not released"));
+        self.expect(!stranded, || {
+            format!("{name} waits for nothing and was not released")
+        });
         let run = self.rows.runs.contains_key(&step.run);
         self.expect(run, || format!("{name} belongs to no run"));
     }
@@ -176,49 +235,79 @@ impl Audit<'_> {
     fn edges(&mut self) {
         let mut waiting: BTreeMap<_, u32> = BTreeMap::new();
         for (run, from, to) in &self.rows.edges {
-            let ends = (self.rows.steps.get(&(*run, *from)), self.rows.steps.get(&(*run, *to)));
+            let ends = (
+                self.rows.steps.get(&(*run, *from)),
+                self.rows.steps.get(&(*run, *to)),
+            );
             let (Some(from), Some(to)) = ends else {
-                self.expect(false, || format!("an edge of run {run} from {from} to {to} dangles"));
+                self.expect(false, || {
+                    format!("an edge of run {run} from {from} to {to} dangles")
+                });
                 continue;
             };
             if from.state != StepState::Completed {
                 *waiting.entry((*run, to.no)).or_default() += 1;
                 let early = matches!(to.state, StepState::Running | StepState::Completed);
-                self.expect(!early, || format!("step `{}` did not wait for `{}`", to.name, from.name));
+                self.expect(!early, || {
+                    format!("step `{}` did not wait for `{}`", to.name, from.name)
+                });
             }
             let dead = from.state.is_terminal() && from.state != StepState::Completed;
             self.expect(!dead || to.state != StepState::Pending, || {
-                format!("step `{}` still waits for `{}`, which is {:?}", to.name, from.name, from.state)
+                format!(
+                    "step `{}` still waits for `{}`, which is {:?}",
+                    to.name, from.name, from.state
+                )
             });
         }
         for (key, step) in &self.rows.steps {
             let actual = waiting.get(key).copied().unwrap_or(0);
             let fits = step.state != StepState::Pending || step.waiting_on == actual;
             self.expect(fits, || {
-                format!("step `{}` says it waits for {}, and does for {actual}", step.name, step.waiting_on)
+                format!(
+                    "step `{}` says it waits for {}, and does for {actual}",
+                    step.name, step.waiting_on
+                )
             });
         }
     }
 
     fn run(&mut self, run: &Run) {
-        let steps = || self.rows.steps.range((run.id, 0)..=(run.id, u32::MAX)).map(|(_, step)| step);
+        let steps = || {
+            self.rows
+                .steps
+                .range((run.id, 0)..=(run.id, u32::MAX))
+                .map(|(_, step)| step)
+        };
         let open = steps().filter(|step| !step.state.is_terminal()).count() as u32;
-        let failed = steps().filter(|step| step.state == StepState::Failed).count() as u32;
+        let failed = steps()
+            .filter(|step| step.state == StepState::Failed)
+            .count() as u32;
         let id = run.id;
         self.expect(open == run.open_steps && failed == run.failed_steps, || {
-            format!("run {id} counts {}/{} open/failed steps and has {open}/{failed}", run.open_steps, run.failed_steps)
+            format!(
+                "run {id} counts {}/{} open/failed steps and has {open}/{failed}",
+                run.open_steps, run.failed_steps
+            )
         });
         let ended = run.state.is_terminal();
-        self.expect(ended == (open == 0) && ended == (run.ended_at != Timestamp::ZERO), || {
-            format!("run {id} is {:?} with {open} open steps", run.state)
-        });
+        self.expect(
+            ended == (open == 0) && ended == (run.ended_at != Timestamp::ZERO),
+            || format!("run {id} is {:?} with {open} open steps", run.state),
+        );
         let fits = match run.state {
             RunState::Running => true,
-            RunState::Completed => failed == 0 && steps().all(|step| step.state == StepState::Completed),
+            RunState::Completed => {
+                failed == 0 && steps().all(|step| step.state == StepState::Completed)
+            }
             RunState::Failed => failed > 0,
-            RunState::Cancelled => run.flags.has(RunFlags::CANCELLING) || run.flags.has(RunFlags::LOST_STEP),
+            RunState::Cancelled => {
+                run.flags.has(RunFlags::CANCELLING) || run.flags.has(RunFlags::LOST_STEP)
+            }
         };
-        self.expect(fits, || format!("run {id} is {:?}, which its steps are not", run.state));
+        self.expect(fits, || {
+            format!("run {id} is {:?}, which its steps are not", run.state)
+        });
     }
 
     /// Entries are numbered without gaps, below their owner's next number.
@@ -236,7 +325,9 @@ impl Audit<'_> {
             };
             self.expect(!gap, || format!("{stream:?} has a gap before entry {seq}"));
             let below = next.is_some_and(|next| *seq < next);
-            self.expect(below, || format!("{stream:?} has entry {seq}, its owner is at {next:?}"));
+            self.expect(below, || {
+                format!("{stream:?} has entry {seq}, its owner is at {next:?}")
+            });
         }
     }
 }

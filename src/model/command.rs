@@ -268,7 +268,10 @@ pub enum Rejection {
 
 impl Rejection {
     pub(crate) fn not_found(what: &str, id: impl ToString) -> Self {
-        Self::NotFound { what: what.into(), id: id.to_string() }
+        Self::NotFound {
+            what: what.into(),
+            id: id.to_string(),
+        }
     }
 }
 

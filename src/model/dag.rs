@@ -64,7 +64,10 @@ fn check_step(step: &NewStep, count: u32) -> Result<(), DagError> {
         return Err(DagError::BadName(step.name.clone()));
     }
     match step.after.iter().find(|on| **on >= count) {
-        Some(on) => Err(DagError::UnknownDependency { step: step.name.clone(), on: *on }),
+        Some(on) => Err(DagError::UnknownDependency {
+            step: step.name.clone(),
+            on: *on,
+        }),
         None => Ok(()),
     }
 }
@@ -98,11 +101,20 @@ fn one_cycle(steps: &[NewStep], left: &HashSet<usize>) -> Vec<String> {
     let mut at = *left.iter().min().expect("only called with steps left");
     while !path.contains(&at) {
         path.push(at);
-        let on = steps[at].after.iter().find(|on| left.contains(&(**on as usize)));
+        let on = steps[at]
+            .after
+            .iter()
+            .find(|on| left.contains(&(**on as usize)));
         at = *on.expect("each step that is left waits for another of them") as usize;
     }
-    let start = path.iter().position(|no| *no == at).expect("the loop ended on it");
-    let mut names: Vec<String> = path[start..].iter().map(|no| steps[*no].name.clone()).collect();
+    let start = path
+        .iter()
+        .position(|no| *no == at)
+        .expect("the loop ended on it");
+    let mut names: Vec<String> = path[start..]
+        .iter()
+        .map(|no| steps[*no].name.clone())
+        .collect();
     names.push(steps[at].name.clone());
     names.reverse();
     names

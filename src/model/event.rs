@@ -24,8 +24,9 @@ pub enum Stream {
 
 /// A place in a stream. Keep it, as text or JSON, to go on from there later, also in another
 /// process. Cursors of different streams or databases are not comparable.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Cursor {
     /// The more significant part.
     pub major: i64,
@@ -48,7 +49,10 @@ impl FromStr for Cursor {
     type Err = std::num::ParseIntError;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
-        Ok(Self { major: major.parse()?, minor: minor.parse()? })
+        Ok(Self {
+            major: major.parse()?,
+            minor: minor.parse()?,
+        })
     }
 }
 

@@ -35,7 +35,9 @@ impl Band {
 
     /// The band with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Small, Self::Medium, Self::Large].into_iter().find(|band| band.name() == name)
+        [Self::Small, Self::Medium, Self::Large]
+            .into_iter()
+            .find(|band| band.name() == name)
     }
 }
 
@@ -57,9 +59,14 @@ pub enum RunState {
 impl RunState {
     /// The state with this number, for backends.
     pub fn from_number(number: i64) -> Option<Self> {
-        [Self::Running, Self::Completed, Self::Failed, Self::Cancelled]
-            .get(usize::try_from(number).ok()?)
-            .copied()
+        [
+            Self::Running,
+            Self::Completed,
+            Self::Failed,
+            Self::Cancelled,
+        ]
+        .get(usize::try_from(number).ok()?)
+        .copied()
     }
 
     /// Whether the run has ended.
@@ -173,7 +180,9 @@ pub enum StepKind {
 impl StepKind {
     /// The kind with this number, for backends.
     pub fn from_number(number: i64) -> Option<Self> {
-        [Self::Code, Self::Agent].get(usize::try_from(number).ok()?).copied()
+        [Self::Code, Self::Agent]
+            .get(usize::try_from(number).ok()?)
+            .copied()
     }
 }
 
@@ -252,7 +261,7 @@ pub struct NewStep {
     /// The agent that does it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub agent: Option<String>,
-    /// The lane of its task.
+    /// The lane of its task. None: that of workers with the flow's code and the step's tags.
     #[serde(skip)]
     pub lane: Option<Lane>,
     /// The options of its task.

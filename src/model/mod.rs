@@ -16,9 +16,11 @@ mod inbox;
 mod instance;
 mod payload;
 mod plan;
+mod prune;
 mod query;
 mod retry;
 mod rows;
+mod select;
 mod task;
 
 pub use audit::{Violation, audit};
@@ -31,7 +33,9 @@ pub use command::{
 };
 pub use dag::{Dag, DagError};
 pub use event::{Cursor, Entry, Event, Stream};
-pub use flow::{Band, NewRun, NewStep, Run, RunFlags, RunSpec, RunState, Step, StepKind, StepState};
+pub use flow::{
+    Band, NewRun, NewStep, Run, RunFlags, RunSpec, RunState, Step, StepKind, StepState,
+};
 pub use inbox::{Answer, Ask, Item, ItemKind, ItemState};
 pub use instance::{Due, Host, Instance};
 pub use payload::Payload;

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use super::{Attempt, Chat, Instance, Item, Message, Run, RunSpec, RunState, Session, Task, TaskSpec, TaskState};
+use super::{
+    Attempt, Chat, Instance, Item, Message, Run, RunSpec, RunState, Session, Task, TaskSpec,
+    TaskState,
+};
 use crate::{
     clock::Timestamp,
     id::{ArenaId, ChatId, RunId, SessionId, TaskId},

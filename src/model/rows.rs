@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Attempt, CapacityKey, Chat, Entry, Instance, Item, Lane, LaneId, Message, Run,
-    RunSpec, Session, Slot, Step, Stream, Task, TaskSpec,
+    Attempt, CapacityKey, Chat, Entry, Instance, Item, Lane, LaneId, Message, Run, RunSpec,
+    Session, Slot, Step, Stream, Task, TaskSpec,
 };
 use crate::{
     clock::Timestamp,
@@ -63,7 +63,10 @@ pub struct Needs {
 impl Needs {
     /// Everything, for audits.
     pub fn everything() -> Self {
-        Self { everything: true, ..Self::default() }
+        Self {
+            everything: true,
+            ..Self::default()
+        }
     }
 
     /// Whether nothing is needed.
@@ -154,7 +157,7 @@ pub struct Changes {
     pub attempts: Vec<Attempt>,
     /// Tasks whose slots are free again.
     pub freed: Vec<TaskId>,
-    /// Unique keys that are taken: insert.
+    /// Unique keys that are taken: insert, after those in `unique_freed` are gone.
     pub unique: Vec<(String, String, TaskId)>,
     /// Tasks whose unique keys are free again.
     pub unique_freed: Vec<TaskId>,
@@ -167,7 +170,8 @@ pub struct Changes {
     pub sessions: Vec<Session>,
     /// Chats: insert or replace.
     pub chats: Vec<Chat>,
-    /// Chats to delete, with their messages and entries; tasks lose their reference.
+    /// Chats to delete, with their messages and entries, before anything is inserted: one of
+    /// them may be among `chats` again. Tasks lose their reference.
     pub chats_gone: Vec<ChatId>,
     /// Messages: insert.
     pub messages: Vec<Message>,
@@ -193,40 +197,98 @@ pub struct Changes {
     pub next: Option<Timestamp>,
 }
 
+impl Changes {
+    /// Takes out all that belongs to these tasks, because their guards did not hold.
+    pub fn leave_out(&mut self, missed: &BTreeSet<TaskId>) {
+        self.specs.retain(|spec| !missed.contains(&spec.id));
+        self.new_tasks.retain(|task| !missed.contains(&task.id));
+        self.tasks.retain(|task| !missed.contains(&task.id));
+        self.attempts
+            .retain(|attempt| !missed.contains(&attempt.task));
+        self.freed.retain(|task| !missed.contains(task));
+    }
+}
+
 impl Rows {
-    /// The rows after `changes`: what a backend without SQL does to save them. A guarded
-    /// change whose guard misses is left out.
-    pub fn apply(&mut self, changes: Changes) {
+    /// The tasks whose guards in `changes` do not hold here: a new task whose id is taken, a
+    /// changed one whose row is not at the revision before.
+    pub fn missed(&self, changes: &Changes) -> BTreeSet<TaskId> {
+        let taken = |task: &&Task| {
+            let foreign = changes.adopted.contains(&task.id);
+            self.tasks.contains_key(&task.id) || (self.specs.contains_key(&task.id) && !foreign)
+        };
+        let moved = |task: &&Task| {
+            self.tasks
+                .get(&task.id)
+                .is_none_or(|known| known.rev + 1 != task.rev)
+        };
+        let new = changes.new_tasks.iter().filter(taken);
+        new.chain(changes.tasks.iter().filter(moved))
+            .map(|task| task.id)
+            .collect()
+    }
+
+    /// The rows after `changes`: what a backend without SQL does to save them. All that
+    /// belongs to a task whose guard does not hold is left out.
+    pub fn apply(&mut self, mut changes: Changes) {
+        changes.leave_out(&self.missed(&changes));
+        self.remove_chats(&changes.chats_gone);
         self.lanes.extend(changes.lanes);
         self.foreign.retain(|id| !changes.adopted.contains(id));
-        self.specs.extend(changes.specs.into_iter().map(|spec| (spec.id, spec)));
-        self.tasks.extend(changes.new_tasks.into_iter().map(|task| (task.id, task)));
-        for task in changes.tasks {
-            if self.tasks.get(&task.id).is_some_and(|old| old.rev + 1 == task.rev) {
-                self.tasks.insert(task.id, task);
-            }
-        }
+        self.specs
+            .extend(changes.specs.into_iter().map(|spec| (spec.id, spec)));
+        self.tasks
+            .extend(changes.new_tasks.into_iter().map(|task| (task.id, task)));
+        self.tasks
+            .extend(changes.tasks.into_iter().map(|task| (task.id, task)));
         let attempts = changes.attempts.into_iter();
-        self.attempts.extend(attempts.map(|row| ((row.task, row.lease), row)));
-        self.unique.extend(changes.unique.into_iter().map(|(p, key, id)| ((p, key), id)));
-        self.unique.retain(|_, id| !changes.unique_freed.contains(id));
-        self.items.extend(changes.items.into_iter().map(|item| (item.id, item)));
+        self.attempts
+            .extend(attempts.map(|row| ((row.task, row.lease), row)));
+        self.unique
+            .retain(|_, id| !changes.unique_freed.contains(id));
+        let taken = changes.unique.into_iter();
+        self.unique.extend(taken.map(|(p, key, id)| ((p, key), id)));
+        self.items
+            .extend(changes.items.into_iter().map(|item| (item.id, item)));
         self.free(&changes.freed);
-        changes.capacity.into_iter().for_each(|key| self.set_capacity(key));
-        self.apply_chats(changes.sessions, changes.chats, changes.messages, &changes.chats_gone);
-        self.run_specs.extend(changes.run_specs.into_iter().map(|spec| (spec.id, spec)));
-        self.runs.extend(changes.runs.into_iter().map(|run| (run.id, run)));
+        changes
+            .capacity
+            .into_iter()
+            .for_each(|key| self.set_capacity(key));
+        let sessions = changes.sessions.into_iter();
+        self.sessions.extend(sessions.map(|row| (row.id, row)));
+        let chats = changes.chats.into_iter();
+        self.chats.extend(chats.map(|row| (row.id, row)));
+        let messages = changes.messages.into_iter();
+        self.messages
+            .extend(messages.map(|row| ((row.chat, row.seq), row)));
+        self.run_specs
+            .extend(changes.run_specs.into_iter().map(|spec| (spec.id, spec)));
+        self.runs
+            .extend(changes.runs.into_iter().map(|run| (run.id, run)));
         let steps = changes.new_steps.into_iter().chain(changes.steps);
-        self.steps.extend(steps.map(|step| ((step.run, step.no), step)));
+        self.steps
+            .extend(steps.map(|step| ((step.run, step.no), step)));
         self.edges.extend(changes.edges);
-        self.instances.extend(changes.instances.into_iter().map(|row| (row.id, row)));
-        self.instances.retain(|id, _| !changes.instances_gone.contains(id));
-        self.entries.extend(changes.entries.into_iter().map(|row| ((row.stream, row.seq), row)));
+        self.instances
+            .extend(changes.instances.into_iter().map(|row| (row.id, row)));
+        self.instances
+            .retain(|id, _| !changes.instances_gone.contains(id));
+        self.entries.extend(
+            changes
+                .entries
+                .into_iter()
+                .map(|row| ((row.stream, row.seq), row)),
+        );
     }
 
     /// Gives `task` the free slots of its lane's capacity keys.
     pub fn hold(&mut self, task: &Task) {
-        let keys = self.lanes.get(&task.lane).map(|lane| lane.keys.clone()).unwrap_or_default();
+        let keys = self
+            .lanes
+            .get(&task.lane)
+            .map(|lane| lane.keys.clone())
+            .unwrap_or_default();
         for key in keys {
             let mut slots = self.slots.values_mut().filter(|slot| slot.key == key);
             if let Some(slot) = slots.find(|slot| slot.held.is_none()) {
@@ -241,7 +303,11 @@ impl Rows {
         }
         let capacity = &self.capacity;
         self.slots.retain(|(key, n), slot| {
-            slot.held.is_some() || capacity.get(key).and_then(|key| key.slots).is_some_and(|max| *n < max)
+            slot.held.is_some()
+                || capacity
+                    .get(key)
+                    .and_then(|key| key.slots)
+                    .is_some_and(|max| *n < max)
         });
     }
 
@@ -249,25 +315,24 @@ impl Rows {
         for n in 0..key.slots.unwrap_or(0) {
             self.slots
                 .entry((key.name.clone(), n))
-                .or_insert_with(|| Slot { key: key.name.clone(), n, held: None });
+                .or_insert_with(|| Slot {
+                    key: key.name.clone(),
+                    n,
+                    held: None,
+                });
         }
         self.capacity.insert(key.name.clone(), key);
         self.free(&[]);
     }
 
-    fn apply_chats(
-        &mut self,
-        sessions: Vec<Session>,
-        chats: Vec<Chat>,
-        messages: Vec<Message>,
-        gone: &[ChatId],
-    ) {
-        self.sessions.extend(sessions.into_iter().map(|row| (row.id, row)));
-        self.chats.extend(chats.into_iter().map(|row| (row.id, row)));
-        self.messages.extend(messages.into_iter().map(|row| ((row.chat, row.seq), row)));
+    fn remove_chats(&mut self, gone: &[ChatId]) {
+        if gone.is_empty() {
+            return;
+        }
         self.chats.retain(|id, _| !gone.contains(id));
         self.messages.retain(|(chat, _), _| !gone.contains(chat));
-        self.entries.retain(|(stream, _), _| !matches!(stream, Stream::Chat(id) if gone.contains(id)));
+        self.entries
+            .retain(|(stream, _), _| !matches!(stream, Stream::Chat(id) if gone.contains(id)));
         for spec in self.specs.values_mut() {
             spec.chat.take_if(|chat| gone.contains(chat));
         }

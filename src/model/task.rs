@@ -44,7 +44,9 @@ pub const TASK_MOVES: [(TaskState, &[TaskState]); 6] = {
 impl TaskState {
     /// Whether a task may go from here to `to`.
     pub fn may_become(self, to: Self) -> bool {
-        TASK_MOVES.iter().any(|(from, ends)| *from == self && ends.contains(&to))
+        TASK_MOVES
+            .iter()
+            .any(|(from, ends)| *from == self && ends.contains(&to))
     }
 
     /// Whether it has ended.
@@ -82,9 +84,11 @@ impl Phase {
     /// The phase with this number, for backends.
     pub fn from_number(number: i64) -> Option<Self> {
         use Phase::*;
-        [Waiting, Ready, Scheduled, Paused, Running, Blocked, Completed, Failed, Cancelled]
-            .get(usize::try_from(number).ok()?)
-            .copied()
+        [
+            Waiting, Ready, Scheduled, Paused, Running, Blocked, Completed, Failed, Cancelled,
+        ]
+        .get(usize::try_from(number).ok()?)
+        .copied()
     }
 
     /// The state that people see.
@@ -245,7 +249,9 @@ impl TaskOptions {
     /// The options of a stored row. What another program wrote wrongly is kept as the
     /// reason for the task to fail, not as an error of whoever reads it.
     pub fn from_row(text: Option<&str>) -> Self {
-        let Some(text) = text else { return Self::default() };
+        let Some(text) = text else {
+            return Self::default();
+        };
         serde_json::from_str(text).unwrap_or_else(|error| Self {
             unreadable: Some(format!("its options are not what segue expects: {error}")),
             ..Self::default()
@@ -335,14 +341,20 @@ impl TaskSpec {
         }
     }
 
-    /// The lane of a task that is not a step: its kind, agent, tags and capacity keys.
+    /// The lane of a task that is not a step: its kind or agent, its tags, and its capacity
+    /// keys, to which an agent adds `agent:NAME` and `model:NAME`.
     pub fn lane(&self) -> Lane {
+        let mut keys = self.options.capacity.clone();
         let own = match &self.agent {
-            Some(agent) if self.kind == "agent" => format!("agent:{agent}"),
+            Some(agent) if self.kind == "agent" => {
+                keys.push(format!("agent:{agent}"));
+                keys.extend(self.model.as_ref().map(|model| format!("model:{model}")));
+                format!("agent:{agent}")
+            }
             _ => format!("task:{}", self.kind),
         };
         let tags = self.options.tags.iter().map(|tag| format!("tag:{tag}"));
-        Lane::new(std::iter::once(own).chain(tags).collect(), self.options.capacity.clone())
+        Lane::new(std::iter::once(own).chain(tags).collect(), keys)
     }
 }
 
@@ -371,9 +383,17 @@ impl AttemptOutcome {
     /// The outcome with this number, for backends.
     pub fn from_number(number: i64) -> Option<Self> {
         use AttemptOutcome::*;
-        [Completed, Failed, Snoozed, Blocked, Cancelled, Interrupted, Parked]
-            .get(usize::try_from(number).ok()?.checked_sub(1)?)
-            .copied()
+        [
+            Completed,
+            Failed,
+            Snoozed,
+            Blocked,
+            Cancelled,
+            Interrupted,
+            Parked,
+        ]
+        .get(usize::try_from(number).ok()?.checked_sub(1)?)
+        .copied()
     }
 }
 

@@ -66,6 +66,22 @@ async fn migrate_with(client: &mut Client, schema: &str, known: &[Step]) -> Resu
     Ok(())
 }
 
+/// Whether the tables are of this program's version.
+pub(super) async fn check(connector: &Connector) -> Result<()> {
+    let (mut client, _driver) = connector.plain(std::sync::Arc::new(|_| ())).await?;
+    let tx = client.transaction().await?;
+    tx.batch_execute(&sql::local_search_path(&connector.schema)).await?;
+    let (found, newest) = (version(&tx, &connector.schema).await?, newest());
+    if i64::from(found) == newest {
+        return Ok(());
+    }
+    Err(Error::migration(format!(
+        "schema \"{}\" of the database is at version {found}, and this program needs {newest}: \
+         start an engine of this version on it first, which brings it up to date",
+        connector.schema
+    )))
+}
+
 /// A lost connection is told as such, since another try may help.
 fn failed(schema: &str, found: i32, newest: i32, error: Error) -> Error {
     if error.is_transient() || error.is_migration() {

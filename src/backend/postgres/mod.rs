@@ -268,6 +268,10 @@ impl Backend for PostgresBackend {
         migrate::migrate(&self.0.connector).await
     }
 
+    async fn check_schema(&self) -> Result<()> {
+        migrate::check(&self.0.connector).await
+    }
+
     async fn commit(&self, batch: Batch) -> Result<Committed> {
         let done = retried(|| self.0.try_commit(batch.clone())).await?;
         if done.woke || !done.streams.is_empty() {

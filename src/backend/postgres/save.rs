@@ -165,7 +165,14 @@ fn put_around_tasks<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
     if !changes.adopted.is_empty() {
         pipe.add(sql::ADOPT_SPEC, columns!(changes.adopted, |id| id.as_uuid()));
     }
-    put_unique(pipe, changes);
+    if !changes.unique_freed.is_empty() {
+        pipe.add(sql::FREE_UNIQUE, columns!(changes.unique_freed, |id| id.as_uuid()));
+    }
+    if !changes.unique.is_empty() {
+        pipe.add(sql::INSERT_UNIQUE, columns!(
+            changes.unique, |row| row.0.as_str(), row.1.as_str(), row.2.as_uuid()
+        ));
+    }
     if !changes.items.is_empty() {
         pipe.add(sql::PUT_ITEM, columns!(
             changes.items, |row|
@@ -178,19 +185,6 @@ fn put_around_tasks<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
     }
     put_capacity(pipe, changes);
     put_instances(pipe, changes);
-}
-
-/// A key that is taken and freed in one plan is free.
-fn put_unique<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
-    let freed: BTreeSet<_> = changes.unique_freed.iter().collect();
-    let taken: Vec<_> = changes.unique.iter().filter(|(_, _, id)| !freed.contains(id)).collect();
-    if !freed.is_empty() {
-        pipe.add(sql::FREE_UNIQUE, columns!(freed, |id| id.as_uuid()));
-    }
-    if !taken.is_empty() {
-        let columns = columns!(taken, |row| row.0.as_str(), row.1.as_str(), row.2.as_uuid());
-        pipe.add(sql::INSERT_UNIQUE, columns);
-    }
 }
 
 fn put_capacity<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
@@ -223,6 +217,11 @@ fn put_instances<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
 }
 
 fn put_chats<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
+    let gone = &changes.chats_gone;
+    if !gone.is_empty() {
+        pipe.add(sql::DELETE_CHAT, columns!(gone, |id| id.as_uuid()));
+        pipe.add(sql::DELETE_ENTRIES, columns!(gone, |id| stream(Stream::Chat(*id)).1));
+    }
     if !changes.sessions.is_empty() {
         pipe.add(sql::PUT_SESSION, columns!(
             changes.sessions, |row|
@@ -283,18 +282,12 @@ fn put_steps<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
 }
 
 fn put_events<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
-    let gone = &changes.chats_gone;
-    let messages: Vec<_> = changes.messages.iter().filter(|row| !gone.contains(&row.chat)).collect();
-    if !messages.is_empty() {
+    if !changes.messages.is_empty() {
         pipe.add(sql::INSERT_MESSAGE, columns!(
-            messages, |row|
+            changes.messages, |row|
             row.chat.as_uuid(), row.seq, row.id.as_uuid(), row.role.name(), row.content.as_str(),
             row.task.map(TaskId::as_uuid), Time(row.created_at),
         ));
-    }
-    if !gone.is_empty() {
-        pipe.add(sql::DELETE_CHAT, columns!(gone, |id| id.as_uuid()));
-        pipe.add(sql::DELETE_ENTRIES, columns!(gone, |id| stream(Stream::Chat(*id)).1));
     }
     if !changes.entries.is_empty() {
         pipe.add(sql::INSERT_ENTRY, columns!(

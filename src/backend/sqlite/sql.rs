@@ -1,6 +1,8 @@
 //! Every SQL statement of this backend. `postgres/sql.rs` has the same names in the same
 //! order: their difference is the list of dialect differences.
 
+use crate::model::TaskFilter;
+
 // ---- the connection and the schema
 
 /// The oldest schema version that may write.
@@ -158,8 +160,7 @@ pub const INSERT_ENTRY: &str =
 // ---- claiming
 
 /// The next lane after ?1 that has a ready task.
-pub const NEXT_LANE: &str =
-    "SELECT min(lane) FROM segue_task_states WHERE phase = 1 AND lane > ?1";
+pub const NEXT_LANE: &str = "SELECT min(lane) FROM segue_task_states WHERE phase = 1 AND lane > ?1";
 pub const LANE_HEAD: &str = "SELECT priority, id FROM segue_task_states
     WHERE phase = 1 AND lane = ?1 ORDER BY priority, id LIMIT ?2";
 pub const CLAIM: &str = "UPDATE segue_task_states SET phase = 4, attempt = attempt + 1,
@@ -236,3 +237,71 @@ pub const DELETE_RUN: [&str; 5] = [
 pub const PRUNE_ENTRIES: &str = "DELETE FROM segue_entries WHERE pos IN (
     SELECT e.pos FROM segue_entries e LEFT JOIN segue_flow_run_states r ON r.id = e.stream
     WHERE e.at < ?1 AND coalesce(r.state, 1) <> 0 ORDER BY e.pos LIMIT ?2)";
+
+// ---- listing
+
+/// The ids of tasks, newest first. The conditions use the index that fits them best.
+pub fn list_tasks(filter: &TaskFilter) -> String {
+    let mut sql = "SELECT t.id FROM segue_tasks t LEFT JOIN segue_task_states s ON s.id = t.id
+        WHERE (:after IS NULL OR t.id < :after)"
+        .to_owned();
+    let conditions = [
+        (filter.project.is_some(), " AND t.project_id = :project"),
+        (
+            !filter.states.is_empty(),
+            " AND coalesce(s.phase, 1) IN (SELECT value FROM json_each(:phases))",
+        ),
+        (filter.kind.is_some(), " AND t.kind = :kind"),
+        (filter.parent.is_some(), " AND t.parent_task_id = :parent"),
+        (filter.arena.is_some(), " AND t.arena_id = :arena"),
+        (filter.chat.is_some(), " AND t.chat_id = :chat"),
+        (filter.run.is_some(), " AND t.run_id = :run"),
+        (
+            filter.label.is_some(),
+            " AND json_extract(t.labels, '$.\"' || :label || '\"') = :value",
+        ),
+    ];
+    for (wanted, condition) in conditions {
+        if wanted {
+            sql.push_str(condition);
+        }
+    }
+    sql.push_str(" ORDER BY t.id DESC LIMIT :limit");
+    sql
+}
+
+pub const LIST_RUNS: &str = "SELECT r.id FROM segue_flow_runs r JOIN segue_flow_run_states s
+    ON s.id = r.id WHERE (?1 IS NULL OR r.project_id = ?1) AND (?3 IS NULL OR r.id < ?3)
+    AND (?2 = '[]' OR s.state IN (SELECT value FROM json_each(?2))) ORDER BY r.id DESC LIMIT ?4";
+pub const LIST_INBOX: &str = "SELECT i.id, task_id, lease, i.kind, key, body, i.options, state,
+    answer, answered_by, i.created_at, answered_at
+    FROM segue_inbox_items i LEFT JOIN segue_tasks t ON t.id = i.task_id
+    WHERE i.state = 0 AND (?1 IS NULL OR t.project_id = ?1) ORDER BY i.id LIMIT ?2";
+pub const LIST_MESSAGES: &str = "SELECT chat_id, seq, id, role, content, task_id, created_at
+    FROM segue_messages WHERE chat_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+pub const LIST_SESSIONS: &str = "SELECT id, project_id, title, meta, created_at
+    FROM segue_sessions WHERE (?1 IS NULL OR project_id = ?1) AND (?2 IS NULL OR id < ?2)
+    ORDER BY id DESC LIMIT ?3";
+pub const LIST_CHATS: &str = "SELECT id, project_id, session_id, title, meta, next_seq, created_at
+    FROM segue_chats WHERE (?1 IS NULL OR project_id = ?1) AND (?2 IS NULL OR session_id = ?2)
+    AND (?3 IS NULL OR id < ?3) ORDER BY id DESC LIMIT ?4";
+
+// ---- pragmas
+
+/// In this order: the time to wait comes first, since changing the journal mode of a fresh
+/// file may have to wait for another process that does the same.
+pub const PRAGMAS: [(&str, &str); 7] = [
+    ("busy_timeout", "10000"),
+    ("auto_vacuum", "2"),
+    ("journal_mode", "wal"),
+    ("synchronous", "2"),
+    ("foreign_keys", "1"),
+    ("cache_size", "-16000"),
+    ("journal_size_limit", "67108864"),
+];
+pub const PAGE_COUNT: &str =
+    "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+pub const DATA_VERSION: &str = "PRAGMA data_version";
+pub const SHRINK: &str = "PRAGMA incremental_vacuum(2000)";
+pub const CHECKPOINT: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
+pub const BACK_UP: &str = "VACUUM INTO ?1";

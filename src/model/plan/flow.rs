@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{fits, task};
+use super::{are_names, fits, task};
 use crate::{
     clock::Timestamp,
     id::{RunId, TaskId},
     model::{
-        Dag, Event, NewRun, NewStep, Outcome, Payload, Phase, Receipt, Rejection, Run, RunFlags,
-        RunState, Step, StepState, Stream, TaskFlags, TaskSpec, TaskState, limits,
-        plan::work::Work,
+        Dag, Event, Lane, NewRun, NewStep, Outcome, Payload, Phase, Receipt, Rejection, Run,
+        RunFlags, RunState, Step, StepKind, StepState, Stream, TaskFlags, TaskOptions, TaskSpec,
+        TaskState, limits, plan::work::Work,
     },
 };
 
@@ -26,11 +26,12 @@ pub(super) fn launch(work: &mut Work, new: NewRun) -> Receipt {
     if work.rows.runs.contains_key(&id) {
         return Ok(Outcome::Run { id, created: false });
     }
-    fits("the run's input", new.spec.input.as_str().len(), limits::PAYLOAD_BYTES)?;
-    let meta = new.spec.meta.as_ref().map_or(0, |meta| meta.as_str().len());
-    fits("the run's meta", meta, limits::META_BYTES)?;
-    Dag::check(&new.steps)?;
-    let NewRun { mut spec, priority, steps } = new;
+    check(&new)?;
+    let NewRun {
+        mut spec,
+        priority,
+        steps,
+    } = new;
     spec.created_at = work.now;
     work.insert_run(Run {
         id,
@@ -44,18 +45,40 @@ pub(super) fn launch(work: &mut Work, new: NewRun) -> Receipt {
         updated_at: work.now,
         ended_at: Timestamp::ZERO,
     });
-    let event = Event::RunLaunched { flow: spec.flow.clone(), steps: steps.len() as u32 };
+    let event = Event::RunLaunched {
+        flow: spec.flow.clone(),
+        steps: steps.len() as u32,
+    };
     work.tell(Stream::Run(id), event);
+    let code = format!("flow:{}@{}", spec.flow, spec.version);
     work.changes.run_specs.push(spec);
-    insert_steps(work, id, steps);
+    insert_steps(work, id, steps, &code);
     end_if_done(work, id);
     Ok(Outcome::Run { id, created: true })
 }
 
-fn insert_steps(work: &mut Work, run: RunId, steps: Vec<NewStep>) {
+/// Refuses values that are too large or empty, and steps that are not a flow.
+fn check(new: &NewRun) -> Result<(), Rejection> {
+    let NewRun { spec, steps, .. } = new;
+    let input = spec.input.as_str().len();
+    fits("the run's input", input, limits::PAYLOAD_BYTES)?;
+    let meta = spec.meta.as_ref().map_or(0, |meta| meta.as_str().len());
+    fits("the run's meta", meta, limits::META_BYTES)?;
+    are_names(
+        [&spec.project, &spec.flow]
+            .into_iter()
+            .chain(spec.labels.keys()),
+    )?;
+    for step in steps {
+        are_names(step.agent.iter().chain(task::names_of(&step.options)))?;
+    }
+    Ok(Dag::check(steps)?)
+}
+
+fn insert_steps(work: &mut Work, run: RunId, steps: Vec<NewStep>, code: &str) {
     let count = steps.len() as u32;
     for (no, new) in steps.into_iter().enumerate() {
-        let step = new_step(work, run, no as u32, new);
+        let step = new_step(work, (run, no as u32), new, code);
         work.insert_step(step);
     }
     for no in 0..count {
@@ -65,18 +88,30 @@ fn insert_steps(work: &mut Work, run: RunId, steps: Vec<NewStep>) {
     }
 }
 
-fn new_step(work: &mut Work, run: RunId, no: u32, new: NewStep) -> Step {
+/// The lane of a step, which waits for a worker that has the flow's code unless the step
+/// says otherwise. Its keys and the step's are one set: what a claim takes, a settle frees.
+fn lane_of(new: &NewStep, code: &str) -> Lane {
+    let tags = new.options.tags.iter().map(|tag| format!("tag:{tag}"));
+    let own = || Lane::new(tags.chain([code.to_owned()]).collect(), Vec::new());
+    let mut lane = new.lane.clone().unwrap_or_else(own);
+    lane.keys.extend_from_slice(&new.options.capacity);
+    Lane::new(lane.needs, lane.keys)
+}
+
+fn new_step(work: &mut Work, (run, no): (RunId, u32), new: NewStep, code: &str) -> Step {
+    let lane = lane_of(&new, code);
+    let options = TaskOptions {
+        capacity: lane.keys.clone(),
+        ..new.options
+    };
     let mut after = new.after;
     after.sort_unstable();
     after.dedup();
     let edges = after.iter().map(|from| (run, *from, no));
     work.rows.edges.extend(edges.clone());
     work.changes.edges.extend(edges);
-    let lane = new.lane.map(|lane| {
-        let id = lane.id;
-        work.changes.lanes.insert(id, lane);
-        id
-    });
+    let lane_id = lane.id;
+    work.changes.lanes.insert(lane_id, lane);
     Step {
         run,
         no,
@@ -85,9 +120,9 @@ fn new_step(work: &mut Work, run: RunId, no: u32, new: NewStep) -> Step {
         state: StepState::Pending,
         waiting_on: after.len() as u32,
         task: None,
-        lane: lane.unwrap_or_default(),
+        lane: lane_id,
         agent: new.agent,
-        options: new.options,
+        options,
         reason: None,
         updated_at: work.now,
     }
@@ -100,9 +135,16 @@ fn release(work: &mut Work, run: RunId, no: u32) {
     step.state = StepState::Running;
     step.task = Some(task);
     let step = step.clone();
-    work.tell(Stream::Run(run), Event::StepReleased { no, name: step.name.clone(), task });
+    work.tell(
+        Stream::Run(run),
+        Event::StepReleased {
+            no,
+            name: step.name.clone(),
+            task,
+        },
+    );
     let owner = &work.rows.runs[&run];
-    let spec = TaskSpec {
+    let mut spec = TaskSpec {
         project: owner.project.clone(),
         priority: owner.priority,
         step: Some((run, no)),
@@ -111,6 +153,9 @@ fn release(work: &mut Work, run: RunId, no: u32) {
         created_at: work.now,
         ..TaskSpec::new(task, "step", Payload::null())
     };
+    if step.kind == StepKind::Agent {
+        spec.chat = Some(task::own_chat(work, &spec));
+    }
     task::insert_step_task(work, spec, step.lane);
 }
 
@@ -123,7 +168,9 @@ pub(super) fn settle_step(
     state: TaskState,
     reason: Option<String>,
 ) {
-    let Some(step) = work.rows.steps.get(&(run, no)) else { return };
+    let Some(step) = work.rows.steps.get(&(run, no)) else {
+        return;
+    };
     if step.state.is_terminal() {
         return;
     }
@@ -152,11 +199,23 @@ fn end_step(work: &mut Work, run: RunId, no: u32, state: StepState, reason: Opti
         StepState::Cancelled => owner.flags = owner.flags.with(RunFlags::LOST_STEP),
         _ => {}
     }
-    work.tell(Stream::Run(run), Event::StepEnded { no, name, state, reason });
+    work.tell(
+        Stream::Run(run),
+        Event::StepEnded {
+            no,
+            name,
+            state,
+            reason,
+        },
+    );
 }
 
 fn dependents(work: &Work, run: RunId, no: u32) -> Vec<u32> {
-    work.rows.edges.range((run, no, 0)..=(run, no, u32::MAX)).map(|(_, _, to)| *to).collect()
+    work.rows
+        .edges
+        .range((run, no, 0)..=(run, no, u32::MAX))
+        .map(|(_, _, to)| *to)
+        .collect()
 }
 
 fn release_dependents(work: &mut Work, run: RunId, no: u32) {
@@ -225,12 +284,17 @@ pub(super) fn cancel(work: &mut Work, id: RunId) -> Receipt {
         run.flags = run.flags.with(RunFlags::CANCELLING);
         work.tell(Stream::Run(id), Event::RunCancelling);
     }
+    let mut at_work = Vec::new();
     for (no, (state, task)) in open_steps(work, id) {
         match (state, task) {
-            (StepState::Running, Some(task)) => task::cancel_family(work, task),
-            _ => end_step(work, id, no, StepState::Cancelled, Some("the run was cancelled".into())),
+            (StepState::Running, Some(task)) => at_work.push(task),
+            _ => {
+                let reason = Some("the run was cancelled".into());
+                end_step(work, id, no, StepState::Cancelled, reason);
+            }
         }
     }
+    task::cancel_families(work, at_work);
     end_if_done(work, id);
     Ok(Outcome::RunState(work.rows.runs[&id].state))
 }
@@ -238,12 +302,18 @@ pub(super) fn cancel(work: &mut Work, id: RunId) -> Receipt {
 /// The steps that have not ended: those that wait first, so that none is released while the
 /// others are cancelled.
 fn open_steps(work: &Work, id: RunId) -> Vec<(u32, (StepState, Option<TaskId>))> {
-    let steps = work.rows.steps.range((id, 0)..=(id, u32::MAX)).map(|(_, step)| step);
+    let steps = work
+        .rows
+        .steps
+        .range((id, 0)..=(id, u32::MAX))
+        .map(|(_, step)| step);
     let open: BTreeMap<_, _> = steps
         .filter(|step| !step.state.is_terminal())
         .map(|step| ((step.state, step.no), step.task))
         .collect();
-    open.into_iter().map(|((state, no), task)| (no, (state, task))).collect()
+    open.into_iter()
+        .map(|((state, no), task)| (no, (state, task)))
+        .collect()
 }
 
 /// Lets nothing of a run start. What runs goes on.
@@ -272,8 +342,13 @@ fn change_pause(
     }
     work.run(id).flags = flags;
     work.tell(Stream::Run(id), event);
-    for task in open_steps(work, id).into_iter().filter_map(|(_, (_, task))| task) {
-        let Some(known) = work.rows.tasks.get(&task) else { continue };
+    for task in open_steps(work, id)
+        .into_iter()
+        .filter_map(|(_, (_, task))| task)
+    {
+        let Some(known) = work.rows.tasks.get(&task) else {
+            continue;
+        };
         let waits = matches!(known.phase, Phase::Ready | Phase::Scheduled | Phase::Paused);
         if waits && !known.flags.has(TaskFlags::PAUSED) {
             work.make_pending(task, known.run_at);
@@ -283,5 +358,8 @@ fn change_pause(
 }
 
 fn find(work: &Work, id: RunId) -> Result<&Run, Rejection> {
-    work.rows.runs.get(&id).ok_or_else(|| Rejection::not_found("run", id))
+    work.rows
+        .runs
+        .get(&id)
+        .ok_or_else(|| Rejection::not_found("run", id))
 }

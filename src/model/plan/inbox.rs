@@ -1,17 +1,39 @@
 //! The inbox: what is asked of people, answered once.
 
-use super::{settle, task};
+use std::collections::BTreeSet;
+
+use super::{fits, settle, task};
 use crate::{
     id::{ItemId, TaskId},
     model::{
         Answer, Ask, Item, ItemKind, ItemState, Outcome, Payload, Phase, Receipt, Rejection,
-        TaskFlags, plan::work::Work,
+        TaskFlags, limits, plan::work::Work,
     },
 };
 
 /// The answers to an interrupted task.
 pub(super) const RUN_AGAIN: &str = "run again";
 pub(super) const FAIL: &str = "fail";
+
+/// Refuses questions that could never be answered, or that would take another's place.
+pub(super) fn check_asks(work: &Work, asks: &[Ask]) -> Result<(), Rejection> {
+    let invalid = |message: String| Err(Rejection::Invalid(message));
+    if asks.is_empty() {
+        return invalid("a task that asks nothing would wait for ever".into());
+    }
+    let mut ids = BTreeSet::new();
+    for ask in asks {
+        fits("a question's key", ask.key.len(), limits::NAME_BYTES)?;
+        fits("a question", ask.body.as_str().len(), limits::PAYLOAD_BYTES)?;
+        if matches!(ask.kind, ItemKind::Failure | ItemKind::Interrupted) {
+            return invalid("only the engine tells of failures and interruptions".into());
+        }
+        if work.rows.items.contains_key(&ask.id) || !ids.insert(ask.id) {
+            return invalid(format!("item {} was asked before", ask.id));
+        }
+    }
+    Ok(())
+}
 
 /// Asks a person on behalf of a task.
 pub(super) fn open(work: &mut Work, id: TaskId, ask: Ask) {
@@ -39,7 +61,11 @@ pub(super) fn withdraw_all(work: &mut Work, id: TaskId) {
     for item in work.items_of(id) {
         if item.state == ItemState::Open {
             let answered_at = work.now;
-            work.put_item(Item { state: ItemState::Withdrawn, answered_at, ..item });
+            work.put_item(Item {
+                state: ItemState::Withdrawn,
+                answered_at,
+                ..item
+            });
         }
     }
 }
@@ -55,7 +81,12 @@ pub(super) fn answer(work: &mut Work, id: ItemId, answer: Answer) -> Receipt {
     }
     let (task, kind, answered_at) = (item.task, item.kind, work.now);
     let value = answer.value.clone();
-    work.put_item(Item { state: ItemState::Answered, answer: Some(answer), answered_at, ..item });
+    work.put_item(Item {
+        state: ItemState::Answered,
+        answer: Some(answer),
+        answered_at,
+        ..item
+    });
     go_on(work, task, kind, &value);
     Ok(Outcome::Done)
 }
@@ -65,24 +96,36 @@ fn check(item: &Item, answer: &Answer) -> Result<(), Rejection> {
     match (item.state, &item.answer) {
         (ItemState::Withdrawn, _) => return Err(Rejection::Withdrawn),
         (ItemState::Answered, Some(first)) if first != answer => {
-            return Err(Rejection::Answered { by: first.by.clone() });
+            return Err(Rejection::Answered {
+                by: first.by.clone(),
+            });
         }
         _ => {}
     }
     let chosen = answer.value.decode::<String>().ok();
-    let fits = item.options.is_empty()
-        || chosen.is_some_and(|chosen| item.options.contains(&chosen));
-    if fits { Ok(()) } else { Err(Rejection::NotAnOption(item.options.clone())) }
+    let fits =
+        item.options.is_empty() || chosen.is_some_and(|chosen| item.options.contains(&chosen));
+    if fits {
+        Ok(())
+    } else {
+        Err(Rejection::NotAnOption(item.options.clone()))
+    }
 }
 
 fn go_on(work: &mut Work, id: TaskId, kind: ItemKind, value: &Payload) {
-    let Ok(task) = task::find(work, id) else { return };
+    let Ok(task) = task::find(work, id) else {
+        return;
+    };
     if task.phase != Phase::Blocked {
         return;
     }
     if kind == ItemKind::Interrupted && *value == Payload::text(FAIL) {
         settle::fail_unstarted(work, id, "its worker died, and a person let it fail".into());
-    } else if work.items_of(id).iter().all(|item| item.state != ItemState::Open) {
+    } else if work
+        .items_of(id)
+        .iter()
+        .all(|item| item.state != ItemState::Open)
+    {
         work.make_pending(id, work.now);
     }
 }

@@ -10,7 +10,7 @@ use super::{Plan, apply, work::Work};
 use crate::{
     clock::Timestamp,
     id::TaskId,
-    model::{Changes, Command, Decision, Receipt, Settle, TaskFlags},
+    model::{Changes, Command, Decision, Phase, Receipt, Settle, TaskFlags},
 };
 
 /// A batch of commands, parted into those that can be decided on the rows they carry and
@@ -31,8 +31,13 @@ impl Split {
         work.now = now;
         let mut quick = Vec::new();
         let mut receipts = Vec::with_capacity(commands.len());
+        let mut planned = Planned::default();
         for (at, command) in commands.iter().enumerate() {
-            let task = holds_its_rows(command).filter(|task| !work.knows(*task));
+            let task = holds_its_rows(command)
+                .filter(|task| !work.knows(*task) && !planned.may_move(command, *task));
+            if task.is_none() {
+                planned.add(command);
+            }
             receipts.push(task.map(|task| {
                 quick.push((at, task));
                 supply(&mut work, command);
@@ -40,7 +45,13 @@ impl Split {
             }));
         }
         let commands = commands.into_iter().map(Some).collect();
-        Self { commands, now, quick, receipts, changes: work.finish() }
+        Self {
+            commands,
+            now,
+            quick,
+            receipts,
+            changes: work.finish(),
+        }
     }
 
     /// The changes of the quick commands: new tasks, guarded changes and attempts only. A
@@ -76,7 +87,9 @@ impl Split {
         let mut planned = planned.into_iter();
         let missing = "one answer for each planned command";
         let receipts = self.receipts.into_iter();
-        receipts.map(|receipt| receipt.unwrap_or_else(|| planned.next().expect(missing))).collect()
+        receipts
+            .map(|receipt| receipt.unwrap_or_else(|| planned.next().expect(missing)))
+            .collect()
     }
 }
 
@@ -85,11 +98,38 @@ fn holds_its_rows(command: &Command) -> Option<TaskId> {
     match command {
         Command::Enqueue(spec) => {
             let bound = spec.parent.is_some() || spec.session.is_some() || spec.chat.is_some();
-            (!bound && spec.unique_key.is_none() && spec.step.is_none()).then_some(spec.id)
+            let plain = spec.unique_key.is_none() && spec.kind != "agent";
+            (!bound && plain).then_some(spec.id)
         }
         Command::Ripen(task) => Some(task.id),
         Command::Settle(settle) => stands_alone(settle).then_some(settle.held.id),
         _ => None,
+    }
+}
+
+/// What the planned commands so far may move: what comes after them in the batch must not be
+/// decided before them.
+#[derive(Default)]
+struct Planned {
+    anything: bool,
+    tasks: BTreeSet<TaskId>,
+}
+
+impl Planned {
+    fn add(&mut self, command: &Command) {
+        match command {
+            Command::Settle(settle) => drop(self.tasks.insert(settle.held.id)),
+            Command::Ripen(task) => drop(self.tasks.insert(task.id)),
+            Command::Cancel(_) | Command::CancelRun(_) | Command::Rescue { .. } => {
+                self.anything = true;
+            }
+            _ => {}
+        }
+    }
+
+    fn may_move(&self, command: &Command, task: TaskId) -> bool {
+        let new = matches!(command, Command::Enqueue(_));
+        !new && (self.anything || self.tasks.contains(&task))
     }
 }
 
@@ -103,6 +143,7 @@ fn stands_alone(settle: &Settle) -> bool {
         Decision::Block(_) | Decision::Park { .. } | Decision::Cancelled => false,
     };
     simple
+        && held.phase == Phase::Running
         && held.step.is_none()
         && settle.said.is_none()
         && !plain.iter().any(|flag| held.flags.has(*flag))

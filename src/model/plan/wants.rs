@@ -1,7 +1,10 @@
 //! Which rows a command must see. Called again with what was loaded, until it wants no more.
 
+use std::collections::BTreeSet;
+
+use super::families;
 use crate::{
-    id::{RunId, TaskId},
+    id::{ChatId, RunId, TaskId},
     model::{Command, Decision, Import, Needs, Rows, Settle, StepState, TaskFlags, TaskSpec},
 };
 
@@ -16,11 +19,19 @@ pub(super) fn wants(command: &Command, rows: &Rows) -> Needs {
         Command::Adopt(id) => adopt(*id, rows),
         Command::Settle(settle) => settled(settle, rows),
         Command::Ripen(task) => tasks([task.id]),
-        Command::Rescue { task, .. } | Command::Retry(task) => around(*task, rows),
+        Command::Rescue { task, .. } => around(*task, rows),
+        Command::Retry(task) => {
+            let key = rows.specs.get(task).and_then(unique_key);
+            let mut needs = around(*task, rows);
+            needs.unique.extend(key);
+            needs
+        }
         Command::Pause(task) | Command::Resume(task) => around(*task, rows),
         Command::Cancel(task) => {
             let mut needs = around(*task, rows);
-            needs.extend(family(*task, rows));
+            if rows.routes.contains_key(task) {
+                needs.extend(descendants(rows, &[*task]));
+            }
             needs
         }
         Command::Answer { item, .. } => {
@@ -29,22 +40,30 @@ pub(super) fn wants(command: &Command, rows: &Rows) -> Needs {
             needs.items.insert(*item);
             needs
         }
-        Command::SetCapacity { key, .. } | Command::Park { key, .. } => {
-            Needs { capacity: [key.clone()].into(), ..Needs::default() }
-        }
-        Command::Launch(run) => Needs { runs: [run.spec.id].into(), ..Needs::default() },
+        Command::SetCapacity { key, .. } | Command::Park { key, .. } => Needs {
+            capacity: [key.clone()].into(),
+            ..Needs::default()
+        },
+        Command::Launch(run) => Needs {
+            runs: [run.spec.id].into(),
+            ..Needs::default()
+        },
         Command::CancelRun(id) | Command::PauseRun(id) | Command::ResumeRun(id) => {
             whole_run(*id, rows)
         }
-        Command::OpenSession(session) => {
-            Needs { sessions: [session.id].into(), ..Needs::default() }
-        }
+        Command::OpenSession(session) => Needs {
+            sessions: [session.id].into(),
+            ..Needs::default()
+        },
         Command::OpenChat(chat) => Needs {
             chats: [chat.id].into(),
             sessions: chat.session.into_iter().collect(),
             ..Needs::default()
         },
-        Command::DeleteChat(id) => Needs { chats: [*id].into(), ..Needs::default() },
+        Command::DeleteChat(id) => Needs {
+            chats: [*id].into(),
+            ..Needs::default()
+        },
         Command::Append { chat, messages } => Needs {
             chats: [*chat].into(),
             messages: messages.iter().map(|message| message.id).collect(),
@@ -55,23 +74,35 @@ pub(super) fn wants(command: &Command, rows: &Rows) -> Needs {
 }
 
 fn tasks<const N: usize>(ids: [TaskId; N]) -> Needs {
-    Needs { tasks: ids.into(), ..Needs::default() }
+    Needs {
+        tasks: ids.into(),
+        ..Needs::default()
+    }
+}
+
+fn unique_key(spec: &TaskSpec) -> Option<(String, String)> {
+    spec.unique_key
+        .clone()
+        .map(|key| (spec.project.clone(), key))
 }
 
 fn new_task(spec: &TaskSpec) -> Needs {
-    let key = spec.unique_key.clone().map(|key| (spec.project.clone(), key));
+    let key = unique_key(spec);
     Needs {
         tasks: [spec.id].into_iter().chain(spec.parent).collect(),
         specs: [spec.id].into(),
         sessions: spec.session.into_iter().collect(),
-        chats: spec.chat.into_iter().collect(),
+        chats: [spec.chat.unwrap_or(ChatId::of_task(spec.id))].into(),
         unique: key.into_iter().collect(),
         ..Needs::default()
     }
 }
 
 fn adopt(id: TaskId, rows: &Rows) -> Needs {
-    let mut needs = Needs { specs: [id].into(), ..tasks([id]) };
+    let mut needs = Needs {
+        specs: [id].into(),
+        ..tasks([id])
+    };
     if let Some(spec) = rows.specs.get(&id) {
         needs.extend(new_task(spec));
     }
@@ -80,7 +111,10 @@ fn adopt(id: TaskId, rows: &Rows) -> Needs {
 
 fn settled(settle: &Settle, rows: &Rows) -> Needs {
     let id = settle.held.id;
-    let mut needs = Needs { attempts: [id].into(), ..tasks([id]) };
+    let mut needs = Needs {
+        attempts: [id].into(),
+        ..tasks([id])
+    };
     if let Some((run, no)) = settle.held.step {
         needs.extend(step(run, no));
         if may_end_badly(settle, rows) {
@@ -89,13 +123,21 @@ fn settled(settle: &Settle, rows: &Rows) -> Needs {
     }
     if let Some((chat, messages)) = &settle.said {
         needs.chats.insert(*chat);
-        needs.messages.extend(messages.iter().map(|message| message.id));
+        needs
+            .messages
+            .extend(messages.iter().map(|message| message.id));
     }
-    if rows.tasks.get(&id).is_some_and(|task| task.flags.has(TaskFlags::ASKED)) {
+    if rows
+        .tasks
+        .get(&id)
+        .is_some_and(|task| task.flags.has(TaskFlags::ASKED))
+    {
         needs.items_of.insert(id);
     }
-    if let Decision::Park { key, .. } = &settle.decision {
-        needs.capacity.insert(key.clone());
+    match &settle.decision {
+        Decision::Park { key, .. } => drop(needs.capacity.insert(key.clone())),
+        Decision::Block(asks) => needs.items.extend(asks.iter().map(|ask| ask.id)),
+        _ => {}
     }
     needs
 }
@@ -120,8 +162,13 @@ fn step(run: RunId, no: u32) -> Needs {
 /// A task with all that its end may touch. Where it belongs comes first, so that its run
 /// is locked before it is.
 fn around(id: TaskId, rows: &Rows) -> Needs {
-    let mut needs = Needs { routes: [id].into(), ..Needs::default() };
-    let Some(route) = rows.routes.get(&id) else { return needs };
+    let mut needs = Needs {
+        routes: [id].into(),
+        ..Needs::default()
+    };
+    let Some(route) = rows.routes.get(&id) else {
+        return needs;
+    };
     if let Some((run, _)) = route {
         needs.runs.insert(*run);
         needs.graphs.insert(*run);
@@ -133,33 +180,30 @@ fn around(id: TaskId, rows: &Rows) -> Needs {
     needs
 }
 
-/// The descendants of a task, with their items.
-fn family(id: TaskId, rows: &Rows) -> Needs {
-    let mut members = vec![id];
-    let mut at = 0;
-    while at < members.len() {
-        let of = |spec: &&TaskSpec| spec.parent == Some(members[at]) && !members.contains(&spec.id);
-        let children: Vec<_> = rows.specs.values().filter(of).map(|spec| spec.id).collect();
-        members.extend(children);
-        at += 1;
-    }
+/// The descendants of tasks, with their items.
+fn descendants(rows: &Rows, roots: &[TaskId]) -> Needs {
+    let members: BTreeSet<TaskId> = families(rows, roots.iter().copied()).into_iter().collect();
     Needs {
-        children: members.iter().copied().collect(),
-        items_of: members.into_iter().collect(),
+        children: members.clone(),
+        items_of: members,
         ..Needs::default()
     }
 }
 
 /// A run with all of its steps, the tasks of those that have not ended, and their families.
 fn whole_run(id: RunId, rows: &Rows) -> Needs {
-    let mut needs =
-        Needs { runs: [id].into(), graphs: [id].into(), ..Needs::default() };
+    let mut needs = Needs {
+        runs: [id].into(),
+        graphs: [id].into(),
+        ..Needs::default()
+    };
     let steps = rows.steps.range((id, 0)..=(id, u32::MAX));
     let running = steps.filter(|(_, step)| step.state == StepState::Running);
-    for task in running.filter_map(|(_, step)| step.task) {
-        needs.tasks.insert(task);
-        needs.specs.insert(task);
-        needs.extend(family(task, rows));
+    let tasks: Vec<TaskId> = running.filter_map(|(_, step)| step.task).collect();
+    needs.tasks.extend(tasks.iter().copied());
+    needs.specs.extend(tasks.iter().copied());
+    if !tasks.is_empty() {
+        needs.extend(descendants(rows, &tasks));
     }
     needs
 }

@@ -52,7 +52,11 @@ impl Work {
 
     /// A task to change. Its revision grows once in a plan.
     pub fn task(&mut self, id: TaskId) -> &mut Task {
-        let task = self.rows.tasks.get_mut(&id).expect("the caller looked it up");
+        let task = self
+            .rows
+            .tasks
+            .get_mut(&id)
+            .expect("the caller looked it up");
         if !self.new_tasks.contains(&id) && self.tasks.insert(id) {
             task.rev += 1;
         }
@@ -78,13 +82,22 @@ impl Work {
 
     /// The items of a task.
     pub fn items_of(&self, task: TaskId) -> Vec<Item> {
-        self.rows.items.values().filter(|item| item.task == task).cloned().collect()
+        self.rows
+            .items
+            .values()
+            .filter(|item| item.task == task)
+            .cloned()
+            .collect()
     }
 
     /// A run to change.
     pub fn run(&mut self, id: RunId) -> &mut Run {
         self.runs.insert(id);
-        let run = self.rows.runs.get_mut(&id).expect("the caller looked it up");
+        let run = self
+            .rows
+            .runs
+            .get_mut(&id)
+            .expect("the caller looked it up");
         run.updated_at = self.now;
         run
     }
@@ -98,7 +111,11 @@ impl Work {
     /// A step to change.
     pub fn step(&mut self, run: RunId, no: u32) -> &mut Step {
         self.steps.insert((run, no));
-        let step = self.rows.steps.get_mut(&(run, no)).expect("the caller looked it up");
+        let step = self
+            .rows
+            .steps
+            .get_mut(&(run, no))
+            .expect("the caller looked it up");
         step.updated_at = self.now;
         step
     }
@@ -113,6 +130,42 @@ impl Work {
     pub fn put_chat(&mut self, chat: Chat) {
         self.chats.insert(chat.id);
         self.rows.chats.insert(chat.id, chat);
+    }
+
+    /// Deletes a chat, with all that this work has added to it: whoever opens it again
+    /// finds it empty.
+    pub fn delete_chat(&mut self, id: ChatId) {
+        if self.rows.chats.remove(&id).is_none() {
+            return;
+        }
+        self.chats.remove(&id);
+        self.events.remove(&Stream::Chat(id));
+        self.rows.messages.retain(|(chat, _), _| *chat != id);
+        self.changes.messages.retain(|message| message.chat != id);
+        for spec in &mut self.changes.specs {
+            spec.chat.take_if(|chat| *chat == id);
+        }
+        self.changes.chats_gone.push(id);
+    }
+
+    /// Gives a task its unique key.
+    pub fn take_key(&mut self, key: (String, String), id: TaskId) {
+        self.rows.unique.insert(key.clone(), id);
+        let freed = &mut self.changes.unique_freed;
+        match freed.iter().position(|task| *task == id) {
+            Some(at) => drop(freed.remove(at)),
+            None => self.changes.unique.push((key.0, key.1, id)),
+        }
+    }
+
+    /// Frees the unique key of a task.
+    pub fn free_key(&mut self, id: TaskId) {
+        self.rows.unique.retain(|_, holder| *holder != id);
+        let taken = &mut self.changes.unique;
+        match taken.iter().position(|(.., task)| *task == id) {
+            Some(at) => drop(taken.remove(at)),
+            None => self.changes.unique_freed.push(id),
+        }
     }
 
     /// Records something for watchers.
@@ -146,11 +199,13 @@ impl Work {
     }
 
     pub fn register(&mut self, instance: Instance) -> Receipt {
+        self.changes.instances_gone.retain(|id| *id != instance.id);
         self.changes.instances.push(instance);
         Ok(Outcome::Done)
     }
 
     pub fn retire(&mut self, id: InstanceId) -> Receipt {
+        self.changes.instances.retain(|instance| instance.id != id);
         self.changes.instances_gone.push(id);
         Ok(Outcome::Done)
     }
@@ -161,16 +216,28 @@ impl Work {
             self.enter(stream, events);
         }
         let (rows, mut changes) = (self.rows, self.changes);
-        changes.new_tasks.extend(self.new_tasks.iter().map(|id| rows.tasks[id].clone()));
-        changes.tasks.extend(self.tasks.iter().map(|id| rows.tasks[id].clone()));
-        changes.items.extend(self.items.iter().map(|id| rows.items[id].clone()));
-        changes.runs.extend(self.runs.iter().map(|id| rows.runs[id].clone()));
-        changes.new_steps.extend(self.new_steps.iter().map(|key| rows.steps[key].clone()));
+        changes
+            .new_tasks
+            .extend(self.new_tasks.iter().map(|id| rows.tasks[id].clone()));
+        changes
+            .tasks
+            .extend(self.tasks.iter().map(|id| rows.tasks[id].clone()));
+        changes
+            .items
+            .extend(self.items.iter().map(|id| rows.items[id].clone()));
+        changes
+            .runs
+            .extend(self.runs.iter().map(|id| rows.runs[id].clone()));
+        changes
+            .new_steps
+            .extend(self.new_steps.iter().map(|key| rows.steps[key].clone()));
         let steps = self.steps.difference(&self.new_steps);
-        changes.steps.extend(steps.map(|key| rows.steps[key].clone()));
-        let gone = &changes.chats_gone;
-        let chats = self.chats.iter().filter(|id| !gone.contains(id));
-        changes.chats.extend(chats.map(|id| rows.chats[id].clone()));
+        changes
+            .steps
+            .extend(steps.map(|key| rows.steps[key].clone()));
+        changes
+            .chats
+            .extend(self.chats.iter().map(|id| rows.chats[id].clone()));
         changes
     }
 
@@ -178,16 +245,25 @@ impl Work {
     fn enter(&mut self, stream: Stream, events: Vec<Event>) {
         let seq = match stream {
             Stream::Run(id) => next(&mut self.run(id).next_seq),
-            Stream::Chat(id) if self.changes.chats_gone.contains(&id) => return,
             Stream::Chat(id) => {
                 self.chats.insert(id);
-                let chat = self.rows.chats.get_mut(&id).expect("only chats that are known speak");
+                let chat = self
+                    .rows
+                    .chats
+                    .get_mut(&id)
+                    .expect("only chats that are known speak");
                 next(&mut chat.next_seq)
             }
             Stream::All => unreachable!("events belong to a run or a chat"),
         };
         let cursor = Cursor::START;
-        self.changes.entries.push(Entry { stream, seq, cursor, at: self.now, events });
+        self.changes.entries.push(Entry {
+            stream,
+            seq,
+            cursor,
+            at: self.now,
+            events,
+        });
     }
 }
 

@@ -1,0 +1,383 @@
+//! Setting up an engine.
+
+use std::{any::Any, fmt, future::Future, sync::Arc, time::Duration};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    agent::AgentHandler,
+    context::Context,
+    engine::Engine,
+    flow::{Flow, FlowPlan, Source},
+    run::output_of,
+};
+use crate::{
+    agents,
+    backend::Backend,
+    clock::Clock,
+    engine::{Core, Done, Handler, Job, Registry, Settings, Working},
+    error::{Error, Result},
+    failure::Failure,
+    id::TaskId,
+    model::{Command, Needs, Payload},
+};
+
+/// The host's own state, of whatever type.
+#[derive(Clone, Default)]
+pub(crate) struct HostState(Option<Arc<dyn Any + Send + Sync>>);
+
+impl HostState {
+    pub fn get<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.0.clone()?.downcast().ok()
+    }
+}
+
+impl fmt::Debug for HostState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() {
+            "HostState"
+        } else {
+            "HostState(none)"
+        })
+    }
+}
+
+/// Where the rows are kept.
+#[derive(Debug)]
+enum Store {
+    #[cfg(feature = "sqlite")]
+    Sqlite(crate::backend::sqlite::Options),
+    #[cfg(feature = "postgres")]
+    Postgres(crate::backend::postgres::Options),
+    Other(Arc<dyn Backend>),
+}
+
+type Registered = Box<dyn FnOnce(&mut Registry, HostState) + Send>;
+
+/// An engine about to be started.
+#[must_use = "an engine begins with start() or connect()"]
+pub struct Builder {
+    store: Store,
+    clock: Option<Clock>,
+    settings: Settings,
+    registered: Vec<Registered>,
+    flows: Vec<Arc<FlowPlan>>,
+    capacity: Vec<(String, Option<u32>)>,
+    host: HostState,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// An engine on one SQLite file, which is made where there is none.
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite(path: impl Into<std::path::PathBuf>) -> Builder {
+        Builder::new(Store::Sqlite(crate::backend::sqlite::Options::new(path)))
+    }
+
+    /// An engine on SQLite with other options.
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite_with(options: crate::backend::sqlite::Options) -> Builder {
+        Builder::new(Store::Sqlite(options))
+    }
+
+    /// An engine on PostgreSQL, by URL or key-value string.
+    #[cfg(feature = "postgres")]
+    pub fn postgres(url: impl Into<String>) -> Builder {
+        Builder::new(Store::Postgres(crate::backend::postgres::Options::new(url)))
+    }
+
+    /// An engine on PostgreSQL with other options.
+    #[cfg(feature = "postgres")]
+    pub fn postgres_with(options: crate::backend::postgres::Options) -> Builder {
+        Builder::new(Store::Postgres(options))
+    }
+
+    /// An engine on any backend.
+    pub fn on(backend: Arc<dyn Backend>) -> Builder {
+        Builder::new(Store::Other(backend))
+    }
+}
+
+impl Builder {
+    fn new(store: Store) -> Self {
+        Self {
+            store,
+            clock: None,
+            settings: Settings::default(),
+            registered: Vec::new(),
+            flows: Vec::new(),
+            capacity: Vec::new(),
+            host: HostState::default(),
+        }
+    }
+
+    /// Code for tasks of this kind.
+    pub fn task<I, O, F, Fut>(mut self, kind: impl Into<String>, function: F) -> Self
+    where
+        I: DeserializeOwned + Send + 'static,
+        O: Serialize + Send + 'static,
+        F: Fn(Context, I) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<O, Failure>> + Send + 'static,
+    {
+        let name = format!("task:{}", kind.into());
+        let code = move |context: Context| -> Working {
+            let input = context.spec().input.decode::<I>();
+            let work = input.map(|input| function(context, input));
+            Box::pin(async move {
+                let work = work.map_err(|error| Failure::payload("the task's input", &error))?;
+                let output = Payload::of(&work.await?);
+                output
+                    .map(Done::new)
+                    .map_err(|error| Failure::payload("the task's output", &error))
+            })
+        };
+        self.registered.push(Box::new(move |registry, host| {
+            registry.insert(name, Arc::new(TaskHandler { code, host }));
+        }));
+        self
+    }
+
+    /// A flow. Runs of versions that are not registered wait until they are.
+    pub fn flow<I, O>(mut self, flow: &Flow<I, O>) -> Self {
+        let plan = Arc::clone(&flow.plan);
+        self.flows.push(Arc::clone(&plan));
+        self.registered.push(Box::new(move |registry, host| {
+            registry.insert(plan.need(), Arc::new(FlowHandler { plan, host }));
+        }));
+        self
+    }
+
+    /// An agent, under the name by which tasks and steps ask for it.
+    pub fn agent(mut self, name: impl Into<String>, agent: impl agents::Agent) -> Self {
+        let (name, agent) = (name.into(), Arc::new(agent));
+        self.registered.push(Box::new(move |registry, _| {
+            let handler = AgentHandler(Arc::clone(&agent) as Arc<dyn agents::Agent>);
+            registry.insert(format!("agent:{name}"), Arc::new(handler));
+            registry.insert_agent(name, agent);
+        }));
+        self
+    }
+
+    /// The host's own state, which handlers get from [`Context::host`].
+    pub fn host<T: Send + Sync + 'static>(mut self, state: T) -> Self {
+        self.host = HostState(Some(Arc::new(state)));
+        self
+    }
+
+    /// A tag of this worker: it may serve tasks that ask for it.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        let tag = tag.into();
+        self.registered
+            .push(Box::new(move |registry, _| registry.tag(&tag)));
+        self
+    }
+
+    /// How many tasks with this capacity key may run at once, on all hosts together. Each
+    /// start sets it anew.
+    pub fn capacity(mut self, key: impl Into<String>, slots: u32) -> Self {
+        self.capacity.push((key.into(), Some(slots)));
+        self
+    }
+
+    /// How many tasks run at once in this process; 8 unless it is said.
+    pub fn concurrency(mut self, tasks: u32) -> Self {
+        self.settings.concurrency = tasks;
+        self
+    }
+
+    /// The clock, for tests: see [`ManualClock`](crate::clock::ManualClock). A backend that
+    /// was made elsewhere keeps its own.
+    pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
+        self.clock = Some(clock.into());
+        self
+    }
+
+    /// How often to look for work that no one announced; a second unless it is said.
+    pub fn poll(mut self, every: Duration) -> Self {
+        self.settings.poll = every;
+        self
+    }
+
+    /// How long another instance's beat must have been seen unchanged before it counts as
+    /// dead, and how often this one raises its own. 30 and 3 seconds unless it is said. All
+    /// engines on a database should agree.
+    pub fn lease(mut self, lapse: Duration, beat: Duration) -> Self {
+        self.settings.lapse = lapse;
+        self.settings.beat = beat;
+        self
+    }
+
+    /// How long a handler that was told to stop may take before it is dropped; 5 seconds
+    /// unless it is said.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.settings.grace = grace;
+        self
+    }
+
+    /// How long a shutdown waits for handlers before it tells them to stop; 30 seconds unless
+    /// it is said.
+    pub fn drain(mut self, drain: Duration) -> Self {
+        self.settings.drain = drain;
+        self
+    }
+
+    /// How long a call tries while the database is away; 10 seconds unless it is said. What
+    /// handlers return is tried for ever.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.settings.patience = patience;
+        self
+    }
+
+    /// How long finished tasks are kept; for ever unless it is said.
+    pub fn keep_tasks(mut self, keep: Duration) -> Self {
+        self.settings.keep.tasks = Some(keep);
+        self
+    }
+
+    /// How long finished runs are kept, with their steps; for ever unless it is said.
+    pub fn keep_runs(mut self, keep: Duration) -> Self {
+        self.settings.keep.runs = Some(keep);
+        self
+    }
+
+    /// How long entries for watchers are kept; for ever unless it is said. Those of a run
+    /// that has not ended always are.
+    pub fn keep_entries(mut self, keep: Duration) -> Self {
+        self.settings.keep.entries = Some(keep);
+        self
+    }
+
+    /// Opens the database, brings its tables up to date, repairs what the past left, and
+    /// begins to work.
+    ///
+    /// # Errors
+    /// A [usage error](Error::is_usage) for a flow that is none, a
+    /// [migration error](Error::is_migration) for tables that can't be brought up to date,
+    /// and whatever keeps the database from being opened.
+    pub async fn start(self) -> Result<Engine> {
+        self.flows.iter().try_for_each(|flow| flow.check())?;
+        let capacity = self.capacity.clone();
+        let (core, controls) = self.open().await?;
+        core.backend.migrate().await?;
+        for (key, slots) in capacity {
+            core.submit(Command::SetCapacity { key, slots }).await?;
+        }
+        let repaired = core.start(controls).await?;
+        Ok(Engine::new(core, Some(repaired)))
+    }
+
+    /// Opens the database beside engines that work on it: to enqueue, launch, look, watch,
+    /// answer and cancel. It never dispatches, migrates or sweeps.
+    ///
+    /// # Errors
+    /// When the database can't be opened, or its tables are not this program's version.
+    pub async fn connect(self) -> Result<Engine> {
+        let (core, _) = self.open().await?;
+        core.backend.check_schema().await?;
+        core.follow();
+        Ok(Engine::new(core, None))
+    }
+
+    async fn open(
+        self,
+    ) -> Result<(
+        Arc<Core>,
+        tokio::sync::mpsc::UnboundedReceiver<crate::engine::Control>,
+    )> {
+        let mut registry = Registry::default();
+        for register in self.registered {
+            register(&mut registry, self.host.clone());
+        }
+        if self.settings.concurrency == 0 {
+            return Err(Error::usage(
+                "an engine with a concurrency of 0 would never work; use connect()",
+            ));
+        }
+        let backend: Arc<dyn Backend> = match (self.store, self.clock) {
+            #[cfg(feature = "sqlite")]
+            (Store::Sqlite(options), clock) => {
+                let clocked = clock
+                    .into_iter()
+                    .fold(options, |options, clock| options.clock(clock));
+                Arc::new(clocked.open()?)
+            }
+            #[cfg(feature = "postgres")]
+            (Store::Postgres(options), clock) => {
+                let clocked = clock
+                    .into_iter()
+                    .fold(options, |options, clock| options.clock(clock));
+                Arc::new(clocked.connect().await?)
+            }
+            (Store::Other(backend), _) => backend,
+        };
+        Ok(Core::new(backend, self.settings, registry))
+    }
+}
+
+/// Code for one kind of task.
+struct TaskHandler<F> {
+    code: F,
+    host: HostState,
+}
+
+impl<F: Fn(Context) -> Working + Send + Sync> Handler for TaskHandler<F> {
+    fn handle(&self, job: Job) -> Working {
+        (self.code)(Context::new(job, self.host.clone()))
+    }
+}
+
+/// The code of a flow's steps.
+struct FlowHandler {
+    plan: Arc<FlowPlan>,
+    host: HostState,
+}
+
+impl Handler for FlowHandler {
+    fn handle(&self, job: Job) -> Working {
+        let (plan, host) = (Arc::clone(&self.plan), self.host.clone());
+        Box::pin(async move {
+            let missing = || Failure::fatal("a step that its flow does not have");
+            let (run, no) = job.claimed.task.step.ok_or_else(missing)?;
+            let spec = job.core.run_spec(run).await?;
+            let shape = Arc::clone(plan.shape(spec.band));
+            let step = shape.steps.get(no as usize).ok_or_else(missing)?;
+            let outputs = outputs(&job.core, run, &spec.input, &step.sources).await?;
+            (step.code)(Context::new(job, host), outputs).await
+        })
+    }
+}
+
+/// What a step takes: the run's input, and the outputs of other steps.
+async fn outputs(
+    core: &Core,
+    run: crate::id::RunId,
+    input: &Payload,
+    sources: &[Source],
+) -> Result<Vec<Payload>, Failure> {
+    let task = |source: &Source| match source {
+        Source::Input => None,
+        Source::Step(no) => Some(TaskId::of_step(run, *no)),
+    };
+    let needs = Needs {
+        attempts: sources.iter().filter_map(task).collect(),
+        ..Needs::default()
+    };
+    let rows = match needs.is_empty() {
+        true => crate::model::Rows::default(),
+        false => core.backend.read(&needs).await?,
+    };
+    let output = |source: &Source| match task(source) {
+        None => Ok(input.clone()),
+        Some(task) => output_of(&rows, task)
+            .cloned()
+            .ok_or_else(|| Failure::new(format!("the output of task {task} is missing"))),
+    };
+    sources.iter().map(output).collect()
+}

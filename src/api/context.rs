@@ -1,0 +1,124 @@
+//! What a handler is given besides its input.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{builder::HostState, enqueue::NewTask, task::Task};
+use crate::{
+    engine::Job,
+    failure::Failure,
+    id::{RunId, TaskId},
+    model::{Answer, ItemKind, ItemState, Needs, Payload, TaskSpec},
+};
+
+/// An attempt's own view of the engine.
+#[derive(Clone, Debug)]
+pub struct Context {
+    job: Job,
+    host: HostState,
+}
+
+impl Context {
+    pub(crate) fn new(job: Job, host: HostState) -> Self {
+        Self { job, host }
+    }
+
+    pub(crate) fn job(&self) -> &Job {
+        &self.job
+    }
+
+    /// The task.
+    pub fn task(&self) -> TaskId {
+        self.job.claimed.task.id
+    }
+
+    /// What was asked for, with the host's labels and meta.
+    pub fn spec(&self) -> &TaskSpec {
+        &self.job.claimed.spec
+    }
+
+    /// Which attempt this is, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.job.claimed.task.attempt
+    }
+
+    /// The run that the task is a step of.
+    pub fn run(&self) -> Option<RunId> {
+        self.job.claimed.task.step.map(|(run, _)| run)
+    }
+
+    /// Fires when the task is to stop: it was cancelled, its time is up, or the engine shuts
+    /// down. A handler that goes on regardless is dropped after a grace time.
+    pub fn stop(&self) -> &CancellationToken {
+        &self.job.token
+    }
+
+    /// The host's own state, as given to [`Builder::host`](crate::Builder::host).
+    ///
+    /// # Errors
+    /// When no state of this type was given.
+    pub fn host<T: Send + Sync + 'static>(&self) -> Result<Arc<T>, Failure> {
+        self.host.get().ok_or_else(|| {
+            let name = std::any::type_name::<T>();
+            Failure::fatal(format!(
+                "no host state of type {name}; give it to Builder::host"
+            ))
+        })
+    }
+
+    /// Asks a person. The first time, the attempt ends with the error that this returns, and
+    /// the task waits in the inbox, holding no worker. When someone has answered, the task
+    /// runs again and gets the answer here, under the same `key`.
+    ///
+    /// # Errors
+    /// The one that blocks the task: pass it on with `?`.
+    pub async fn ask(
+        &self,
+        key: &str,
+        question: &str,
+        options: &[&str],
+    ) -> Result<Answer, Failure> {
+        match self.answer(key).await? {
+            Some(answer) => Ok(answer),
+            None => Err(Failure::ask(
+                ItemKind::Question,
+                key,
+                Payload::text(question),
+                options,
+            )),
+        }
+    }
+
+    /// The latest answer to what this task asked under `key`.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn answer(&self, key: &str) -> Result<Option<Answer>, Failure> {
+        let needs = Needs {
+            items_of: [self.task()].into(),
+            ..Needs::default()
+        };
+        let rows = self.job.core.backend.read(&needs).await?;
+        let answered = |item: &&crate::model::Item| {
+            item.key == key && item.state == ItemState::Answered && item.kind != ItemKind::Failure
+        };
+        let latest = rows
+            .items
+            .values()
+            .filter(answered)
+            .max_by_key(|item| item.answered_at);
+        Ok(latest.and_then(|item| item.answer.clone()))
+    }
+
+    /// Enqueues a child of this task: it is cancelled with it.
+    ///
+    /// # Errors
+    /// When the rules refuse it, or the database is away.
+    pub async fn spawn(&self, task: NewTask) -> crate::Result<Task> {
+        let mut spec = task.into_spec()?;
+        spec.parent = Some(self.task());
+        spec.project.clone_from(&self.spec().project);
+        super::enqueue::submit(&self.job.core, spec).await
+    }
+}

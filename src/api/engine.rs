@@ -1,0 +1,417 @@
+//! The engine's handle.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{
+    chat::{Chat, ChatSpec, SessionSpec},
+    enqueue::{Enqueue, NewTask},
+    flow::Flow,
+    run::{Launch, Run},
+    task::Task,
+    watch::Watch,
+    why::{self, Waiting},
+};
+use crate::{
+    backend::Backend,
+    clock::Timestamp,
+    engine::{Core, Repaired},
+    error::{Error, Result},
+    id::{ChatId, ItemId, RunId, SessionId, TaskId},
+    model::{
+        Answer, Command, Cursor, Import, Instance, Item, Outcome, Page, Payload, Prune, Pruned,
+        Query, RunState, RunView, Session, Stats, Stream, TaskFilter, TaskView,
+    },
+};
+
+/// A running engine, or a connection to a database on which others run. Clones share it;
+/// when the last is dropped, what runs is finished and nothing more is started.
+#[derive(Clone, Debug)]
+pub struct Engine(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle {
+    core: Arc<Core>,
+    /// None for a connection that does not dispatch.
+    repaired: Option<Repaired>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        match self.repaired {
+            Some(_) => self.core.drain(),
+            None => self.core.stopped.cancel(),
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn new(core: Arc<Core>, repaired: Option<Repaired>) -> Self {
+        Self(Arc::new(Handle { core, repaired }))
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        &self.0.core
+    }
+
+    /// What the start found and put right; nothing for a connection.
+    pub fn repaired(&self) -> Repaired {
+        self.0.repaired.unwrap_or_default()
+    }
+
+    /// The backend, for what this handle does not offer.
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.core().backend
+    }
+
+    // ---- tasks
+
+    /// Enqueues a task for the handler `kind`: await what this returns. See [`NewTask`] and
+    /// [`Engine::submit`] for everything that a task can have.
+    pub fn enqueue<T: Serialize + ?Sized>(&self, kind: impl Into<String>, input: &T) -> Enqueue {
+        self.submit(NewTask::new(kind, input))
+    }
+
+    /// Enqueues a task.
+    ///
+    /// When it is awaited: a refusal when a limit or reference does not hold, a
+    /// [transient](Error::is_transient) error when the database was away for too long (it is
+    /// safe to enqueue the same task again).
+    pub fn submit(&self, task: NewTask) -> Enqueue {
+        Enqueue::new(Arc::clone(self.core()), task)
+    }
+
+    /// The handle of a task.
+    pub fn task(&self, id: TaskId) -> Task {
+        Task::new(Arc::clone(self.core()), id, false)
+    }
+
+    /// Tasks, newest first, a page at a time: `after` is the last id of the page before.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn tasks(
+        &self,
+        filter: TaskFilter,
+        after: Option<TaskId>,
+        limit: u32,
+    ) -> Result<Vec<TaskView>> {
+        match self
+            .list(Query::Tasks {
+                filter,
+                after,
+                limit,
+            })
+            .await?
+        {
+            Page::Tasks(tasks) => Ok(tasks),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Every task that will not move by itself, with what it waits for: an answer, a person
+    /// to resume it, capacity, a parking to end, code or a tag that no living worker has.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn stuck(&self) -> Result<Vec<(TaskId, Waiting)>> {
+        why::stuck(self.core()).await
+    }
+
+    // ---- flows
+
+    /// Launches a flow: await what this returns.
+    pub fn launch<I: Serialize, O>(&self, flow: &Flow<I, O>, input: I) -> Launch<O> {
+        Launch::new(Arc::clone(self.core()), flow, &input)
+    }
+
+    /// The handle of a run whose flow returns JSON of any kind.
+    pub fn run(&self, id: RunId) -> Run {
+        Run::new(Arc::clone(self.core()), id)
+    }
+
+    /// The handle of a run of `flow`.
+    pub fn run_of<I, O>(&self, _flow: &Flow<I, O>, id: RunId) -> Run<O> {
+        Run::new(Arc::clone(self.core()), id)
+    }
+
+    /// Runs, newest first, a page at a time: `after` is the last id of the page before.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn runs(
+        &self,
+        project: Option<&str>,
+        states: &[RunState],
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<RunView>> {
+        let (project, states) = (project.map(str::to_owned), states.to_vec());
+        match self
+            .list(Query::Runs {
+                project,
+                states,
+                after,
+                limit,
+            })
+            .await?
+        {
+            Page::Runs(runs) => Ok(runs),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    // ---- people
+
+    /// What waits for a person, oldest first.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn inbox(&self, project: Option<&str>, limit: u32) -> Result<Vec<Item>> {
+        match self
+            .list(Query::Inbox {
+                project: project.map(str::to_owned),
+                limit,
+            })
+            .await?
+        {
+            Page::Inbox(items) => Ok(items),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Answers an item of the inbox, once.
+    ///
+    /// # Errors
+    /// A refusal when someone answered otherwise before, when the answer is none of the
+    /// options, or when nobody waits for it any more.
+    pub async fn answer<T: Serialize + ?Sized>(
+        &self,
+        item: ItemId,
+        value: &T,
+        by: impl Into<String>,
+    ) -> Result<()> {
+        let answer = Answer {
+            value: Payload::of(value)?,
+            by: by.into(),
+        };
+        self.command(Command::Answer { item, answer }).await
+    }
+
+    // ---- capacity
+
+    /// Sets how many tasks with a capacity key may run at once; None: any number.
+    ///
+    /// # Errors
+    /// When the database is away for too long.
+    pub async fn set_capacity(&self, key: impl Into<String>, slots: Option<u32>) -> Result<()> {
+        self.command(Command::SetCapacity {
+            key: key.into(),
+            slots,
+        })
+        .await
+    }
+
+    /// Lets no task with a capacity key start before `until`.
+    ///
+    /// # Errors
+    /// When the database is away for too long.
+    pub async fn park(&self, key: impl Into<String>, until: impl Into<Timestamp>) -> Result<()> {
+        self.command(Command::Park {
+            key: key.into(),
+            until: until.into(),
+        })
+        .await
+    }
+
+    // ---- sessions and chats
+
+    /// Makes a session with the host's id, or changes it.
+    ///
+    /// # Errors
+    /// When a limit does not hold, or the database is away for too long.
+    pub async fn session(&self, id: SessionId, spec: SessionSpec) -> Result<()> {
+        self.command(Command::OpenSession(spec.into_row(id)?)).await
+    }
+
+    /// Sessions, newest first.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn sessions(
+        &self,
+        project: Option<&str>,
+        after: Option<SessionId>,
+        limit: u32,
+    ) -> Result<Vec<Session>> {
+        let project = project.map(str::to_owned);
+        match self
+            .list(Query::Sessions {
+                project,
+                after,
+                limit,
+            })
+            .await?
+        {
+            Page::Sessions(sessions) => Ok(sessions),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Makes a chat with the host's id, or changes it, and returns its handle.
+    ///
+    /// # Errors
+    /// When its session does not exist, or the database is away for too long.
+    pub async fn chat(&self, id: ChatId, spec: ChatSpec) -> Result<Chat> {
+        self.command(Command::OpenChat(spec.into_row(id)?)).await?;
+        Ok(Chat::new(Arc::clone(self.core()), id))
+    }
+
+    /// The handle of a chat that exists.
+    pub fn chat_handle(&self, id: ChatId) -> Chat {
+        Chat::new(Arc::clone(self.core()), id)
+    }
+
+    /// Chats, newest first.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn chats(
+        &self,
+        project: Option<&str>,
+        session: Option<SessionId>,
+        after: Option<ChatId>,
+        limit: u32,
+    ) -> Result<Vec<crate::model::Chat>> {
+        let project = project.map(str::to_owned);
+        match self
+            .list(Query::Chats {
+                project,
+                session,
+                after,
+                limit,
+            })
+            .await?
+        {
+            Page::Chats(chats) => Ok(chats),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    // ---- watching and operating
+
+    /// Follows a run, a chat, or everything.
+    pub fn watch(&self, stream: Stream) -> Watch {
+        Watch::new(Arc::clone(self.core()), stream)
+    }
+
+    /// The end of the stream of everything, to watch only what comes.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn now(&self) -> Result<Cursor> {
+        Ok(self.core().backend.due(self.core().instance, 1).await?.tail)
+    }
+
+    /// How many tasks and runs there are in each state, and how large the database is.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn stats(&self) -> Result<Stats> {
+        self.core().backend.stats().await
+    }
+
+    /// The engines that work on this database.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn instances(&self) -> Result<Vec<Instance>> {
+        match self.list(Query::Instances).await? {
+            Page::Instances(instances) => Ok(instances),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Removes what ended before the given times. The engine does it by itself where the
+    /// builder said how long things are kept.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn prune(&self, prune: Prune) -> Result<Pruned> {
+        self.core().backend.prune(&prune).await
+    }
+
+    /// Takes in a task of the host's own past, with its id and times.
+    ///
+    /// # Errors
+    /// A refusal for a task that runs, or one that ended without a time.
+    pub async fn import(&self, import: Import) -> Result<Task> {
+        match self
+            .core()
+            .submit(Command::Import(Box::new(import)))
+            .await?
+        {
+            Outcome::Task { id, created } => Ok(Task::new(Arc::clone(self.core()), id, created)),
+            other => Err(Error::database(format!(
+                "an import was answered with {other:?}"
+            ))),
+        }
+    }
+
+    /// Looks for work at once: after the host committed a transaction of its own that
+    /// enqueued tasks.
+    pub fn wake(&self) {
+        self.core().woken_by_host();
+    }
+
+    /// Starts no more tasks in this process until [`resume`](Engine::resume). What runs goes
+    /// on.
+    pub fn pause(&self) {
+        self.core().pause();
+    }
+
+    /// Starts tasks again.
+    pub fn resume(&self) {
+        self.core().resume();
+    }
+
+    /// Waits until this engine has nothing to do: nothing runs, nothing that it serves is
+    /// ready or due. With a [`ManualClock`](crate::clock::ManualClock) a test drives an
+    /// engine step by step.
+    ///
+    /// # Errors
+    /// [Closed](Error::is_closed) for a connection that does not dispatch, or after a
+    /// shutdown.
+    pub async fn run_until_idle(&self) -> Result<()> {
+        self.core().idle().await
+    }
+
+    /// Claims no more, waits for what runs, returns what was not started, and stops.
+    ///
+    /// # Errors
+    /// What kept the engine from stopping in order.
+    pub async fn shutdown(&self) -> Result<()> {
+        match self.0.repaired {
+            Some(_) => self.core().shutdown().await,
+            None => {
+                self.core().stopped.cancel();
+                Ok(())
+            }
+        }
+    }
+
+    async fn command(&self, command: Command) -> Result<()> {
+        self.core().submit(command).await.map(drop)
+    }
+
+    async fn list(&self, query: Query) -> Result<Page> {
+        self.core().backend.list(&query).await
+    }
+}
+
+fn unexpected(page: &Page) -> Error {
+    Error::database(format!(
+        "the backend answered a list with another: {page:?}"
+    ))
+}

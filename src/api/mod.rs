@@ -1,0 +1,26 @@
+//! What a host uses: the engine, flows, and the handles of what runs.
+
+mod agent;
+mod builder;
+mod chat;
+mod context;
+mod engine;
+mod enqueue;
+mod flow;
+mod report;
+mod run;
+mod task;
+mod watch;
+mod why;
+
+pub use agent::Agent;
+pub use builder::Builder;
+pub use chat::{Chat, ChatSpec, SessionSpec};
+pub use context::Context;
+pub use engine::Engine;
+pub use enqueue::{Enqueue, NewTask};
+pub use flow::{Draft, Flow, Inputs, Step};
+pub use run::{Launch, Run};
+pub use task::Task;
+pub use watch::Watch;
+pub use why::Waiting;

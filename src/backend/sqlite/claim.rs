@@ -1,0 +1,178 @@
+//! Claiming: the heads of the lanes that a worker may serve.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, params};
+
+use super::{load, rows, save, sql};
+use crate::{
+    clock::Timestamp,
+    error::{Error, Result},
+    id::TaskId,
+    model::{Claim, Claimed, Lane, LaneId, Task},
+};
+
+/// Lanes never change, so the writer keeps those it has seen.
+pub(super) type Lanes = HashMap<LaneId, Lane>;
+
+/// Takes what `claim` asks for.
+pub(super) fn claim(
+    conn: &Connection,
+    lanes: &mut Lanes,
+    claim: &Claim,
+    now: Timestamp,
+) -> Result<Vec<Claimed>> {
+    if claim.again {
+        let params = (claim.instance, claim.seq);
+        let before = load::all(conn, sql::CLAIMED_BEFORE, params, |row| {
+            row.get::<_, TaskId>(0)
+        })?;
+        if !before.is_empty() {
+            return before.into_iter().map(|id| claimed(conn, id)).collect();
+        }
+    }
+    let mut keys = Keys {
+        conn,
+        now,
+        free: HashMap::new(),
+    };
+    let mut chosen = Vec::new();
+    for (lane, id) in heads(conn, lanes, claim, &mut keys)? {
+        if chosen.len() == claim.limit as usize {
+            break;
+        }
+        if keys.take(&lanes[&lane])? {
+            chosen.push(take(conn, &lanes[&lane], &keys, claim, id)?);
+        }
+    }
+    Ok(chosen)
+}
+
+/// The heads of all lanes that the worker may serve, in the order in which they are taken.
+fn heads(
+    conn: &Connection,
+    lanes: &mut Lanes,
+    claim: &Claim,
+    keys: &mut Keys<'_>,
+) -> Result<Vec<(LaneId, TaskId)>> {
+    let mut found: Vec<(i16, TaskId, LaneId)> = Vec::new();
+    let mut at: LaneId = -1;
+    while let Some(id) = load::one(conn, sql::NEXT_LANE, [at], |row| row.get(0))?.flatten() {
+        at = id;
+        let lane = known(conn, lanes, id)?;
+        if !lane.served_by(&claim.serves) {
+            continue;
+        }
+        let limit = keys.open(lane)?.min(claim.limit);
+        if limit > 0 {
+            let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            let head: Vec<(i16, TaskId)> = load::all(conn, sql::LANE_HEAD, (id, limit), read)?;
+            found.extend(
+                head.into_iter()
+                    .map(|(priority, task)| (priority, task, id)),
+            );
+        }
+    }
+    found.sort_unstable();
+    Ok(found
+        .into_iter()
+        .map(|(_, task, lane)| (lane, task))
+        .collect())
+}
+
+fn known<'a>(conn: &Connection, lanes: &'a mut Lanes, id: LaneId) -> Result<&'a Lane> {
+    if !lanes.contains_key(&id) {
+        let lane = load::one(conn, sql::LANE, [id], rows::lane)?;
+        let lane = lane.ok_or_else(|| Error::database(format!("lane {id} is missing")))?;
+        lanes.insert(id, lane);
+    }
+    Ok(&lanes[&id])
+}
+
+/// How many slots of each capacity key are free, counted once a claim. None: any number.
+struct Keys<'a> {
+    conn: &'a Connection,
+    now: Timestamp,
+    free: HashMap<String, Option<u32>>,
+}
+
+impl Keys<'_> {
+    /// How many tasks of a lane may start.
+    fn open(&mut self, lane: &Lane) -> Result<u32> {
+        let mut open = u32::MAX;
+        for key in &lane.keys {
+            open = open.min(self.free(key)?.unwrap_or(u32::MAX));
+        }
+        Ok(open)
+    }
+
+    /// Counts one more task of a lane, if it may start.
+    fn take(&mut self, lane: &Lane) -> Result<bool> {
+        if self.open(lane)? == 0 {
+            return Ok(false);
+        }
+        for key in &lane.keys {
+            if let Some(Some(free)) = self.free.get_mut(key) {
+                *free -= 1;
+            }
+        }
+        Ok(true)
+    }
+
+    fn free(&mut self, name: &str) -> Result<Option<u32>> {
+        if let Some(free) = self.free.get(name) {
+            return Ok(*free);
+        }
+        let free = match load::one(self.conn, sql::CAPACITY, [name], rows::capacity)? {
+            None => None,
+            Some(key) if key.parked_until > self.now => Some(0),
+            Some(key) => match key.slots {
+                None => None,
+                Some(slots) => Some(slots.saturating_sub(self.held(name)?)),
+            },
+        };
+        self.free.insert(name.to_owned(), free);
+        Ok(free)
+    }
+
+    fn held(&self, name: &str) -> Result<u32> {
+        Ok(load::one(self.conn, sql::SLOTS_HELD, [name], |row| row.get(0))?.unwrap_or(0))
+    }
+}
+
+/// Marks one task as claimed, with the slots of its limited keys.
+fn take(
+    conn: &Connection,
+    lane: &Lane,
+    keys: &Keys<'_>,
+    claim: &Claim,
+    id: TaskId,
+) -> Result<Claimed> {
+    let params = params![id, claim.instance, claim.seq, keys.now];
+    let task = load::one(conn, sql::CLAIM, params, rows::task)?;
+    let task = task.ok_or_else(|| Error::database(format!("task {id} was not ready")))?;
+    let limited = lane
+        .keys
+        .iter()
+        .filter(|key| matches!(keys.free.get(*key), Some(Some(_))));
+    for key in limited {
+        save::run(conn, sql::TAKE_SLOT, params![key, id, task.lease])?;
+    }
+    with_spec(conn, task)
+}
+
+/// A task that this claim took before.
+fn claimed(conn: &Connection, id: TaskId) -> Result<Claimed> {
+    let task = load::one(conn, sql::TASK, [id], rows::task)?;
+    with_spec(
+        conn,
+        task.ok_or_else(|| Error::database(format!("task {id} vanished")))?,
+    )
+}
+
+fn with_spec(conn: &Connection, task: Task) -> Result<Claimed> {
+    let spec = load::one(conn, sql::SPEC, [task.id], rows::spec)?;
+    let (spec, _) =
+        spec.ok_or_else(|| Error::database(format!("task {} has no cold row", task.id)))?;
+    Ok(Claimed { task, spec })
+}

@@ -1,0 +1,255 @@
+//! Lists, counts and what is due: reads for people and for the engine's own rounds.
+
+use rusqlite::{Connection, named_params, params};
+
+use super::{
+    load::{self, all, one},
+    migrate, rows,
+    rows::json,
+    save::run,
+    sql,
+};
+use crate::{
+    clock::Timestamp,
+    error::Result,
+    id::{InstanceId, RunId, TaskId},
+    model::{
+        Cursor, Due, Entry, Page, Phase, Prune, Pruned, Query, RunState, RunView, Stats, Stream,
+        TaskFilter, TaskState, TaskView,
+    },
+};
+
+/// A page of a list.
+pub(super) fn list(conn: &Connection, query: &Query) -> Result<Page> {
+    Ok(match query {
+        Query::Tasks {
+            filter,
+            after,
+            limit,
+        } => Page::Tasks(tasks(conn, filter, *after, *limit)?),
+        Query::Runs {
+            project,
+            states,
+            after,
+            limit,
+        } => {
+            let states: Vec<u8> = states.iter().map(|state| *state as u8).collect();
+            let params = params![project, json(&states), after, limit];
+            let ids = all(conn, sql::LIST_RUNS, params, |row| row.get::<_, RunId>(0))?;
+            Page::Runs(
+                ids.into_iter()
+                    .filter_map(|id| run_view(conn, id).transpose())
+                    .collect::<Result<_>>()?,
+            )
+        }
+        Query::Inbox { project, limit } => Page::Inbox(all(
+            conn,
+            sql::LIST_INBOX,
+            params![project, limit],
+            rows::item,
+        )?),
+        Query::Messages { chat, after, limit } => Page::Messages(all(
+            conn,
+            sql::LIST_MESSAGES,
+            params![chat, after, limit],
+            rows::message,
+        )?),
+        Query::Sessions {
+            project,
+            after,
+            limit,
+        } => Page::Sessions(all(
+            conn,
+            sql::LIST_SESSIONS,
+            params![project, after, limit],
+            rows::session,
+        )?),
+        Query::Chats {
+            project,
+            session,
+            after,
+            limit,
+        } => {
+            let params = params![project, session, after, limit];
+            Page::Chats(all(conn, sql::LIST_CHATS, params, rows::chat)?)
+        }
+        Query::Instances => Page::Instances(all(conn, sql::INSTANCES_ALL, [], rows::instance)?),
+    })
+}
+
+/// The stored phases of states.
+fn phases(states: &[TaskState]) -> Vec<u8> {
+    let known = (0..).map_while(|number| Some((Phase::from_number(number)?, number as u8)));
+    known
+        .filter(|(phase, _)| states.contains(&phase.state()))
+        .map(|(_, number)| number)
+        .collect()
+}
+
+fn tasks(
+    conn: &Connection,
+    filter: &TaskFilter,
+    after: Option<TaskId>,
+    limit: u32,
+) -> Result<Vec<TaskView>> {
+    let mut statement = conn.prepare_cached(&sql::list_tasks(filter))?;
+    let (label, value) = filter.label.clone().unzip();
+    let phases = json(&phases(&filter.states));
+    let all = named_params! {
+        ":after": after, ":limit": limit, ":project": filter.project, ":phases": phases,
+        ":kind": filter.kind, ":parent": filter.parent, ":arena": filter.arena,
+        ":chat": filter.chat, ":run": filter.run, ":label": label, ":value": value,
+    };
+    let mut used = Vec::new();
+    for (name, value) in all {
+        used.extend(statement.parameter_index(name)?.map(|_| (*name, *value)));
+    }
+    let ids = statement.query_map(used.as_slice(), |row| row.get(0))?;
+    let ids = ids.collect::<rusqlite::Result<Vec<TaskId>>>()?;
+    ids.into_iter()
+        .filter_map(|id| task_view(conn, id).transpose())
+        .collect()
+}
+
+fn task_view(conn: &Connection, id: TaskId) -> Result<Option<TaskView>> {
+    let task = one(conn, sql::TASK, [id], rows::task)?;
+    let attempt = all(conn, sql::ATTEMPTS, [id], rows::attempt)?
+        .into_iter()
+        .next_back();
+    let spec = one(conn, sql::SPEC, [id], rows::spec)?;
+    Ok(spec.map(|(spec, _)| TaskView {
+        task,
+        spec,
+        attempt,
+    }))
+}
+
+fn run_view(conn: &Connection, id: RunId) -> Result<Option<RunView>> {
+    let run = one(conn, sql::RUN, [id], rows::run)?;
+    let spec = one(conn, sql::RUN_SPEC, [id], rows::run_spec)?;
+    Ok(run.zip(spec).map(|(run, spec)| RunView { run, spec }))
+}
+
+/// Facts for the instance `of`.
+pub(super) fn due(conn: &Connection, of: InstanceId, limit: u32, now: Timestamp) -> Result<Due> {
+    if migrate::version(conn)? == 0 {
+        return Ok(Due::default());
+    }
+    let time = |statement, params: &[&dyn rusqlite::ToSql]| {
+        one(conn, statement, params, |row| {
+            row.get::<_, Option<Timestamp>>(0)
+        })
+        .map(Option::flatten)
+    };
+    let next = [
+        time(sql::NEXT_TIMER, &[])?,
+        time(sql::NEXT_UNPARK, &[&now])?,
+    ];
+    Ok(Due {
+        ripe: all(conn, sql::RIPE, (now, limit), rows::task)?,
+        next: next.into_iter().flatten().min(),
+        foreign: all(conn, sql::FOREIGN, [limit], |row| row.get(0))?,
+        held: all(conn, sql::HELD, (of, limit), rows::task)?,
+        holders: holders(conn)?,
+        ready: one(conn, sql::ANY_READY, [], |row| row.get(0))?.unwrap_or(false),
+        tail: last(conn)?,
+    })
+}
+
+fn holders(conn: &Connection) -> Result<Vec<(InstanceId, Option<crate::model::Instance>)>> {
+    let mut found = Vec::new();
+    let mut at = Vec::new();
+    while let Some(id) = one(conn, sql::NEXT_HOLDER, [&at], |row| {
+        row.get::<_, Option<InstanceId>>(0)
+    })?
+    .flatten()
+    {
+        found.push((id, one(conn, sql::INSTANCE, [id], rows::instance)?));
+        at = id.as_uuid().as_bytes().to_vec();
+    }
+    Ok(found)
+}
+
+fn last(conn: &Connection) -> Result<Cursor> {
+    let major = one(conn, sql::LAST_ENTRY, [], |row| row.get(0))?.unwrap_or(0);
+    Ok(Cursor { major, minor: 0 })
+}
+
+/// Entries of a stream after a cursor.
+pub(super) fn tail(
+    conn: &Connection,
+    stream: Stream,
+    after: Cursor,
+    limit: u32,
+) -> Result<Vec<Entry>> {
+    let mut entries = match stream {
+        Stream::All => all(conn, sql::TAIL_ALL, (after.major, limit), rows::entry)?,
+        owned => {
+            let (_, owner) = rows::stream(owned);
+            all(conn, sql::TAIL, (owner, after.major, limit), rows::entry)?
+        }
+    };
+    entries
+        .iter_mut()
+        .for_each(|entry| load::own_cursor(stream, entry));
+    Ok(entries)
+}
+
+/// Counts, and the size of the database proper.
+pub(super) fn stats(conn: &Connection) -> Result<Stats> {
+    let mut stats = Stats::default();
+    let pairs = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, count(row, 1)?));
+    for (phase, count) in all(conn, sql::COUNT_TASKS, [], pairs)? {
+        let state = Phase::from_number(phase)
+            .map(Phase::state)
+            .unwrap_or(TaskState::Pending);
+        *stats.tasks.entry(state).or_default() += count;
+    }
+    let foreign = one(conn, sql::COUNT_FOREIGN, [], |row| count(row, 0))?.unwrap_or(0);
+    if foreign > 0 {
+        *stats.tasks.entry(TaskState::Pending).or_default() += foreign;
+    }
+    for (state, count) in all(conn, sql::COUNT_RUNS, [], pairs)? {
+        stats
+            .runs
+            .extend(RunState::from_number(state).map(|state| (state, count)));
+    }
+    stats.inbox = one(conn, sql::COUNT_INBOX, [], |row| count(row, 0))?.unwrap_or(0);
+    stats.disk_bytes = one(conn, sql::PAGE_COUNT, [], |row| count(row, 0))?.unwrap_or(0);
+    Ok(stats)
+}
+
+fn count(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column).map(|number| number.max(0) as u64)
+}
+
+/// Removes what is old, inside a transaction.
+pub(super) fn prune(conn: &Connection, prune: &Prune) -> Result<Pruned> {
+    let mut pruned = Pruned::default();
+    let params = (prune.runs_before, prune.limit);
+    for id in all(conn, sql::OLD_RUNS, params, |row| row.get::<_, RunId>(0))? {
+        for task in all(conn, sql::TASKS_OF_RUN, [id], |row| row.get::<_, TaskId>(0))? {
+            delete(conn, &sql::DELETE_TASK, task)?;
+        }
+        delete(conn, &sql::DELETE_RUN, id)?;
+        pruned.runs += 1;
+    }
+    let params = (prune.tasks_before, prune.limit);
+    for id in all(conn, sql::OLD_TASKS, params, |row| row.get::<_, TaskId>(0))? {
+        delete(conn, &sql::DELETE_TASK, id)?;
+        pruned.tasks += 1;
+    }
+    pruned.entries = run(
+        conn,
+        sql::PRUNE_ENTRIES,
+        (prune.entries_before, prune.limit),
+    )? as u64;
+    Ok(pruned)
+}
+
+fn delete(conn: &Connection, statements: &[&str], id: impl rusqlite::ToSql) -> Result<()> {
+    statements
+        .iter()
+        .try_for_each(|statement| run(conn, statement, [&id]).map(drop))?;
+    Ok(())
+}

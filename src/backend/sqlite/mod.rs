@@ -1,0 +1,428 @@
+//! One SQLite file, shared by the processes of one host.
+//!
+//! One thread writes and gathers whatever waits into one transaction; a few connections
+//! read. Other processes on the same file take turns at writing through a small file beside
+//! the database, and wake each other through another.
+
+mod claim;
+mod conn;
+mod list;
+mod load;
+mod migrate;
+mod neighbours;
+mod rows;
+mod save;
+mod sql;
+mod writer;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+use self::{
+    neighbours::{Bell, Turnstile},
+    writer::{Job, Writer},
+};
+use crate::{
+    backend::Backend,
+    clock::Clock,
+    error::{Error, Result},
+    id::InstanceId,
+    model::{
+        Batch, Command, Committed, Cursor, Due, Entry, Needs, Outcome, Page, Prune, Pruned, Query,
+        Receipt, Rows, Stats, Stream, TaskSpec,
+    },
+};
+
+/// How much a power cut may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Nothing that was acknowledged: each commit is synced to the disk.
+    #[default]
+    Full,
+    /// The commits of the last moments, whole and from the end; never the database. A killed
+    /// process loses nothing either way.
+    Normal,
+}
+
+/// How a database is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    path: PathBuf,
+    durability: Durability,
+    clock: Clock,
+    readers: usize,
+    poll: Duration,
+    temporary: bool,
+}
+
+impl Options {
+    /// Full durability, the system clock, 4 connections that read.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            durability: Durability::Full,
+            clock: Clock::System,
+            readers: 4,
+            poll: Duration::from_millis(250),
+            temporary: false,
+        }
+    }
+
+    /// What a power cut may take.
+    #[must_use]
+    pub fn durability(self, durability: Durability) -> Self {
+        Self { durability, ..self }
+    }
+
+    /// The clock that gives the time to rows.
+    #[must_use]
+    pub fn clock(self, clock: impl Into<Clock>) -> Self {
+        Self {
+            clock: clock.into(),
+            ..self
+        }
+    }
+
+    /// How many connections read at once.
+    #[must_use]
+    pub fn readers(self, readers: usize) -> Self {
+        Self {
+            readers: readers.max(1),
+            ..self
+        }
+    }
+
+    /// How often writers that know nothing of segue are looked for.
+    #[must_use]
+    pub fn poll(self, poll: Duration) -> Self {
+        Self { poll, ..self }
+    }
+
+    /// Opens the file, and creates it where there is none. The tables are made by
+    /// [`Backend::migrate`].
+    ///
+    /// # Errors
+    /// When the file can't be opened, or a setting that the guarantees rest on does not take.
+    pub fn open(self) -> Result<SqliteBackend> {
+        SqliteBackend::open(self)
+    }
+}
+
+/// A database in one SQLite file. Clones share it.
+#[derive(Clone)]
+pub struct SqliteBackend(Arc<Shared>);
+
+struct Shared {
+    options: Options,
+    jobs: mpsc::Sender<Job>,
+    idle: Mutex<Vec<Connection>>,
+    permits: Semaphore,
+    pulse: Mutex<Option<(Connection, Turnstile)>>,
+    bell: Arc<Bell>,
+    heard: Arc<Notify>,
+    stop: Arc<AtomicBool>,
+}
+
+impl SqliteBackend {
+    fn open(options: Options) -> Result<Self> {
+        let bell = Arc::new(Bell::open(&options.path)?);
+        let (path, clock) = (options.path.clone(), options.clock.clone());
+        let writer = Writer::open(path, options.durability, clock, Arc::clone(&bell))?;
+        let (jobs, receiver) = mpsc::channel();
+        writer.start(receiver)?;
+        let shared = Shared {
+            permits: Semaphore::new(options.readers),
+            options,
+            jobs,
+            idle: Mutex::default(),
+            pulse: Mutex::default(),
+            bell,
+            heard: Arc::default(),
+            stop: Arc::default(),
+        };
+        shared.listen()?;
+        Ok(Self(Arc::new(shared)))
+    }
+
+    /// A fresh database in a file that is deleted with the last clone: for tests.
+    ///
+    /// # Errors
+    /// When the file can't be made.
+    pub async fn temporary(clock: impl Into<Clock>) -> Result<Self> {
+        let name = format!("segue-{}.db", crate::id::TaskId::new());
+        let mut options = Options::new(std::env::temp_dir().join(name)).clock(clock);
+        options.temporary = true;
+        let backend = Self::open(options)?;
+        backend.migrate().await?;
+        Ok(backend)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.0.options.path
+    }
+
+    /// Runs something on the writing connection.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job::Run(Box::new(move |conn| {
+            let _ = reply.send(work(conn));
+        }));
+        self.0.jobs.send(job).map_err(|_| writer_gone())?;
+        answer.await.map_err(|_| writer_gone())?
+    }
+
+    /// Runs something in one read transaction.
+    async fn reading<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let _permit = self.0.permits.acquire().await.map_err(|_| writer_gone())?;
+        let shared = Arc::clone(&self.0);
+        let task = tokio::task::spawn_blocking(move || shared.reading(work));
+        task.await
+            .map_err(|error| Error::database(format!("a read panicked: {error}")))?
+    }
+}
+
+fn writer_gone() -> Error {
+    Error::database("the writing thread has ended")
+}
+
+impl Shared {
+    fn reading<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let idle = lock(&self.idle).pop();
+        let mut conn = match idle {
+            Some(conn) => conn,
+            None => conn::reader(&self.options.path)?,
+        };
+        let transaction = conn.transaction()?;
+        let result = work(&transaction);
+        drop(transaction);
+        lock(&self.idle).push(conn);
+        result
+    }
+
+    /// Starts the thread that hears other writers: by their bell, or by looking whether the
+    /// file has changed.
+    fn listen(&self) -> Result<()> {
+        let conn = conn::reader(&self.options.path)?;
+        let (bell, heard) = (Arc::clone(&self.bell), Arc::clone(&self.heard));
+        let (stop, poll) = (Arc::clone(&self.stop), self.options.poll);
+        let work = move || {
+            let version = || conn.query_row(sql::DATA_VERSION, [], |row| row.get::<_, i64>(0));
+            let (mut rung, mut seen) = (bell.rung_by_others(), version().ok());
+            while !stop.load(Ordering::SeqCst) {
+                bell.listen(rung, poll);
+                let now = (bell.rung_by_others(), version().ok());
+                if now != (rung, seen) {
+                    (rung, seen) = now;
+                    heard.notify_waiters();
+                    heard.notify_one();
+                }
+            }
+        };
+        let spawned = thread::Builder::new()
+            .name("segue-listener".into())
+            .spawn(work);
+        spawned.map(drop).map_err(|error| {
+            Error::unavailable(format!("can't start the listening thread: {error}"))
+        })
+    }
+
+    fn beat(&self, instance: InstanceId) -> Result<bool> {
+        let mut pulse = lock(&self.pulse);
+        let (conn, turnstile) = match pulse.take() {
+            Some(own) => own,
+            None => {
+                let conn = conn::writer(&self.options.path, self.options.durability)?;
+                (conn, Turnstile::open(&self.options.path)?)
+            }
+        };
+        let turn = turnstile.enter()?;
+        let known = save::run(&conn, sql::BEAT, [instance])? > 0;
+        drop(turn);
+        *pulse = Some((conn, turnstile));
+        Ok(known)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        if self.options.temporary {
+            let path = &self.options.path;
+            let own = ["gate", "turn", "bell"].map(|name| neighbours::beside(path, name));
+            let database = ["", "-wal", "-shm"].map(|suffix| with_suffix(path, suffix));
+            for file in own.iter().chain(&database) {
+                // A file that is not there needs no deleting.
+                let _ = std::fs::remove_file(file);
+            }
+        }
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Bytes of the log. It is only looked at, never opened.
+fn wal_bytes(path: &Path) -> u64 {
+    std::fs::metadata(with_suffix(path, "-wal")).map_or(0, |file| file.len())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for SqliteBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteBackend")
+            .field("path", &self.0.options.path)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Backend for SqliteBackend {
+    fn clock(&self) -> Clock {
+        self.0.options.clock.clone()
+    }
+
+    async fn migrate(&self) -> Result<()> {
+        let path = self.0.options.path.clone();
+        self.write(move |conn| migrate::migrate(conn, &path)).await
+    }
+
+    async fn check_schema(&self) -> Result<()> {
+        let path = self.0.options.path.clone();
+        self.reading(move |conn| migrate::check(conn, &path)).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Committed> {
+        let (reply, answer) = oneshot::channel();
+        self.0
+            .jobs
+            .send(Job::Commit(batch, reply))
+            .map_err(|_| writer_gone())?;
+        answer.await.map_err(|_| writer_gone())?
+    }
+
+    async fn beat(&self, instance: InstanceId) -> Result<bool> {
+        self.0.beat(instance)
+    }
+
+    async fn due(&self, of: InstanceId, limit: u32) -> Result<Due> {
+        let now = self.0.options.clock.now();
+        self.reading(move |conn| list::due(conn, of, limit, now))
+            .await
+    }
+
+    async fn read(&self, needs: &Needs) -> Result<Rows> {
+        let needs = needs.clone();
+        self.reading(move |conn| Ok(load::load(conn, &needs)?))
+            .await
+    }
+
+    async fn list(&self, query: &Query) -> Result<Page> {
+        let query = query.clone();
+        self.reading(move |conn| list::list(conn, &query)).await
+    }
+
+    async fn stats(&self) -> Result<Stats> {
+        let stats = self.reading(list::stats).await?;
+        Ok(Stats {
+            wal_bytes: wal_bytes(self.path()),
+            ..stats
+        })
+    }
+
+    async fn tail(&self, stream: Stream, after: Cursor, limit: u32) -> Result<Vec<Entry>> {
+        self.reading(move |conn| list::tail(conn, stream, after, limit))
+            .await
+    }
+
+    async fn prune(&self, prune: &Prune) -> Result<Pruned> {
+        let (prune, schema) = (*prune, migrate::newest());
+        self.write(move |conn| {
+            let behavior = rusqlite::TransactionBehavior::Immediate;
+            let transaction = conn.transaction_with_behavior(behavior)?;
+            writer::may_write(&transaction, schema)?;
+            let pruned = list::prune(&transaction, &prune)?;
+            transaction.commit()?;
+            if pruned != Pruned::default() {
+                conn.prepare(sql::SHRINK)?.raw_query().next()?;
+            }
+            Ok(pruned)
+        })
+        .await
+    }
+
+    async fn wait(&self, limit: Duration) {
+        tokio::select! {
+            () = self.0.heard.notified() => {}
+            () = self.0.options.clock.sleep(limit) => {}
+        }
+    }
+
+    fn wake(&self) {
+        self.0.bell.ring();
+    }
+}
+
+/// Enqueues a task in the host's own transaction on the same file: it exists if and only if
+/// that transaction commits. Fire the wake after the commit, so that workers look at once
+/// (without it they find the task at their next poll).
+///
+/// # Errors
+/// When the rules refuse the task, or a newer program has changed the tables.
+pub fn enqueue_in(transaction: &rusqlite::Transaction<'_>, spec: TaskSpec) -> Result<Outcome> {
+    writer::may_write(transaction, migrate::newest())?;
+    let batch = Batch {
+        commands: vec![Command::Enqueue(Box::new(spec))],
+        claim: None,
+    };
+    let done = writer::carry_out(transaction, &mut claim::Lanes::new(), batch, &Clock::System)?;
+    let receipt: Option<Receipt> = done.receipts.into_iter().next();
+    Ok(receipt.ok_or_else(|| Error::database("a command without an answer"))??)
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        let message = format!("SQLite: {error}");
+        let transient = matches!(
+            error.sqlite_error_code(),
+            Some(
+                ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+                    | ErrorCode::DiskFull
+                    | ErrorCode::SystemIoFailure
+                    | ErrorCode::CannotOpen
+            )
+        );
+        let error_of = if transient {
+            Self::unavailable
+        } else {
+            Self::database
+        };
+        error_of(message).caused_by(error)
+    }
+}

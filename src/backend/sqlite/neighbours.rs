@@ -1,0 +1,180 @@
+//! The other processes on the same file: taking turns at writing, and waking each other.
+//!
+//! Both go through small files of our own beside the database. The database's own files are
+//! never opened here: closing a descriptor of theirs would drop SQLite's locks.
+
+use std::{
+    fs::{File, OpenOptions},
+    path::{Path, PathBuf},
+};
+
+use crate::error::{Error, Result};
+
+/// `work.db` -> `work.db-segue-NAME`.
+pub(super) fn beside(database: &Path, name: &str) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push("-segue-");
+    path.push(name);
+    path.into()
+}
+
+/// The queue of writers: whoever waits holds the gate, so that the one who just wrote can't
+/// take the turn again before them. The operating system drops a dead process's locks.
+#[derive(Debug)]
+pub(super) struct Turnstile {
+    gate: File,
+    turn: File,
+}
+
+impl Turnstile {
+    pub fn open(database: &Path) -> Result<Self> {
+        Ok(Self {
+            gate: open(&beside(database, "gate"))?,
+            turn: open(&beside(database, "turn"))?,
+        })
+    }
+
+    /// Waits for the turn to write. It ends when the guard is dropped.
+    pub fn enter(&self) -> Result<Turn<'_>> {
+        self.gate.lock().map_err(lock_failed)?;
+        let turn = self.turn.lock().map_err(lock_failed);
+        self.gate.unlock().map_err(lock_failed)?;
+        turn.map(|()| Turn(&self.turn))
+    }
+}
+
+/// The turn to write.
+#[derive(Debug)]
+pub(super) struct Turn<'a>(&'a File);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::error!(%error, "can't unlock the queue of writers");
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path);
+    file.map_err(|error| {
+        Error::database(format!("can't open {}: {error}", path.display())).caused_by(error)
+    })
+}
+
+fn lock_failed(error: std::io::Error) -> Error {
+    Error::unavailable(format!("can't queue for writing: {error}")).caused_by(error)
+}
+
+pub(super) use bell::Bell;
+
+#[cfg(target_os = "linux")]
+mod bell {
+    use std::{
+        path::Path,
+        sync::atomic::{AtomicU32, Ordering},
+        time::Duration,
+    };
+
+    use memmap2::MmapRaw;
+    use rustix::thread::{Timespec, futex};
+
+    use super::{beside, open};
+    use crate::error::{Error, Result};
+
+    /// A page that all processes on the file map: a count of rings, and of those who listen.
+    #[derive(Debug)]
+    pub struct Bell {
+        page: MmapRaw,
+        own: AtomicU32,
+    }
+
+    impl Bell {
+        pub fn open(database: &Path) -> Result<Self> {
+            let file = open(&beside(database, "bell"))?;
+            let page = file.set_len(4096).and_then(|()| MmapRaw::map_raw(&file));
+            let page = page.map_err(|error| {
+                Error::database(format!("can't map the wake-up page: {error}")).caused_by(error)
+            })?;
+            Ok(Self {
+                page,
+                own: AtomicU32::new(0),
+            })
+        }
+
+        #[allow(
+            unsafe_code,
+            reason = "an atomic in a page that other processes map too"
+        )]
+        fn word(&self, index: usize) -> &AtomicU32 {
+            // SAFETY: the page is mapped, aligned and 4096 bytes long as long as `self` lives,
+            // and every process touches these words through atomics only.
+            unsafe { AtomicU32::from_ptr(self.page.as_mut_ptr().cast::<u32>().add(index)) }
+        }
+
+        /// Wakes the listeners of all processes. Called after a commit, never inside one.
+        pub fn ring(&self) {
+            self.own.fetch_add(1, Ordering::SeqCst);
+            self.word(0).fetch_add(1, Ordering::SeqCst);
+            if self.word(1).load(Ordering::SeqCst) > 0 {
+                // A failed wake-up is made good by the listeners' polling.
+                let _ = futex::wake(self.word(0), futex::Flags::empty(), i32::MAX as u32);
+            }
+        }
+
+        /// How often others have rung.
+        pub fn rung_by_others(&self) -> u32 {
+            self.word(0)
+                .load(Ordering::SeqCst)
+                .wrapping_sub(self.own.load(Ordering::SeqCst))
+        }
+
+        /// Waits for a ring, or until `limit` has passed.
+        pub fn listen(&self, seen: u32, limit: Duration) {
+            let (word, listeners) = (self.word(0), self.word(1));
+            let value = word.load(Ordering::SeqCst);
+            if self.rung_by_others() != seen {
+                return;
+            }
+            let limit = Timespec {
+                tv_sec: limit.as_secs() as i64,
+                tv_nsec: i64::from(limit.subsec_nanos()),
+            };
+            listeners.fetch_add(1, Ordering::SeqCst);
+            let _ = futex::wait(word, futex::Flags::empty(), value, Some(&limit));
+            listeners.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod bell {
+    use std::{path::Path, time::Duration};
+
+    use crate::error::Result;
+
+    /// Where no bell can be mapped, the database is polled more often.
+    #[derive(Debug)]
+    pub struct Bell;
+
+    impl Bell {
+        pub fn open(_: &Path) -> Result<Self> {
+            Ok(Self)
+        }
+
+        pub fn ring(&self) {}
+
+        pub fn rung_by_others(&self) -> u32 {
+            0
+        }
+
+        pub fn listen(&self, _: u32, limit: Duration) {
+            std::thread::sleep(limit.min(Duration::from_millis(20)));
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! Saving what a plan changed.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, Params, params};
+
+use super::{
+    load,
+    rows::{json, labels, stream},
+    sql,
+};
+use crate::{
+    error::{Error, Result},
+    id::{RunId, TaskId},
+    model::{
+        Attempt, CapacityKey, Changes, Entry, Item, Lane, Message, Run, RunSpec, Step, Stream,
+        Task, TaskSpec,
+    },
+};
+
+/// Runs a statement and says how many rows it changed.
+pub(super) fn run(
+    conn: &Connection,
+    statement: &str,
+    params: impl Params,
+) -> rusqlite::Result<usize> {
+    conn.prepare_cached(statement)?.execute(params)
+}
+
+/// Saves changes that were planned on rows the caller held. Returns the tasks whose guard
+/// did not hold: nothing of theirs was written.
+pub(super) fn guarded(conn: &Connection, changes: &Changes) -> Result<BTreeSet<TaskId>> {
+    let mut missed = BTreeSet::new();
+    for lane in changes.lanes.values() {
+        insert_lane(conn, lane)?;
+    }
+    for spec in &changes.specs {
+        if insert_spec(conn, spec)? == 0 {
+            missed.insert(spec.id);
+        }
+    }
+    for task in changes
+        .new_tasks
+        .iter()
+        .filter(|task| !missed.contains(&task.id))
+    {
+        insert_task(conn, task)?;
+    }
+    for task in &changes.tasks {
+        if update_task(conn, task)? == 0 {
+            missed.insert(task.id);
+        }
+    }
+    for attempt in changes
+        .attempts
+        .iter()
+        .filter(|attempt| !missed.contains(&attempt.task))
+    {
+        insert_attempt(conn, attempt)?;
+    }
+    for task in changes.freed.iter().filter(|task| !missed.contains(task)) {
+        free_slots(conn, *task)?;
+    }
+    Ok(missed)
+}
+
+/// Saves changes that were planned inside the transaction.
+pub(super) fn save(conn: &Connection, changes: &Changes) -> Result<()> {
+    for id in &changes.chats_gone {
+        run(conn, sql::DELETE_CHAT, [id])?;
+        run(conn, sql::DELETE_ENTRIES, [stream(Stream::Chat(*id)).1])?;
+    }
+    changes.sessions.iter().try_for_each(|row| {
+        let params = params![row.id, row.project, row.title, row.meta, row.created_at];
+        run(conn, sql::PUT_SESSION, params).map(drop)
+    })?;
+    for row in &changes.chats {
+        let params = params![
+            row.id,
+            row.project,
+            row.session,
+            row.title,
+            row.meta,
+            row.next_seq,
+            row.created_at
+        ];
+        run(conn, sql::PUT_CHAT, params)?;
+    }
+    save_runs(conn, changes)?;
+    let missed = guarded(conn, changes)?;
+    if let Some(task) = missed.first() {
+        return Err(Error::database(format!(
+            "task {task} changed inside the transaction"
+        )));
+    }
+    save_around_tasks(conn, changes)?;
+    changes
+        .messages
+        .iter()
+        .try_for_each(|row| insert_message(conn, row))?;
+    changes
+        .entries
+        .iter()
+        .try_for_each(|row| insert_entry(conn, row))?;
+    Ok(())
+}
+
+fn save_around_tasks(conn: &Connection, changes: &Changes) -> Result<()> {
+    for id in &changes.adopted {
+        run(conn, sql::ADOPT_SPEC, [id])?;
+    }
+    for id in &changes.unique_freed {
+        run(conn, sql::FREE_UNIQUE, [id])?;
+    }
+    for (project, key, task) in &changes.unique {
+        run(conn, sql::INSERT_UNIQUE, (project, key, task))?;
+    }
+    changes
+        .items
+        .iter()
+        .try_for_each(|item| put_item(conn, item))?;
+    changes
+        .capacity
+        .iter()
+        .try_for_each(|key| put_capacity(conn, key))?;
+    for row in &changes.instances {
+        let host = &row.host;
+        let params = params![
+            row.id,
+            host.name,
+            host.boot,
+            host.pid,
+            host.pid_start as i64,
+            row.beat,
+            json(&row.serves),
+            row.started_at
+        ];
+        run(conn, sql::PUT_INSTANCE, params)?;
+    }
+    for id in &changes.instances_gone {
+        run(conn, sql::DELETE_INSTANCE, [id])?;
+    }
+    Ok(())
+}
+
+fn save_runs(conn: &Connection, changes: &Changes) -> Result<()> {
+    changes
+        .run_specs
+        .iter()
+        .try_for_each(|row| insert_run_spec(conn, row))?;
+    changes.runs.iter().try_for_each(|row| put_run(conn, row))?;
+    changes
+        .new_steps
+        .iter()
+        .try_for_each(|row| insert_step(conn, row))?;
+    for row in &changes.steps {
+        let params = params![
+            row.run,
+            row.no,
+            row.state as u8,
+            row.waiting_on,
+            row.task,
+            row.reason,
+            row.updated_at
+        ];
+        run(conn, sql::UPDATE_STEP, params)?;
+    }
+    for (id, from, to) in &changes.edges {
+        run(conn, sql::INSERT_EDGE, (id, from, to))?;
+    }
+    Ok(())
+}
+
+fn insert_lane(conn: &Connection, lane: &Lane) -> rusqlite::Result<()> {
+    run(
+        conn,
+        sql::INSERT_LANE,
+        (lane.id, json(&lane.needs), json(&lane.keys)),
+    )
+    .map(drop)
+}
+
+fn step_columns(step: Option<(RunId, u32)>) -> (Option<RunId>, u32) {
+    (step.map(|(run, _)| run), step.map_or(0, |(_, no)| no))
+}
+
+fn insert_spec(conn: &Connection, spec: &TaskSpec) -> rusqlite::Result<usize> {
+    let (run_id, no) = step_columns(spec.step);
+    let params = params![
+        spec.id,
+        spec.project,
+        spec.kind,
+        spec.input,
+        spec.priority,
+        spec.run_at,
+        spec.parent,
+        spec.arena,
+        spec.session,
+        spec.chat,
+        run_id,
+        spec.step.map(|_| no),
+        spec.agent,
+        spec.model,
+        spec.mode,
+        spec.thinking,
+        spec.unique_key,
+        spec.options.to_row(),
+        labels(&spec.labels),
+        spec.meta,
+        spec.created_at
+    ];
+    run(conn, sql::INSERT_SPEC, params)
+}
+
+fn insert_task(conn: &Connection, task: &Task) -> rusqlite::Result<()> {
+    let (run_id, no) = step_columns(task.step);
+    let params = params![
+        task.id,
+        task.phase as u8,
+        task.lane,
+        task.priority,
+        task.run_at,
+        task.attempt,
+        task.failures,
+        task.interruptions,
+        task.lease,
+        task.rev,
+        task.holder,
+        task.claim,
+        run_id,
+        no,
+        task.flags.bits(),
+        task.started_at,
+        task.ended_at
+    ];
+    run(conn, sql::INSERT_TASK, params).map(drop)
+}
+
+fn update_task(conn: &Connection, task: &Task) -> rusqlite::Result<usize> {
+    let params = params![
+        task.id,
+        task.phase as u8,
+        task.run_at,
+        task.attempt,
+        task.failures,
+        task.interruptions,
+        task.lease,
+        task.rev,
+        task.holder,
+        task.claim,
+        task.flags.bits(),
+        task.started_at,
+        task.ended_at
+    ];
+    run(conn, sql::UPDATE_TASK, params)
+}
+
+fn insert_attempt(conn: &Connection, row: &Attempt) -> rusqlite::Result<()> {
+    let params = params![
+        row.task,
+        row.lease,
+        row.attempt,
+        row.holder,
+        row.started_at,
+        row.ended_at,
+        row.outcome as u8,
+        row.output,
+        row.error,
+        row.usage
+    ];
+    run(conn, sql::INSERT_ATTEMPT, params).map(drop)
+}
+
+/// Frees the slots that a task holds, and drops those above their key's limit.
+fn free_slots(conn: &Connection, task: TaskId) -> rusqlite::Result<()> {
+    let keys = load::all(conn, sql::DROP_SLOTS_OF, [task], |row| {
+        row.get::<_, String>(0)
+    })?;
+    run(conn, sql::FREE_SLOTS, [task])?;
+    keys.iter()
+        .try_for_each(|key| run(conn, sql::DROP_SLOTS, [key]).map(drop))
+}
+
+fn put_capacity(conn: &Connection, key: &CapacityKey) -> rusqlite::Result<()> {
+    run(
+        conn,
+        sql::PUT_CAPACITY,
+        (&key.name, key.slots, key.parked_until),
+    )?;
+    run(conn, sql::ADD_SLOTS, (&key.name, key.slots.unwrap_or(0)))?;
+    run(conn, sql::DROP_SLOTS, [&key.name]).map(drop)
+}
+
+fn put_item(conn: &Connection, item: &Item) -> rusqlite::Result<()> {
+    let answer = item.answer.as_ref();
+    let params = params![
+        item.id,
+        item.task,
+        item.lease,
+        item.kind.name(),
+        item.key,
+        item.body,
+        json(&item.options),
+        item.state as u8,
+        answer.map(|answer| &answer.value),
+        answer.map(|answer| &answer.by),
+        item.created_at,
+        item.answered_at
+    ];
+    run(conn, sql::PUT_ITEM, params).map(drop)
+}
+
+fn insert_message(conn: &Connection, row: &Message) -> rusqlite::Result<()> {
+    let params = params![
+        row.chat,
+        row.seq,
+        row.id,
+        row.role.name(),
+        row.content,
+        row.task,
+        row.created_at
+    ];
+    run(conn, sql::INSERT_MESSAGE, params).map(drop)
+}
+
+fn insert_run_spec(conn: &Connection, row: &RunSpec) -> rusqlite::Result<()> {
+    let params = params![
+        row.id,
+        row.project,
+        row.flow,
+        row.version,
+        row.band.name(),
+        row.model,
+        row.input,
+        row.definition,
+        labels(&row.labels),
+        row.meta,
+        row.created_at
+    ];
+    run(conn, sql::INSERT_RUN_SPEC, params).map(drop)
+}
+
+fn put_run(conn: &Connection, row: &Run) -> rusqlite::Result<()> {
+    let params = params![
+        row.id,
+        row.state as u8,
+        row.flags.bits(),
+        row.project,
+        row.priority,
+        row.open_steps,
+        row.failed_steps,
+        row.next_seq,
+        row.updated_at,
+        row.ended_at
+    ];
+    run(conn, sql::PUT_RUN, params).map(drop)
+}
+
+fn insert_step(conn: &Connection, row: &Step) -> rusqlite::Result<()> {
+    let params = params![
+        row.run,
+        row.no,
+        row.name,
+        row.kind as u8,
+        row.state as u8,
+        row.waiting_on,
+        row.task,
+        row.lane,
+        row.agent,
+        row.options.to_row(),
+        row.reason,
+        row.updated_at
+    ];
+    run(conn, sql::INSERT_STEP, params).map(drop)
+}
+
+fn insert_entry(conn: &Connection, row: &Entry) -> rusqlite::Result<()> {
+    let (kind, owner) = stream(row.stream);
+    run(
+        conn,
+        sql::INSERT_ENTRY,
+        (kind, owner, row.seq, row.at, json(&row.events)),
+    )
+    .map(drop)
+}

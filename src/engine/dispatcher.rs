@@ -1,0 +1,378 @@
+//! Claims tasks, starts them, and hands in what they return, in as few commits as possible.
+//!
+//! What was finished and the wish for more go into one commit. Commits are partitioned by
+//! run, one in flight for each, so that a run whose commits are slow holds nobody up.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+use super::{Core, Job, answer, lock, worker};
+use crate::{
+    error::{Error, Result},
+    id::{RunId, TaskId},
+    model::{Batch, Claim, Claimed, Command, Committed, Decision, Outcome, Receipt, Settle},
+};
+
+/// What the dispatcher is told.
+#[derive(Debug)]
+pub(crate) enum Control {
+    /// Answer when nothing runs and nothing that is ready could be claimed.
+    Idle(oneshot::Sender<()>),
+    /// Claim no more, wait for what runs, then answer and end.
+    Stop(oneshot::Sender<()>),
+}
+
+/// Commits that must not be in flight at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Partition {
+    /// Only a claim.
+    Claim,
+    /// Tasks of no run.
+    Plain,
+    /// Steps of a run.
+    Run(RunId),
+}
+
+/// A task, and the lease of the attempt.
+type Held = (TaskId, i64);
+
+struct Finished {
+    held: Held,
+    run: Option<RunId>,
+    command: Command,
+}
+
+struct Answer {
+    partition: Partition,
+    claim: Option<Claim>,
+    settled: Vec<Held>,
+    result: Result<Committed>,
+}
+
+pub(crate) struct Dispatcher {
+    core: Arc<Core>,
+    controls: mpsc::UnboundedReceiver<Control>,
+    done: mpsc::UnboundedReceiver<Finished>,
+    report: mpsc::UnboundedSender<Finished>,
+    /// Handlers at work.
+    running: u32,
+    /// Places that claims in flight may fill.
+    reserved: u32,
+    waiting: HashMap<Partition, Vec<Finished>>,
+    busy: HashSet<Partition>,
+    commits: JoinSet<Answer>,
+    /// There may be something to claim.
+    hungry: bool,
+    claims: i64,
+    idle: Vec<oneshot::Sender<()>>,
+    stop: Option<Vec<oneshot::Sender<()>>>,
+    deadline: Option<Instant>,
+}
+
+impl Dispatcher {
+    pub fn new(core: Arc<Core>, controls: mpsc::UnboundedReceiver<Control>) -> Self {
+        let (report, done) = mpsc::unbounded_channel();
+        Self {
+            core,
+            controls,
+            done,
+            report,
+            running: 0,
+            reserved: 0,
+            waiting: HashMap::new(),
+            busy: HashSet::new(),
+            commits: JoinSet::new(),
+            hungry: true,
+            claims: 0,
+            idle: Vec::new(),
+            stop: None,
+            deadline: None,
+        }
+    }
+
+    pub async fn run(mut self) {
+        let core = Arc::clone(&self.core);
+        loop {
+            self.send();
+            self.tell_idle();
+            if self.is_over() {
+                break;
+            }
+            let deadline = self.deadline;
+            let drained = async {
+                match deadline {
+                    Some(time) => sleep_until(time).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some(finished) = self.done.recv() => self.finish(finished),
+                Some(answer) = self.commits.join_next() => self.answer(answer),
+                () = core.look.notified() => self.hungry = true,
+                Some(control) = self.controls.recv() => self.obey(control),
+                () = drained => {
+                    core.stopping.cancel();
+                    self.deadline = None;
+                }
+                () = core.stopped.cancelled() => break,
+            }
+        }
+        self.end().await;
+    }
+
+    fn obey(&mut self, control: Control) {
+        match control {
+            Control::Idle(reply) => {
+                self.hungry = true;
+                self.idle.push(reply);
+            }
+            Control::Stop(reply) => {
+                self.deadline
+                    .get_or_insert(Instant::now() + self.core.settings.drain);
+                self.stop.get_or_insert_default().push(reply);
+            }
+        }
+    }
+
+    /// A handler returned; so may have others.
+    fn finish(&mut self, finished: Finished) {
+        let mut next = Some(finished);
+        while let Some(finished) = next {
+            self.running -= 1;
+            let partition = finished.run.map_or(Partition::Plain, Partition::Run);
+            self.waiting.entry(partition).or_default().push(finished);
+            next = self.done.try_recv().ok();
+        }
+    }
+
+    /// Sends whatever may be committed now.
+    fn send(&mut self) {
+        let ready: Vec<_> = self
+            .waiting
+            .keys()
+            .filter(|key| !self.busy.contains(*key))
+            .copied()
+            .collect();
+        for partition in ready {
+            let finished = self.waiting.remove(&partition).unwrap_or_default();
+            self.commit(partition, finished);
+        }
+        if self.hungry && self.free() > 0 && !self.busy.contains(&Partition::Claim) {
+            self.commit(Partition::Claim, Vec::new());
+        }
+    }
+
+    /// How many more tasks may be claimed.
+    fn free(&self) -> u32 {
+        let closed = self.stop.is_some() || self.core.paused.load(Ordering::SeqCst);
+        let used = self.running + self.reserved;
+        if closed {
+            0
+        } else {
+            self.core.settings.concurrency.saturating_sub(used)
+        }
+    }
+
+    fn commit(&mut self, partition: Partition, finished: Vec<Finished>) {
+        let claim = self.claim();
+        self.busy.insert(partition);
+        let (settled, commands): (Vec<_>, Vec<_>) = finished
+            .into_iter()
+            .map(|finished| (finished.held, finished.command))
+            .unzip();
+        let core = Arc::clone(&self.core);
+        self.commits.spawn(async move {
+            let batch = Batch {
+                commands,
+                claim: claim.clone(),
+            };
+            let result = persist(&core, batch).await;
+            Answer {
+                partition,
+                claim,
+                settled,
+                result,
+            }
+        });
+    }
+
+    /// A claim for all places that are free.
+    fn claim(&mut self) -> Option<Claim> {
+        let limit = self.free();
+        if limit == 0 {
+            return None;
+        }
+        self.hungry = false;
+        self.reserved += limit;
+        self.claims += 1;
+        lock(&self.core.open_claims).insert(self.claims);
+        let (instance, serves) = (self.core.instance, Arc::clone(&self.core.serves));
+        Some(Claim {
+            instance,
+            seq: self.claims,
+            limit,
+            serves,
+            again: false,
+        })
+    }
+
+    fn answer(&mut self, answer: Result<Answer, tokio::task::JoinError>) {
+        let Ok(Answer {
+            partition,
+            claim,
+            settled,
+            result,
+        }) = answer
+        else {
+            return;
+        };
+        self.busy.remove(&partition);
+        match result {
+            Ok(committed) => {
+                self.settled(&settled, &committed.receipts);
+                self.core.publish(&committed);
+                let full = claim
+                    .as_ref()
+                    .is_some_and(|claim| committed.claimed.len() == claim.limit as usize);
+                self.hungry |= full || (committed.woke && claim.is_none());
+                committed
+                    .claimed
+                    .into_iter()
+                    .for_each(|claimed| self.start(claimed));
+            }
+            Err(error) => self.core.fail(error),
+        }
+        let mut held = lock(&self.core.held);
+        settled.iter().for_each(|key| drop(held.remove(key)));
+        drop(held);
+        if let Some(claim) = claim {
+            self.reserved -= claim.limit;
+            lock(&self.core.open_claims).remove(&claim.seq);
+        }
+    }
+
+    /// Wakes those who wait for tasks that have ended.
+    fn settled(&self, settled: &[Held], receipts: &[Receipt]) {
+        for ((task, lease), receipt) in settled.iter().zip(receipts) {
+            match receipt {
+                Ok(Outcome::State(state)) if state.is_terminal() => {
+                    self.core.waiters.task_ended(*task);
+                }
+                Ok(_) => {}
+                Err(refusal) => {
+                    tracing::warn!(%task, lease, %refusal, "what an attempt handed in was refused");
+                    metrics::counter!("segue_refused_settles_total").increment(1);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, claimed: Claimed) {
+        let held = (claimed.task.id, claimed.task.lease);
+        let run = claimed.task.step.map(|(run, _)| run);
+        let token = self.core.stopping.child_token();
+        if lock(&self.core.held).insert(held, token.clone()).is_some() {
+            return;
+        }
+        self.running += 1;
+        let report = self.report.clone();
+        if self.stop.is_some() {
+            let _ = report.send(Finished {
+                held,
+                run,
+                command: give_back(&claimed),
+            });
+            return;
+        }
+        let job = Job {
+            core: Arc::clone(&self.core),
+            claimed: Arc::new(claimed),
+            token,
+        };
+        tokio::spawn(async move {
+            let command = worker::attend(job).await;
+            // The dispatcher is gone only when the engine has failed.
+            let _ = report.send(Finished { held, run, command });
+        });
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.running == 0 && self.waiting.is_empty() && self.commits.is_empty()
+    }
+
+    fn tell_idle(&mut self) {
+        let can_claim = self.hungry && self.free() > 0;
+        if self.is_quiet() && !can_claim {
+            self.idle.drain(..).for_each(answer);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop.is_some() && self.is_quiet()
+    }
+
+    /// The last words of this instance.
+    async fn end(mut self) {
+        if !self.core.stopped.is_cancelled() {
+            let retire = Command::Retire(self.core.instance);
+            let batch = Batch {
+                commands: vec![retire],
+                claim: None,
+            };
+            if let Err(error) = self.core.backend.commit(batch).await {
+                tracing::warn!(%error, "can't say goodbye; another engine will notice");
+            }
+        }
+        self.core.stopping.cancel();
+        self.core.stopped.cancel();
+        let replies = self
+            .stop
+            .take()
+            .into_iter()
+            .flatten()
+            .chain(self.idle.drain(..));
+        replies.for_each(answer);
+    }
+}
+
+/// The command that returns a task that was not started.
+pub(super) fn give_back(claimed: &Claimed) -> Command {
+    Command::Settle(Box::new(Settle {
+        held: claimed.task.clone(),
+        retry: claimed.spec.options.retry.clone(),
+        decision: Decision::Release,
+        usage: None,
+        said: None,
+    }))
+}
+
+/// Commits, for as long as it takes: results are not given up because the database is away.
+async fn persist(core: &Core, mut batch: Batch) -> Result<Committed> {
+    let mut pause = Duration::from_millis(20);
+    loop {
+        metrics::counter!("segue_commits_total").increment(1);
+        let error = match core.backend.commit(batch.clone()).await {
+            Ok(committed) => return Ok(committed),
+            Err(error) => error,
+        };
+        if !error.is_transient() {
+            return Err(error);
+        }
+        tracing::warn!(%error, "a commit will be tried again");
+        batch.claim.iter_mut().for_each(|claim| claim.again = true);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = core.stopped.cancelled() => return Err(Error::closed()),
+        }
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+}

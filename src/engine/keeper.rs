@@ -1,0 +1,252 @@
+//! Answers what is due: timers, rows of other programs, cancels, dead owners, old rows.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+
+use super::{
+    Core, dispatcher,
+    hosts::{self, Life},
+    lock,
+    observer::Observer,
+};
+use crate::{
+    error::{Error, Result},
+    id::InstanceId,
+    model::{Claimed, Command, Due, Host, Instance, Outcome, Task, TaskFlags, TaskState},
+};
+
+/// How much of each kind one look takes on.
+const BATCH: u32 = 500;
+/// The time between two rounds of pruning.
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
+
+/// What a starting engine found and put right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Repaired {
+    /// Tasks taken back from instances of this host that are dead.
+    pub rescued: u64,
+    /// Rows of other programs that were taken in.
+    pub adopted: u64,
+    /// Instances that were found dead.
+    pub dead_instances: u64,
+}
+
+pub(super) struct Keeper {
+    core: Arc<Core>,
+    here: Host,
+    observer: Observer,
+    pruned: Duration,
+}
+
+impl Keeper {
+    pub fn new(core: Arc<Core>) -> Self {
+        let observer = Observer::new(core.settings.lapse, core.settings.poll);
+        Self {
+            core,
+            here: hosts::here(),
+            observer,
+            pruned: Duration::ZERO,
+        }
+    }
+
+    /// Puts right what the past left, before anything is dispatched.
+    pub async fn reconcile(&mut self) -> Result<Repaired> {
+        let mut repaired = Repaired::default();
+        loop {
+            let due = self.core.backend.due(self.core.instance, BATCH).await?;
+            let full = due.foreign.len() == BATCH as usize;
+            let more = self.answer(due).await?;
+            repaired.rescued += more.rescued;
+            repaired.adopted += more.adopted;
+            repaired.dead_instances += more.dead_instances;
+            if !full {
+                break;
+            }
+        }
+        if repaired != Repaired::default() {
+            tracing::info!(?repaired, "repaired what the past left");
+        }
+        Ok(repaired)
+    }
+
+    pub async fn run(mut self) {
+        while !self.core.stopped.is_cancelled() {
+            let clock = self.core.backend.clock();
+            let next = self.core.next.load(Ordering::SeqCst);
+            let until =
+                Duration::from_micros(next.saturating_sub(clock.now().as_micros()).max(0) as u64);
+            tokio::select! {
+                () = self.core.due.notified() => {}
+                () = clock.sleep(until.min(self.core.settings.poll)) => {}
+                () = self.core.stopped.cancelled() => return,
+            }
+            match self.round().await {
+                Err(error) if error.is_schema_moved_on() => self.core.fail(error),
+                Err(error) => {
+                    tracing::warn!(%error, "a look at what is due failed");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Ok(()) => {}
+            }
+        }
+    }
+
+    async fn round(&mut self) -> Result<()> {
+        // Set before the look: a time that is noted meanwhile stays noted.
+        self.core.next.store(i64::MAX, Ordering::SeqCst);
+        let due = self.core.backend.due(self.core.instance, BATCH).await?;
+        if let Some(next) = due.next {
+            self.core.next.fetch_min(next.as_micros(), Ordering::SeqCst);
+        }
+        let full = [due.ripe.len(), due.foreign.len()].contains(&(BATCH as usize));
+        let ready = due.ready;
+        self.answer(due).await?;
+        if ready {
+            self.core.look.notify_one();
+        }
+        if full {
+            self.core.due.notify_one();
+        }
+        if self.core.announce.swap(false, Ordering::SeqCst) {
+            self.core
+                .submit(Command::Register(Box::new(self.core.announcement())))
+                .await?;
+        }
+        self.prune().await
+    }
+
+    /// Answers each fact with the command it calls for.
+    async fn answer(&mut self, due: Due) -> Result<Repaired> {
+        let mut repaired = Repaired::default();
+        let ripe = due
+            .ripe
+            .into_iter()
+            .map(|task| Command::Ripen(Box::new(task)));
+        self.carry_out(ripe).await?;
+        let adopted = self
+            .carry_out(due.foreign.into_iter().map(Command::Adopt))
+            .await?;
+        repaired.adopted = adopted.iter().flatten().count() as u64;
+        self.look_after_held(&due.held).await?;
+        for dead in self.dead(&due.holders) {
+            repaired.rescued += self.rescue(dead).await?;
+            repaired.dead_instances += 1;
+        }
+        Ok(repaired)
+    }
+
+    /// Sends commands together. A refusal means that someone else was faster.
+    async fn carry_out(
+        &self,
+        commands: impl Iterator<Item = Command>,
+    ) -> Result<Vec<Option<Outcome>>> {
+        let results = join_all(commands.map(|command| self.core.submit(command))).await;
+        let refused_or_done = |result: Result<Outcome>| match result {
+            Ok(outcome) => Ok(Some(outcome)),
+            Err(error) if error.rejection().is_some() => Ok(None),
+            Err(error) => Err(error),
+        };
+        results.into_iter().map(refused_or_done).collect()
+    }
+
+    /// Tells handlers to stop whose task was cancelled, and gives back tasks that the
+    /// database says we hold and we know nothing of: the answer to their claim was lost.
+    async fn look_after_held(&self, held: &[Task]) -> Result<()> {
+        let mut lost = Vec::new();
+        for task in held {
+            let known = lock(&self.core.held).get(&(task.id, task.lease)).cloned();
+            let first_open = lock(&self.core.open_claims).first().copied();
+            match known {
+                Some(token) if task.flags.has(TaskFlags::CANCEL) => token.cancel(),
+                Some(_) => {}
+                None if first_open.is_some_and(|open| open <= task.claim) => {}
+                None => lost.push(task.clone()),
+            }
+        }
+        let specs = lost.iter().map(|task| task.id).collect();
+        let needs = crate::model::Needs {
+            specs,
+            ..Default::default()
+        };
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let mut rows = self.core.backend.read(&needs).await?;
+        let commands = lost.into_iter().filter_map(|task| {
+            let spec = rows.specs.remove(&task.id)?;
+            Some(dispatcher::give_back(&Claimed { task, spec }))
+        });
+        self.carry_out(commands).await.map(drop)
+    }
+
+    /// Those of the holders that are dead.
+    fn dead(&mut self, holders: &[(InstanceId, Option<Instance>)]) -> Vec<InstanceId> {
+        let (own, here) = (self.core.instance, &self.here);
+        let others = holders.iter().filter(|(id, _)| *id != own);
+        let beats = others.map(|(id, instance)| match instance {
+            Some(instance) => (*id, instance.beat, hosts::life(here, &instance.host)),
+            None => (*id, -1, Life::Unknown),
+        });
+        self.observer
+            .look(self.core.backend.clock().monotonic(), beats)
+    }
+
+    /// Takes back everything that a dead instance holds.
+    async fn rescue(&self, dead: InstanceId) -> Result<u64> {
+        let mut rescued = 0;
+        loop {
+            let held = self.core.backend.due(dead, BATCH).await?.held;
+            let full = held.len() == BATCH as usize;
+            let rescue = |task: Task| Command::Rescue {
+                task: task.id,
+                lease: task.lease,
+            };
+            let outcomes = self.carry_out(held.into_iter().map(rescue)).await?;
+            let back = |outcome: &&Outcome| !matches!(outcome, Outcome::State(TaskState::Running));
+            rescued += outcomes.iter().flatten().filter(back).count() as u64;
+            if !full {
+                break;
+            }
+        }
+        tracing::warn!(instance = %dead, rescued, "an instance is dead; its tasks were taken back");
+        metrics::counter!("segue_rescued_tasks_total").increment(rescued);
+        self.core.submit(Command::Retire(dead)).await?;
+        Ok(rescued)
+    }
+
+    /// Removes what is kept no longer, now and then.
+    async fn prune(&mut self) -> Result<()> {
+        let clock = self.core.backend.clock();
+        let now = clock.monotonic();
+        if now.saturating_sub(self.pruned) < PRUNE_EVERY && self.pruned != Duration::ZERO {
+            return Ok(());
+        }
+        self.pruned = now;
+        while let Some(prune) = self.core.settings.keep.prune(clock.now()) {
+            let pruned = self.core.backend.prune(&prune).await?;
+            let most = pruned.tasks.max(pruned.runs).max(pruned.entries);
+            if most < u64::from(prune.limit) || self.core.stopped.is_cancelled() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Core {
+    /// The database does not know this instance: the keeper announces it again.
+    pub(super) fn announce_again(&self) {
+        self.announce.store(true, Ordering::SeqCst);
+        self.due.notify_one();
+    }
+
+    /// The error of a task that was waited for and is not there.
+    pub(crate) fn missing(what: &str, id: impl ToString) -> Error {
+        crate::model::Rejection::not_found(what, id).into()
+    }
+}

@@ -1,0 +1,388 @@
+//! The running parts: they move rows between the backend and the host's code, and decide
+//! nothing about states.
+//!
+//! * the **dispatcher** claims tasks, starts them, and hands in what they return;
+//! * a **worker** attends to one attempt: timeout, panic, cancel;
+//! * the **committer** gathers commands of many callers into few commits;
+//! * the **keeper** answers what is due: timers, foreign rows, cancels, dead owners;
+//! * the **pulse** raises this instance's beat, on a thread of its own;
+//! * the **waiters** wake whoever awaits a task or a run.
+
+mod committer;
+mod dispatcher;
+mod hosts;
+mod keeper;
+mod observer;
+mod pulse;
+mod registry;
+mod waiters;
+mod worker;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use dispatcher::Control;
+pub use keeper::Repaired;
+pub(crate) use registry::{Done, Handler, Job, Registry, Working};
+
+use crate::{
+    backend::Backend,
+    clock::Timestamp,
+    error::{Error, Result},
+    id::{InstanceId, RunId, TaskId},
+    model::{Command, Committed, Outcome, Prune, RunSpec, Stream},
+};
+use committer::Committer;
+use dispatcher::Dispatcher;
+use waiters::Waiters;
+
+/// How an engine behaves.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// How many tasks run at once.
+    pub concurrency: u32,
+    /// How often the beat is raised.
+    pub beat: Duration,
+    /// How long a beat must have been seen unchanged before its instance counts as dead.
+    pub lapse: Duration,
+    /// How often to look for work without being told to.
+    pub poll: Duration,
+    /// How long a handler that was told to stop may take.
+    pub grace: Duration,
+    /// How long a shutdown waits for handlers before it tells them to stop.
+    pub drain: Duration,
+    /// How long a caller's command is tried while the database is away.
+    pub patience: Duration,
+    /// How long finished things are kept. None: for ever.
+    pub keep: Keep,
+}
+
+/// How long finished things are kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Keep {
+    pub tasks: Option<Duration>,
+    pub runs: Option<Duration>,
+    pub entries: Option<Duration>,
+}
+
+impl Keep {
+    /// What to remove as of `now`; None when everything is kept.
+    fn prune(&self, now: Timestamp) -> Option<Prune> {
+        let before = |keep: Option<Duration>| {
+            keep.map_or(Timestamp::ZERO, |keep| {
+                Timestamp::from_micros(now.as_micros() - keep.as_micros() as i64)
+            })
+        };
+        let wanted = [self.tasks, self.runs, self.entries]
+            .iter()
+            .any(Option::is_some);
+        wanted.then(|| Prune {
+            tasks_before: before(self.tasks),
+            runs_before: before(self.runs),
+            entries_before: before(self.entries),
+            limit: 1_000,
+        })
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            concurrency: 8,
+            beat: Duration::from_secs(3),
+            lapse: Duration::from_secs(30),
+            poll: Duration::from_secs(1),
+            grace: Duration::from_secs(5),
+            drain: Duration::from_secs(30),
+            patience: Duration::from_secs(10),
+            keep: Keep::default(),
+        }
+    }
+}
+
+/// What all parts of a running engine share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub backend: Arc<dyn Backend>,
+    pub settings: Settings,
+    pub registry: Registry,
+    pub instance: InstanceId,
+    serves: Arc<BTreeSet<String>>,
+    committer: Committer,
+    waiters: Waiters,
+    /// Attempts in this process: from their claim until their settling is durable.
+    held: Mutex<HashMap<(TaskId, i64), CancellationToken>>,
+    /// Claims that have not been answered.
+    open_claims: Mutex<BTreeSet<i64>>,
+    run_specs: Mutex<HashMap<RunId, Arc<RunSpec>>>,
+    /// Wakes the dispatcher: there may be something to claim.
+    look: Notify,
+    /// Wakes the keeper: something may be due.
+    due: Notify,
+    /// When the keeper must look at the latest, in microseconds.
+    next: AtomicI64,
+    paused: AtomicBool,
+    /// The database has forgotten this instance.
+    announce: AtomicBool,
+    /// Counts changes that watchers may want to see.
+    changes: watch::Sender<u64>,
+    /// Why the engine can't go on, once it can't.
+    fatal: watch::Sender<Option<Arc<Error>>>,
+    /// Handlers are told to stop.
+    pub stopping: CancellationToken,
+    /// Everything has stopped.
+    pub stopped: CancellationToken,
+    control: mpsc::UnboundedSender<Control>,
+}
+
+impl Core {
+    /// The shared state, and what the dispatcher is told through.
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        settings: Settings,
+        registry: Registry,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Control>) {
+        let (control, controls) = mpsc::unbounded_channel();
+        let core = Self {
+            committer: Committer::new(Arc::clone(&backend), settings.patience),
+            serves: Arc::new(registry.serves()),
+            backend,
+            settings,
+            registry,
+            instance: InstanceId::new(),
+            waiters: Waiters::default(),
+            held: Mutex::default(),
+            open_claims: Mutex::default(),
+            run_specs: Mutex::default(),
+            look: Notify::new(),
+            due: Notify::new(),
+            next: AtomicI64::new(i64::MAX),
+            paused: AtomicBool::new(false),
+            announce: AtomicBool::new(false),
+            changes: watch::Sender::new(0),
+            fatal: watch::Sender::new(None),
+            stopping: CancellationToken::new(),
+            stopped: CancellationToken::new(),
+            control,
+        };
+        (Arc::new(core), controls)
+    }
+
+    /// Starts to work: announces the instance, repairs what the past left, then dispatches.
+    pub async fn start(
+        self: &Arc<Self>,
+        controls: mpsc::UnboundedReceiver<Control>,
+    ) -> Result<Repaired> {
+        self.submit(Command::Register(Box::new(self.announcement())))
+            .await?;
+        let mut keeper = keeper::Keeper::new(Arc::clone(self));
+        let repaired = keeper.reconcile().await?;
+        pulse::start(Arc::clone(self))?;
+        tokio::spawn(keeper.run());
+        tokio::spawn(Dispatcher::new(Arc::clone(self), controls).run());
+        self.follow();
+        Ok(repaired)
+    }
+
+    /// Starts what a connection without a dispatcher needs: to hear of changes.
+    pub fn follow(self: &Arc<Self>) {
+        tokio::spawn(waiters::sweep(Arc::clone(self)));
+        tokio::spawn(listen(Arc::clone(self)));
+    }
+
+    fn announcement(&self) -> crate::model::Instance {
+        crate::model::Instance {
+            id: self.instance,
+            host: hosts::here(),
+            beat: 0,
+            serves: self.serves.as_ref().clone(),
+            started_at: self.backend.clock().now(),
+        }
+    }
+
+    /// Carries out a command together with whatever else waits to be committed.
+    pub async fn submit(&self, command: Command) -> Result<Outcome> {
+        if let Some(error) = self.fatal.borrow().as_ref() {
+            return Err(error.share());
+        }
+        let (receipt, committed) = self.committer.submit(command).await?;
+        if let Some(committed) = committed {
+            self.publish(&committed);
+            if committed.woke {
+                self.look.notify_one();
+                self.due.notify_one();
+            }
+        }
+        Ok(receipt?)
+    }
+
+    /// Tells watchers, waiters and the keeper what a commit of this process did.
+    fn publish(&self, committed: &Committed) {
+        if let Some(next) = committed.next {
+            self.look_at(next);
+        }
+        if !committed.streams.is_empty() {
+            self.changed();
+        }
+        for stream in &committed.streams {
+            if let Stream::Run(run) = stream {
+                self.waiters.run_changed(*run);
+            }
+        }
+    }
+
+    fn changed(&self) {
+        self.changes
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Makes the keeper look at `time` at the latest.
+    fn look_at(&self, time: Timestamp) {
+        if self.next.fetch_min(time.as_micros(), Ordering::SeqCst) > time.as_micros() {
+            self.due.notify_one();
+        }
+    }
+
+    /// Resolves when something that watchers may want to see has changed.
+    pub fn watch_changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Waits until a task has ended.
+    pub async fn task_ended(&self, id: TaskId) -> Result<()> {
+        self.or_fatal(self.waiters.task(id)).await
+    }
+
+    /// Waits until a run has ended.
+    pub async fn run_ended(&self, id: RunId) -> Result<()> {
+        self.or_fatal(self.waiters.run(id)).await
+    }
+
+    /// Waits for `end`, unless the engine stops first.
+    async fn or_fatal(&self, end: impl Future<Output = ()>) -> Result<()> {
+        let mut fatal = self.fatal.subscribe();
+        tokio::select! {
+            () = end => Ok(()),
+            Ok(error) = fatal.wait_for(Option::is_some) => {
+                Err(error.as_ref().map_or_else(Error::closed, |error| error.share()))
+            }
+            () = self.stopped.cancelled() => Err(Error::closed()),
+        }
+    }
+
+    /// Stops for good: nothing of this engine may write any more.
+    fn fail(&self, error: Error) {
+        tracing::error!(%error, "the engine stops");
+        self.fatal.send_replace(Some(Arc::new(error)));
+        self.stopping.cancel();
+        self.stopped.cancel();
+    }
+
+    /// What a run was launched with. Kept, since each of its steps needs it.
+    pub async fn run_spec(&self, id: RunId) -> Result<Arc<RunSpec>> {
+        if let Some(spec) = lock(&self.run_specs).get(&id) {
+            return Ok(Arc::clone(spec));
+        }
+        let needs = crate::model::Needs {
+            run_specs: [id].into(),
+            ..Default::default()
+        };
+        let spec = self.backend.read(&needs).await?.run_specs.remove(&id);
+        let spec = spec.ok_or_else(|| crate::model::Rejection::not_found("run", id))?;
+        let spec = Arc::new(spec);
+        let mut known = lock(&self.run_specs);
+        if known.len() >= 1_000 {
+            known.clear();
+        }
+        known.insert(id, Arc::clone(&spec));
+        Ok(spec)
+    }
+
+    /// The host committed something by itself.
+    pub fn woken_by_host(&self) {
+        self.backend.wake();
+        self.look.notify_one();
+        self.due.notify_one();
+    }
+
+    /// Starts no more tasks until [`Core::resume`].
+    pub fn pause(&self) {
+        self.paused.store(true, Ordering::SeqCst);
+    }
+
+    pub fn resume(&self) {
+        self.paused.store(false, Ordering::SeqCst);
+        self.look.notify_one();
+    }
+
+    /// Waits until this engine has nothing to do: nothing ready that it serves, nothing
+    /// running, nothing due.
+    pub async fn idle(&self) -> Result<()> {
+        loop {
+            self.due.notify_one();
+            self.ask(Control::Idle).await?;
+            let due = self.backend.due(self.instance, 1).await?;
+            if due.ripe.is_empty() && due.foreign.is_empty() && due.held.is_empty() {
+                return Ok(());
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Finishes what runs, returns what does not, and stops.
+    pub async fn shutdown(&self) -> Result<()> {
+        if self.stopped.is_cancelled() {
+            return Ok(());
+        }
+        self.ask(Control::Stop).await
+    }
+
+    /// Begins a shutdown that nobody waits for.
+    pub fn drain(&self) {
+        // Without a dispatcher there is nothing to drain.
+        let _ = self.control.send(Control::Stop(oneshot::channel().0));
+    }
+
+    async fn ask(&self, control: fn(oneshot::Sender<()>) -> Control) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        self.control
+            .send(control(reply))
+            .map_err(|_| Error::closed())?;
+        self.or_fatal(async {
+            // The dispatcher drops the question when it has stopped.
+            let _ = answer.await;
+        })
+        .await
+    }
+}
+
+/// Passes on what other processes and programs did.
+async fn listen(core: Arc<Core>) {
+    while !core.stopped.is_cancelled() {
+        tokio::select! {
+            () = core.backend.wait(core.settings.poll) => {}
+            () = core.stopped.cancelled() => return,
+        }
+        core.due.notify_one();
+        core.waiters.look();
+        core.changed();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells someone who may have gone away.
+fn answer(reply: oneshot::Sender<()>) {
+    let _ = reply.send(());
+}

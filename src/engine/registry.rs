@@ -1,0 +1,95 @@
+//! What this process can do.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::Core;
+use crate::{
+    agents::Agent,
+    failure::Failure,
+    id::ChatId,
+    model::{Claimed, NewMessage, Payload},
+};
+
+/// A boxed future that a handler returns.
+pub(crate) type Working = Pin<Box<dyn Future<Output = Result<Done, Failure>> + Send>>;
+
+/// Code that does one kind of task.
+pub(crate) trait Handler: Send + Sync {
+    fn handle(&self, job: Job) -> Working;
+}
+
+/// One attempt, as its handler gets it.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub core: Arc<Core>,
+    pub claimed: Arc<Claimed>,
+    pub token: CancellationToken,
+}
+
+/// What a handler hands in.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub output: Payload,
+    pub usage: Option<Payload>,
+    pub said: Option<(ChatId, Vec<NewMessage>)>,
+}
+
+impl Done {
+    pub fn new(output: Payload) -> Self {
+        Self {
+            output,
+            usage: None,
+            said: None,
+        }
+    }
+}
+
+/// Handlers by what lanes call them: `task:NAME`, `agent:NAME`, `flow:NAME@VERSION`.
+#[derive(Default)]
+pub(crate) struct Registry {
+    handlers: HashMap<String, Arc<dyn Handler>>,
+    agents: HashMap<String, Arc<dyn Agent>>,
+    tags: BTreeSet<String>,
+}
+
+impl Registry {
+    pub fn insert(&mut self, name: String, handler: Arc<dyn Handler>) {
+        self.handlers.insert(name, handler);
+    }
+
+    /// An agent, for the steps of flows.
+    pub fn insert_agent(&mut self, name: String, agent: Arc<dyn Agent>) {
+        self.agents.insert(name, agent);
+    }
+
+    pub fn agent(&self, name: &str) -> Option<Arc<dyn Agent>> {
+        self.agents.get(name).cloned()
+    }
+
+    pub fn tag(&mut self, tag: &str) {
+        self.tags.insert(format!("tag:{tag}"));
+    }
+
+    pub fn get(&self, name: &str) -> Option<Arc<dyn Handler>> {
+        self.handlers.get(name).cloned()
+    }
+
+    /// The needs of lanes that can be served.
+    pub fn serves(&self) -> BTreeSet<String> {
+        self.handlers.keys().chain(&self.tags).cloned().collect()
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.serves()).finish()
+    }
+}
