@@ -11,7 +11,7 @@ use segue::{
     Error,
     backend::{
         Backend,
-        postgres::{Postgres, PostgresBackend, enqueue_in},
+        postgres::{Options, PostgresBackend, enqueue_in},
     },
     clock::{ManualClock, Timestamp},
     id::{ChatId, InstanceId, RunId, TaskId},
@@ -468,7 +468,7 @@ async fn a_host_enqueues_in_its_own_transaction() {
 #[tokio::test]
 async fn it_goes_on_by_itself_after_the_server_was_restarted() {
     let cluster = Cluster::start();
-    let db = Postgres::options(cluster.url()).connect().await.unwrap();
+    let db = Options::new(cluster.url()).connect().await.unwrap();
     db.migrate().await.unwrap();
     until(|| db.is_listening()).await;
     commit(&db, vec![enqueue(spec("a"))]).await;
@@ -487,7 +487,7 @@ async fn it_goes_on_by_itself_after_the_server_was_restarted() {
     assert_eq!(done.receipts, [Ok(Outcome::State(TaskState::Completed))]);
     assert!(!db.beat(me()).await.unwrap());
     until(|| db.is_listening()).await;
-    let other = Postgres::options(cluster.url()).connect().await.unwrap();
+    let other = Options::new(cluster.url()).connect().await.unwrap();
     drain(&db).await;
     let (_, heard) = tokio::join!(commit(&other, vec![enqueue(spec("a"))]), heard(&db));
     assert!(heard);
@@ -517,7 +517,7 @@ async fn a_commit_wakes_other_processes_and_not_its_own() {
     let db = options().connect().await.unwrap();
     db.migrate().await.unwrap();
     let schema = db.schema().to_owned();
-    let other = Postgres::options(cluster::url()).schema(&schema).connect().await.unwrap();
+    let other = Options::new(cluster::url()).schema(&schema).connect().await.unwrap();
     until(|| db.is_listening() && other.is_listening()).await;
     drain(&db).await;
     drain(&other).await;
@@ -544,7 +544,7 @@ async fn without_listening_it_polls() {
 #[tokio::test]
 async fn two_processes_migrate_at_once() {
     let schema = cluster::schema();
-    let open = || Postgres::options(cluster::url()).schema(&schema).connect();
+    let open = || Options::new(cluster::url()).schema(&schema).connect();
     let (one, two) = (open().await.unwrap(), open().await.unwrap());
     let (first, second) = tokio::join!(one.migrate(), two.migrate());
     first.unwrap();
@@ -664,9 +664,9 @@ async fn a_dropped_commit_leaves_nothing_locked() {
 #[tokio::test]
 async fn names_that_need_quotes_are_refused() {
     for name in ["", "Segue", "a-b", "a\"b", "1a", "pg_x", &"x".repeat(41)] {
-        let error = Postgres::options("host=/nowhere").schema(name).connect().await.unwrap_err();
+        let error = Options::new("host=/nowhere").schema(name).connect().await.unwrap_err();
         assert!(error.is_usage(), "{name}: {error}");
     }
-    let error = Postgres::options("host=/nowhere user=x").connect().await.unwrap_err();
+    let error = Options::new("host=/nowhere user=x").connect().await.unwrap_err();
     assert!(error.is_transient(), "{error}");
 }

@@ -37,10 +37,7 @@ use self::{
     rows::Cells,
     wake::Bell,
 };
-pub use self::{
-    host::enqueue_in,
-    options::{Options, Postgres},
-};
+pub use self::{host::enqueue_in, options::Options};
 use crate::{
     backend::Backend,
     clock::{Clock, ShiftedClock},

@@ -13,7 +13,7 @@ use crate::{
 /// The longest name of a schema: names that are made of it must fit into PostgreSQL's 63 bytes.
 const SCHEMA_BYTES: usize = 40;
 
-/// How a database is opened. See [`Postgres::options`].
+/// How a database is opened.
 #[derive(Clone)]
 pub struct Options {
     pub(super) url: String,
@@ -25,11 +25,7 @@ pub struct Options {
     pub(super) roots: Option<Vec<u8>>,
 }
 
-/// Where a PostgreSQL backend begins.
-#[derive(Clone, Copy, Debug)]
-pub struct Postgres;
-
-impl Postgres {
+impl Options {
     /// A database by its URL (`postgres://user@host/database?sslmode=require`) or its key and
     /// value form, with these settings: schema `segue`, 8 connections, LISTEN on, the server's
     /// time.
@@ -37,8 +33,8 @@ impl Postgres {
     /// With `sslmode=require` or `sslmode=verify-full` the connection is encrypted, and the
     /// server's certificate and name are verified against the public certificate authorities
     /// or those of [`tls_roots`](Options::tls_roots). Otherwise it is not encrypted.
-    pub fn options(url: impl Into<String>) -> Options {
-        Options {
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
             url: url.into(),
             schema: "segue".into(),
             pool: 8,
@@ -48,9 +44,7 @@ impl Postgres {
             roots: None,
         }
     }
-}
 
-impl Options {
     /// The schema that holds the tables: lower-case letters, digits and underscores, at most
     /// 40 bytes.
     #[must_use]

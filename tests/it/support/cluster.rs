@@ -11,7 +11,7 @@ use std::{
 use segue::{
     backend::{
         Backend,
-        postgres::{Options, Postgres, PostgresBackend},
+        postgres::{Options, PostgresBackend},
     },
     clock::Clock,
 };
@@ -109,7 +109,7 @@ pub fn url() -> String {
 
 /// Settings for a schema that no other test uses.
 pub fn options() -> Options {
-    Postgres::options(url()).schema(schema()).pool(4)
+    Options::new(url()).schema(schema()).pool(4)
 }
 
 /// A name for such a schema.
