@@ -39,7 +39,12 @@ pub(super) async fn carry_out<'a>(
     context.lanes.learn(split.changes().lanes.values().cloned());
     let claiming = claim.as_ref().map(|claim| {
         let (lanes, limit) = (context.lanes, claim.limit);
-        Claiming { claim, lanes, now, limit }
+        Claiming {
+            claim,
+            lanes,
+            now,
+            limit,
+        }
     });
     let quick = claiming.filter(|claiming| !claiming.claim.again && !split.must_plan());
 
@@ -80,7 +85,11 @@ async fn send_first(
     let mut answers = pipe.send(line).await?;
     let missed = guards.missed(changes, &answers)?;
     let mut take = |place: usize| std::mem::take(&mut answers[place]);
-    Ok(First { version: take(version), missed, claim: claim.map(take) })
+    Ok(First {
+        version: take(version),
+        missed,
+        claim: claim.map(take),
+    })
 }
 
 /// Refuses to write to the tables of a newer program.
@@ -96,7 +105,11 @@ fn may_write(answer: &[Row], newest: i64) -> Result<()> {
 }
 
 /// The same check for what is no commit of commands.
-pub(super) async fn check_version(line: Line<'_>, mut pipe: Pipe<'_>, newest: i64) -> Attempted<()> {
+pub(super) async fn check_version(
+    line: Line<'_>,
+    mut pipe: Pipe<'_>,
+    newest: i64,
+) -> Attempted<()> {
     let place = pipe.add(sql::WRITER_MIN, Vec::new());
     Ok(may_write(&pipe.send(line).await?[place], newest)?)
 }
@@ -144,5 +157,6 @@ async fn finish_claim(
 fn note(done: &mut Committed, changes: &Changes) {
     done.woke |= changes.woke;
     done.next = done.next.into_iter().chain(changes.next).min();
-    done.streams.extend(changes.entries.iter().map(|entry| entry.stream));
+    done.streams
+        .extend(changes.entries.iter().map(|entry| entry.stream));
 }

@@ -9,6 +9,7 @@ mod claim;
 mod commit;
 mod conn;
 mod failure;
+mod horizon;
 mod host;
 mod list;
 mod load;
@@ -33,6 +34,7 @@ use self::{
     commit::Context,
     conn::{Connector, PoolConnect},
     failure::{Attempted, only},
+    horizon::Horizon,
     pipe::{Pipe, Transaction},
     rows::Cells,
     wake::Bell,
@@ -71,6 +73,7 @@ struct Shared {
     newest: i64,
     pulse: Mutex<Option<Client>>,
     bell: Arc<Bell>,
+    horizon: Horizon,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -78,7 +81,10 @@ impl PostgresBackend {
     async fn connect(options: Options) -> Result<Self> {
         let connector = options.connector()?;
         let bell = Bell::new(&connector.schema);
-        let mut tasks = vec![tokio::spawn(wake::notify_others(bell.clone(), connector.clone()))];
+        let mut tasks = vec![tokio::spawn(wake::notify_others(
+            bell.clone(),
+            connector.clone(),
+        ))];
         if options.listen {
             tasks.push(tokio::spawn(wake::listen(bell.clone(), connector.clone())));
         }
@@ -86,13 +92,17 @@ impl PostgresBackend {
         let shared = Shared {
             pool: pool(&connector, options.pool)?,
             connector,
-            clock: options.clock.or(shift.clone().map(Clock::Shifted)).unwrap_or_default(),
+            clock: options
+                .clock
+                .or(shift.clone().map(Clock::Shifted))
+                .unwrap_or_default(),
             shift,
             poll: options.poll,
             lanes: Lanes::default(),
             newest: migrate::newest(),
             pulse: Mutex::default(),
             bell,
+            horizon: Horizon::default(),
             tasks,
         };
         shared.measure().await?;
@@ -111,7 +121,10 @@ impl PostgresBackend {
 }
 
 fn pool(connector: &Connector, size: usize) -> Result<Pool> {
-    let connect = PoolConnect { connector: connector.clone(), runtime: Handle::current() };
+    let connect = PoolConnect {
+        connector: connector.clone(),
+        runtime: Handle::current(),
+    };
     let recycling_method = RecyclingMethod::Fast;
     let config = connector.config.clone();
     let manager = Manager::from_connect(config, connect, ManagerConfig { recycling_method });
@@ -119,7 +132,11 @@ fn pool(connector: &Connector, size: usize) -> Result<Pool> {
     let pool = Pool::builder(manager)
         .max_size(size)
         .runtime(Runtime::Tokio1)
-        .timeouts(Timeouts { wait: patience, create: patience, recycle: patience })
+        .timeouts(Timeouts {
+            wait: patience,
+            create: patience,
+            recycle: patience,
+        })
         .build();
     pool.map_err(|error| Error::usage("the pool can't be made").caused_by(error))
 }
@@ -135,7 +152,9 @@ impl Shared {
     async fn measure(&self) -> Result<()> {
         let connection = Transaction::on(self.pool.get().await?);
         let before = Clock::System.now();
-        let rows = Pipe::one(sql::NOW, Vec::new()).rows(connection.line()).await;
+        let rows = Pipe::one(sql::NOW, Vec::new())
+            .rows(connection.line())
+            .await;
         let after = Clock::System.now();
         let rows = connection.release_after(rows)?;
         let server = Cells::new(only(rows.first())?).time()?;
@@ -147,7 +166,11 @@ impl Shared {
     }
 
     async fn try_commit(&self, batch: Batch) -> Attempted<Committed> {
-        let context = Context { lanes: &self.lanes, clock: &self.clock, newest: self.newest };
+        let context = Context {
+            lanes: &self.lanes,
+            clock: &self.clock,
+            newest: self.newest,
+        };
         let transaction = self.transaction().await?;
         let mut pipe = Pipe::default();
         pipe.add(sql::BEGIN, Vec::new());
@@ -159,7 +182,9 @@ impl Shared {
         let transaction = self.transaction().await?;
         let mut pipe = Pipe::default();
         pipe.add(sql::BEGIN_SNAPSHOT, Vec::new());
-        let rows = load::Load::unlocked(pipe, needs).send(transaction.line()).await;
+        let rows = load::Load::unlocked(pipe, needs)
+            .send(transaction.line())
+            .await;
         transaction.end_after(rows).await
     }
 
@@ -198,8 +223,14 @@ impl Shared {
 
     async fn try_tail(&self, stream: Stream, after: Cursor, limit: u32) -> Attempted<Vec<Entry>> {
         let connection = self.transaction().await?;
-        let entries = list::tail(connection.line(), stream, after, limit).await;
-        connection.release_after(entries)
+        if stream != Stream::All {
+            let entries = list::tail(connection.line(), stream, after, limit).await;
+            return connection.release_after(entries);
+        }
+        let found = list::tail_all(connection.line(), after, limit).await;
+        let (entries, hidden) = connection.release_after(found)?;
+        self.horizon.note(hidden);
+        Ok(entries)
     }
 
     async fn try_prune(&self, prune: &Prune) -> Attempted<Pruned> {
@@ -251,7 +282,9 @@ impl Drop for Shared {
 
 impl fmt::Debug for PostgresBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PostgresBackend").field(&self.0.connector).finish()
+        f.debug_tuple("PostgresBackend")
+            .field(&self.0.connector)
+            .finish()
     }
 }
 
@@ -319,6 +352,7 @@ impl Backend for PostgresBackend {
         };
         tokio::select! {
             () = self.0.bell.heard() => {}
+            () = self.0.horizon.moves() => {}
             () = self.0.clock.sleep(limit) => {}
         }
     }

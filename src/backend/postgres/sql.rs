@@ -35,7 +35,8 @@ pub const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(1936025461, hasht
 pub const CREATE_HISTORY: &str = "CREATE TABLE IF NOT EXISTS segue_schema_history
     (version int4 PRIMARY KEY, name varchar(255), applied_on varchar(255), checksum varchar(255))";
 pub const HISTORY: &str = "SELECT version, checksum FROM segue_schema_history ORDER BY version";
-pub const ADD_HISTORY: &str = "INSERT INTO segue_schema_history (version, name, applied_on, checksum)
+pub const ADD_HISTORY: &str =
+    "INSERT INTO segue_schema_history (version, name, applied_on, checksum)
     VALUES ($1, $2, $3, $4)";
 pub const HAS_NAMESPACE: &str = "SELECT to_regnamespace($1::text) IS NOT NULL";
 pub const TABLES: &str = "SELECT relname::text FROM pg_class
@@ -87,8 +88,7 @@ pub const UNIQUE: &str = "SELECT u.project_id, u.key, u.task_id
     FROM unnest($1::text[], $2::text[]) AS k (project_id, key)
     JOIN unique_keys u ON u.project_id = k.project_id AND u.key = k.key";
 pub const UNIQUE_ALL: &str = "SELECT project_id, key, task_id FROM unique_keys";
-pub const CAPACITY: &str =
-    "SELECT name, slots, parked_until FROM capacity_keys WHERE name = ANY ($1::text[]) ORDER BY name";
+pub const CAPACITY: &str = "SELECT name, slots, parked_until FROM capacity_keys WHERE name = ANY ($1::text[]) ORDER BY name";
 pub const CAPACITY_ALL: &str = "SELECT name, slots, parked_until FROM capacity_keys";
 pub const SLOTS: &str = "SELECT key, n, task_id, lease FROM slots WHERE key = ANY ($1::text[])";
 pub const SLOTS_ALL: &str = "SELECT key, n, task_id, lease FROM slots";
@@ -113,13 +113,15 @@ pub const RUN_SPEC: &str = "SELECT id, project_id, flow_name, version, band, mod
     definition, labels, meta, created_at FROM flow_runs WHERE id = ANY ($1::uuid[])";
 pub const RUN_SPECS_ALL: &str = "SELECT id, project_id, flow_name, version, band, model, input,
     definition, labels, meta, created_at FROM flow_runs";
-pub const STEP: &str = "SELECT s.run_id, s.no, step_id, kind, state, waiting_on, task_id, lane, agent,
+pub const STEP: &str =
+    "SELECT s.run_id, s.no, step_id, kind, state, waiting_on, task_id, lane, agent,
     options, reason, updated_at FROM unnest($1::uuid[], $2::int[]) AS k (run_id, no)
     JOIN flow_steps s ON s.run_id = k.run_id AND s.no = k.no";
 pub const STEPS_OF: &str = "SELECT run_id, no, step_id, kind, state, waiting_on, task_id, lane,
     agent, options, reason, updated_at FROM flow_steps WHERE run_id = ANY ($1::uuid[])";
 /// The steps that edges from these lead to.
-pub const STEPS_AFTER: &str = "SELECT s.run_id, s.no, step_id, kind, state, waiting_on, task_id, lane,
+pub const STEPS_AFTER: &str =
+    "SELECT s.run_id, s.no, step_id, kind, state, waiting_on, task_id, lane,
     agent, options, reason, updated_at FROM unnest($1::uuid[], $2::int[]) AS k (run_id, no)
     JOIN flow_edges e ON e.run_id = k.run_id AND e.from_no = k.no
     JOIN flow_steps s ON s.run_id = e.run_id AND s.no = e.to_no";
@@ -135,7 +137,8 @@ pub const INSTANCE: &str = "SELECT id, host, boot, pid, pid_start, beat, serves,
     FROM instances WHERE id = ANY ($1::uuid[])";
 pub const INSTANCES_ALL: &str = "SELECT id, host, boot, pid, pid_start, beat, serves, started_at
     FROM instances";
-pub const ENTRIES_ALL: &str = "SELECT xid::text::bigint, pos, kind, stream, seq, at, body FROM entries";
+pub const ENTRIES_ALL: &str =
+    "SELECT xid::text::bigint, pos, kind, stream, seq, at, body FROM entries";
 
 // ---- saving
 
@@ -253,7 +256,8 @@ pub const PUT_RUN: &str = "INSERT INTO flow_run_states (id, state, flags, projec
     priority = excluded.priority, open_steps = excluded.open_steps,
     failed_steps = excluded.failed_steps, next_seq = excluded.next_seq,
     updated_at = excluded.updated_at, ended_at = excluded.ended_at";
-pub const INSERT_STEP: &str = "INSERT INTO flow_steps (run_id, no, step_id, kind, state, waiting_on,
+pub const INSERT_STEP: &str =
+    "INSERT INTO flow_steps (run_id, no, step_id, kind, state, waiting_on,
     task_id, lane, agent, options, reason, updated_at)
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::smallint[], $5::smallint[],
     $6::int[], $7::uuid[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::timestamptz[])";
@@ -264,7 +268,8 @@ pub const UPDATE_STEP: &str = "UPDATE flow_steps s SET state = u.state, waiting_
     WHERE s.run_id = u.run_id AND s.no = u.no";
 pub const INSERT_EDGE: &str = "INSERT INTO flow_edges (run_id, from_no, to_no)
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[])";
-pub const PUT_INSTANCE: &str = "INSERT INTO instances (id, host, boot, pid, pid_start, beat, serves,
+pub const PUT_INSTANCE: &str =
+    "INSERT INTO instances (id, host, boot, pid, pid_start, beat, serves,
     started_at) SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::bigint[],
     $6::bigint[], $7::text[], $8::timestamptz[])
     ON CONFLICT (id) DO UPDATE SET host = excluded.host, boot = excluded.boot, pid = excluded.pid,
@@ -454,6 +459,9 @@ pub const TAIL: &str = "SELECT xid::text::bigint, pos, kind, stream, seq, at, bo
 pub const TAIL_ALL: &str = "SELECT xid::text::bigint, pos, kind, stream, seq, at, body FROM entries
     WHERE (xid, pos) > ($1::text::xid8, $2::bigint)
     AND xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY xid, pos LIMIT $3::bigint";
+/// Whether there are entries that a running transaction could still slip one before.
+pub const HIDDEN: &str = "SELECT EXISTS (SELECT FROM entries
+    WHERE xid >= pg_snapshot_xmin(pg_current_snapshot()))";
 
 // ---- counting and pruning
 

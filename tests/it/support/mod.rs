@@ -1,10 +1,10 @@
 //! What the tests share.
 
+#[cfg(feature = "postgres")]
+pub mod cluster;
 #[allow(dead_code, reason = "the example's main is not called here")]
 #[path = "../../../examples/own_backend.rs"]
 pub mod own_backend;
-#[cfg(feature = "postgres")]
-pub mod cluster;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "sqlite")]
