@@ -23,6 +23,8 @@ use crate::{
     },
 };
 
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 

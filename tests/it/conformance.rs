@@ -16,3 +16,10 @@ backend_conformance!(
     crate::support::sqlite::temporary(ManualClock::default()),
     foreign: crate::support::sqlite::insert_foreign
 );
+
+#[cfg(feature = "postgres")]
+backend_conformance!(
+    postgres,
+    crate::support::postgres::temporary(ManualClock::default()),
+    foreign: crate::support::postgres::insert_foreign
+);

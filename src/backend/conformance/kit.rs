@@ -18,9 +18,9 @@ use crate::{
     clock::{Clock, ManualClock, Timestamp},
     id::{ChatId, InstanceId, RunId, TaskId},
     model::{
-        Band, Batch, Chat, Claim, Claimed, Command, Committed, Decision, Fault, FaultKind, Item,
-        NewRun, NewStep, Outcome, Payload, Receipt, Retry, Rows, RunSpec, Settle, StepKind, Task,
-        TaskOptions, TaskSpec,
+        Band, Batch, Chat, Claim, Claimed, Command, Committed, Cursor, Decision, Fault, FaultKind,
+        Item, NewRun, NewStep, Outcome, Payload, Receipt, Retry, Rows, RunSpec, Settle, StepKind,
+        Stream, Task, TaskOptions, TaskSpec,
     },
 };
 
@@ -109,6 +109,24 @@ impl Kit {
 
     pub(super) async fn rows(&self) -> Rows {
         dump(&*self.backend).await
+    }
+
+    /// Waits until every entry can be followed. Where writers run side by side, the stream of
+    /// all shows an entry when nothing can slip in before it any more, and not sooner.
+    pub(super) async fn all_entries_show(&self) {
+        let there = self.rows().await.entries.len();
+        for _ in 0..10_000 {
+            let seen = self
+                .backend()
+                .tail(Stream::All, Cursor::START, there as u32 + 1)
+                .await
+                .expect("tail works");
+            if seen.len() == there {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("an entry never shows in the stream of all");
     }
 
     pub(super) async fn row(&self, id: TaskId) -> Task {

@@ -323,6 +323,7 @@ pub(super) async fn the_stream_of_all_has_every_entry_once(kit: Kit) {
             kit.complete(task).await;
         }
     }
+    kit.all_entries_show().await;
     for limit in [1, 3, 100] {
         let entries = follow(&kit, Stream::All, limit).await;
         let of = |stream| {
@@ -343,6 +344,7 @@ pub(super) async fn the_stream_of_all_has_every_entry_once(kit: Kit) {
         .expect("tail works");
     assert!(late.is_empty(), "due names the end");
     say(&kit, chat, "d").await;
+    kit.all_entries_show().await;
     let late = kit
         .backend()
         .tail(Stream::All, due.tail, 10)
@@ -732,6 +734,7 @@ pub(super) async fn pruning_entries_keeps_those_of_live_runs(kit: Kit) {
     say(&kit, chat, "old").await;
     kit.advance(10);
     say(&kit, chat, "new").await;
+    kit.all_entries_show().await;
     let end = kit
         .backend()
         .due(kit.worker(), 1)
@@ -762,6 +765,7 @@ pub(super) async fn pruning_entries_keeps_those_of_live_runs(kit: Kit) {
     )
     .await;
     say(&kit, chat, "newest").await;
+    kit.all_entries_show().await;
     let late = kit
         .backend()
         .tail(Stream::All, end, 10)

@@ -61,6 +61,11 @@ impl Split {
         &self.changes
     }
 
+    /// Whether some commands must be planned even when all guards hold.
+    pub fn must_plan(&self) -> bool {
+        self.receipts.iter().any(Option::is_none)
+    }
+
     /// A plan for the rest and for the quick commands on the tasks in `missed`, whose guards
     /// did not hold. None when nothing is left to plan.
     pub fn plan(&mut self, missed: &BTreeSet<TaskId>) -> Option<Plan> {

@@ -1,9 +1,13 @@
 //! What the tests share.
 
+#[cfg(feature = "postgres")]
+pub mod cluster;
 #[allow(dead_code, reason = "the example's main is not called here")]
 #[path = "../../../examples/own_backend.rs"]
 pub mod own_backend;
 pub mod planned;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -61,6 +65,12 @@ pub async fn subjects(clock: &ManualClock) -> Vec<Subject> {
             "sqlite",
             sqlite::temporary(clock.clone()).await,
             sqlite::insert_foreign,
+        ),
+        #[cfg(feature = "postgres")]
+        Subject::new(
+            "postgres",
+            postgres::temporary(clock.clone()).await,
+            postgres::insert_foreign,
         ),
     ]
 }
