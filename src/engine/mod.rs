@@ -344,7 +344,11 @@ impl Core {
         if self.stopped.is_cancelled() {
             return Ok(());
         }
-        self.ask(Control::Stop).await
+        match self.ask(Control::Stop).await {
+            // Being stopped is what was asked for; the answer may come a moment later.
+            Err(error) if error.is_closed() => Ok(()),
+            answered => answered,
+        }
     }
 
     /// Begins a shutdown that nobody waits for.
