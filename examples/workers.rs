@@ -53,7 +53,7 @@ async fn work(url: &str, schema: &str) -> Result<(), Box<dyn std::error::Error>>
 /// Stands for real work: it takes a moment, and it says who did it.
 async fn square(context: Context, n: u64) -> Result<(u64, u32), Failure> {
     tokio::select! {
-        () = tokio::time::sleep(Duration::from_millis(10)) => Ok((n * n, std::process::id())),
+        () = tokio::time::sleep(Duration::from_millis(40)) => Ok((n * n, std::process::id())),
         () = context.stop().cancelled() => Err(Failure::cancelled()),
     }
 }
