@@ -90,7 +90,9 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// Entries of a stream after a cursor, in commit order, at most `limit`.
     ///
-    /// Guaranteed: who follows a stream by the cursors that it returns misses no entry.
+    /// Guaranteed: who follows a stream by the cursors that it returns misses no entry, or is
+    /// told so: when entries after the cursor were pruned, it fails with
+    /// [`Error::cursor_expired`](crate::Error::cursor_expired). The start never expires.
     async fn tail(&self, stream: Stream, after: Cursor, limit: u32) -> Result<Vec<Entry>>;
 
     /// Removes what ended before the given times. A task that is a step goes only with its

@@ -120,6 +120,9 @@ impl Planned {
         match command {
             Command::Settle(settle) => drop(self.tasks.insert(settle.held.id)),
             Command::Ripen(task) => drop(self.tasks.insert(task.id)),
+            Command::Retry(id) | Command::Pause(id) | Command::Resume(id) => {
+                self.tasks.insert(*id);
+            }
             Command::Cancel(_) | Command::CancelRun(_) | Command::Rescue { .. } => {
                 self.anything = true;
             }

@@ -61,12 +61,7 @@ pub(super) fn adopt(work: &mut Work, id: TaskId) -> Receipt {
     insert(work, &spec);
     work.changes.adopted.push(id);
     work.make_pending(id, spec.run_at.unwrap_or(work.now));
-    let wrong = spec
-        .options
-        .unreadable
-        .clone()
-        .or(check(&spec).err().map(|why| why.to_string()));
-    if let Some(why) = wrong {
+    if let Some(why) = wrong_with(&spec) {
         settle::fail_unstarted(work, id, why);
     } else if let Err(why) = check_parent(work, &spec) {
         settle::cancel_unstarted(work, id, why.to_string());
@@ -74,6 +69,12 @@ pub(super) fn adopt(work: &mut Work, id: TaskId) -> Receipt {
         settle::cancel_unstarted(work, id, format!("task {holder} has its unique key"));
     }
     Ok(Outcome::Task { id, created: true })
+}
+
+/// Why segue can't run a row that another program inserted, if it can't.
+fn wrong_with(spec: &TaskSpec) -> Option<String> {
+    let unreadable = spec.options.unreadable.clone();
+    unreadable.or_else(|| check(spec).err().map(|why| why.to_string()))
 }
 
 /// Takes in a row of the host's own past.
@@ -297,6 +298,9 @@ pub(super) fn retry(work: &mut Work, id: TaskId) -> Receipt {
                 to: TaskState::Pending,
             });
         }
+    }
+    if let Some(why) = work.rows.specs.get(&id).and_then(wrong_with) {
+        return Err(Rejection::Invalid(why));
     }
     if task.flags.has(TaskFlags::UNIQUE)
         && let Some(key) = work.rows.specs.get(&id).and_then(unique_key)

@@ -5,6 +5,7 @@ pub mod cluster;
 #[allow(dead_code, reason = "the example's main is not called here")]
 #[path = "../../../examples/own_backend.rs"]
 pub mod own_backend;
+pub mod planned;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "sqlite")]
@@ -15,6 +16,7 @@ use std::{pin::Pin, sync::Arc};
 use segue::{backend::Backend, clock::ManualClock, model::TaskSpec};
 
 use own_backend::OwnBackend;
+use planned::Planned;
 
 type Insert = Box<dyn Fn(TaskSpec) -> Pin<Box<dyn Future<Output = ()>>>>;
 
@@ -23,6 +25,8 @@ pub struct Subject {
     pub name: &'static str,
     pub backend: Arc<dyn Backend>,
     pub insert: Insert,
+    /// Whether it raises revisions as often as the others do, and hints at the same times.
+    pub counts_revs: bool,
 }
 
 impl Subject {
@@ -38,6 +42,7 @@ impl Subject {
             name,
             backend,
             insert,
+            counts_revs: true,
         }
     }
 }
@@ -47,6 +52,14 @@ pub async fn subjects(clock: &ManualClock) -> Vec<Subject> {
     let clock = clock.clone();
     vec![
         Subject::new("own", OwnBackend::new(clock.clone()), insert_into_own),
+        Subject {
+            counts_revs: false,
+            ..Subject::new(
+                "planned",
+                Planned(OwnBackend::new(clock.clone())),
+                insert_into_planned,
+            )
+        },
         #[cfg(feature = "sqlite")]
         Subject::new(
             "sqlite",
@@ -64,4 +77,8 @@ pub async fn subjects(clock: &ManualClock) -> Vec<Subject> {
 
 pub async fn insert_into_own(backend: Arc<OwnBackend>, spec: TaskSpec) {
     backend.insert_foreign(spec);
+}
+
+async fn insert_into_planned(backend: Arc<Planned>, spec: TaskSpec) {
+    backend.0.insert_foreign(spec);
 }
