@@ -151,7 +151,7 @@ pub struct Changes {
     pub adopted: Vec<TaskId>,
     /// Hot rows of new tasks: insert.
     pub new_tasks: Vec<Task>,
-    /// Hot rows that changed. Each replaces the row with `rev` one less.
+    /// Hot rows that changed. Each replaces the row with the same `lease` and `rev` one less.
     pub tasks: Vec<Task>,
     /// Attempts that ended: insert.
     pub attempts: Vec<Attempt>,
@@ -211,16 +211,16 @@ impl Changes {
 
 impl Rows {
     /// The tasks whose guards in `changes` do not hold here: a new task whose id is taken, a
-    /// changed one whose row is not at the revision before.
+    /// changed one whose row is not at the revision before, or under another lease.
     pub fn missed(&self, changes: &Changes) -> BTreeSet<TaskId> {
         let taken = |task: &&Task| {
             let foreign = changes.adopted.contains(&task.id);
             self.tasks.contains_key(&task.id) || (self.specs.contains_key(&task.id) && !foreign)
         };
+        let before = |task: &Task| (task.lease, task.rev + 1);
         let moved = |task: &&Task| {
-            self.tasks
-                .get(&task.id)
-                .is_none_or(|known| known.rev + 1 != task.rev)
+            let known = self.tasks.get(&task.id);
+            known.map(before) != Some((task.lease, task.rev))
         };
         let new = changes.new_tasks.iter().filter(taken);
         new.chain(changes.tasks.iter().filter(moved))

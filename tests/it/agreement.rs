@@ -80,7 +80,7 @@ struct After<'a>(usize, Option<&'a Step>);
 impl std::fmt::Display for After<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.1 {
-            Some(step) => write!(f, "step {}: {step:#?}", self.0),
+            Some(step) => write!(f, "step {}: {step:?}", self.0),
             None => write!(f, "round {} of the end", self.0),
         }
     }

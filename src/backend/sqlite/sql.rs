@@ -100,10 +100,11 @@ pub const INSERT_TASK: &str = "INSERT INTO segue_task_states (id, phase, lane, p
     attempt, failures, interruptions, lease, rev, holder, claim, run_id, step_no, flags,
     started_at, ended_at)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
-/// Guarded by the revision before: no row is written where it has moved on.
+/// Guarded by the lease and the revision before: no row is written where it has moved on.
 pub const UPDATE_TASK: &str = "UPDATE segue_task_states SET phase = ?2, run_at = ?3, attempt = ?4,
-    failures = ?5, interruptions = ?6, lease = ?7, rev = ?8, holder = ?9, claim = ?10, flags = ?11,
-    started_at = ?12, ended_at = ?13 WHERE id = ?1 AND rev = ?8 - 1";
+    failures = ?5, interruptions = ?6, rev = ?8, holder = ?9, claim = ?10, flags = ?11,
+    started_at = ?12, ended_at = ?13 WHERE id = ?1 AND lease = ?7
+    AND rev = ?8 - 1";
 pub const INSERT_ATTEMPT: &str = "INSERT INTO segue_task_attempts (task_id, lease, attempt, holder,
     started_at, ended_at, outcome, output, error, usage)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
