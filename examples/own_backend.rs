@@ -65,10 +65,8 @@ impl Kept {
         for entry in &mut changes.entries {
             self.cursor.major += 1;
             entry.cursor = self.cursor;
-            committed.streams.push(entry.stream);
         }
-        committed.woke |= changes.woke;
-        committed.next = [committed.next, changes.next].into_iter().flatten().min();
+        committed.note(&changes);
         self.rows.apply(changes);
     }
 }

@@ -51,7 +51,7 @@ pub(super) async fn carry_out<'a>(
     let mut first = send_first(line, pipe, split.changes(), quick).await?;
     may_write(&first.version, context.newest)?;
     let mut done = Committed::default();
-    note(&mut done, split.changes());
+    done.note(split.changes());
     let planned = match split.plan(&first.missed) {
         Some(plan) => carry_out_plan(context, line, plan, &mut done).await?,
         None => Vec::new(),
@@ -127,7 +127,7 @@ async fn carry_out_plan(
     let (changes, receipts) = plan.finish();
     context.lanes.learn(changes.lanes.values().cloned());
     save::save(line, &changes).await?;
-    note(done, &changes);
+    done.note(&changes);
     Ok(receipts)
 }
 
@@ -151,12 +151,4 @@ async fn finish_claim(
         claimed.extend(Claiming { limit, ..claiming }.take(line).await?);
     }
     Ok(claimed)
-}
-
-/// Adds what a caller is told of changes.
-fn note(done: &mut Committed, changes: &Changes) {
-    done.woke |= changes.woke;
-    done.next = done.next.into_iter().chain(changes.next).min();
-    done.streams
-        .extend(changes.entries.iter().map(|entry| entry.stream));
 }

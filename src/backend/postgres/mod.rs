@@ -304,7 +304,7 @@ impl Backend for PostgresBackend {
 
     async fn commit(&self, batch: Batch) -> Result<Committed> {
         let done = retried(|| self.0.try_commit(batch.clone())).await?;
-        if done.woke || !done.streams.is_empty() {
+        if done.is_news() {
             self.0.bell.ring();
         }
         Ok(done)
