@@ -4,7 +4,7 @@
 #[path = "it/support/cluster.rs"]
 mod cluster;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, task::Poll, time::Duration};
 
 use cluster::{Cluster, fresh_schema, options};
 use segue::{
@@ -1026,37 +1026,47 @@ async fn a_dropped_commit_leaves_nothing_open() {
         .await
         .unwrap();
     db.migrate().await.unwrap();
-    let id = TaskId::new();
-    for n in 0..50u64 {
-        let work = db.commit(Batch {
-            commands: vec![
-                enqueue(TaskSpec::new(id, "a", Payload::null())),
-                Command::SetCapacity {
-                    key: "k".into(),
-                    slots: Some(1),
-                },
-            ],
-            claim: None,
-        });
-        let _ = timeout(Duration::from_micros(n * 50), work).await;
-    }
     let client = host(&cluster::url()).await;
     let open = "SELECT count(*) FROM pg_stat_activity
         WHERE application_name = $1 AND state LIKE 'idle in transaction%'";
-    let none = async {
-        while client
-            .query_one(open, &[&schema])
+    let id = TaskId::new();
+    for polls in 1..30 {
+        let commands = vec![
+            enqueue(TaskSpec::new(id, "a", Payload::null())),
+            Command::SetCapacity {
+                key: "k".into(),
+                slots: Some(1),
+            },
+        ];
+        let mut work = db.commit(Batch {
+            commands,
+            claim: None,
+        });
+        let mut left = polls;
+        let cut = std::future::poll_fn(|cx| match left {
+            0 => Poll::Ready(()),
+            _ => {
+                left -= 1;
+                work.as_mut().poll(cx).map(drop)
+            }
+        });
+        cut.await;
+        drop(work);
+        let none = async {
+            while client
+                .query_one(open, &[&schema])
+                .await
+                .unwrap()
+                .get::<_, i64>(0)
+                > 0
+            {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(SOON / 4, none)
             .await
-            .unwrap()
-            .get::<_, i64>(0)
-            > 0
-        {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(SOON, none)
-        .await
-        .expect("no transaction stays open");
+            .expect("no transaction stays open");
+    }
     let done = timeout(SOON, commit(&db, vec![Command::Cancel(id)]))
         .await
         .unwrap();

@@ -136,7 +136,7 @@ pub const EDGES_ALL: &str = "SELECT run_id, from_no, to_no FROM flow_edges";
 pub const INSTANCE: &str = "SELECT id, host, boot, pid, pid_start, beat, serves, started_at
     FROM instances WHERE id = ANY ($1::uuid[])";
 pub const INSTANCES_ALL: &str = "SELECT id, host, boot, pid, pid_start, beat, serves, started_at
-    FROM instances";
+    FROM instances ORDER BY id";
 pub const ENTRIES_ALL: &str =
     "SELECT xid::text::bigint, pos, kind, stream, seq, at, body FROM entries";
 
@@ -176,17 +176,18 @@ pub const INSERT_TASK: &str = "INSERT INTO task_states (id, phase, lane, priorit
     $5::timestamptz[], $6::int[], $7::int[], $8::int[], $9::bigint[], $10::bigint[], $11::uuid[],
     $12::bigint[], $13::uuid[], $14::int[], $15::smallint[], $16::timestamptz[],
     $17::timestamptz[])";
-/// Guarded by the revision before: no row is written where it has moved on, nor its attempt.
+/// Guarded by the lease and the revision before: no row is written where it has moved on, nor
+/// its attempt.
 /// The ids of the others are returned.
 pub const UPDATE_TASK: &str = "WITH held AS (UPDATE task_states s SET phase = u.phase,
     run_at = u.run_at, attempt = u.attempt, failures = u.failures,
-    interruptions = u.interruptions, lease = u.lease, rev = u.rev, holder = u.holder,
+    interruptions = u.interruptions, rev = u.rev, holder = u.holder,
     claim = u.claim, flags = u.flags, started_at = u.started_at, ended_at = u.ended_at
     FROM unnest($1::uuid[], $2::smallint[], $3::timestamptz[], $4::int[], $5::int[], $6::int[],
     $7::bigint[], $8::bigint[], $9::uuid[], $10::bigint[], $11::smallint[], $12::timestamptz[],
     $13::timestamptz[]) AS u (id, phase, run_at, attempt, failures, interruptions, lease, rev,
     holder, claim, flags, started_at, ended_at)
-    WHERE s.id = u.id AND s.rev = u.rev - 1 RETURNING s.id),
+    WHERE s.id = u.id AND s.lease = u.lease AND s.rev = u.rev - 1 RETURNING s.id),
     ended AS (INSERT INTO task_attempts (task_id, lease, attempt, holder, started_at, ended_at,
     outcome, output, error, usage)
     SELECT a.* FROM unnest($14::uuid[], $15::bigint[], $16::int[], $17::uuid[], $18::timestamptz[],
