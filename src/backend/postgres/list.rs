@@ -11,11 +11,11 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    error::Result,
+    error::{Error, Result},
     id::InstanceId,
     model::{
-        Cursor, Due, Entry, Instance, Page, Phase, Prune, Pruned, Query, RunState, RunView, Stats,
-        Stream, TaskFilter, TaskState, TaskView,
+        Cursor, Due, Entry, Instance, Page, Phase, Query, RunState, RunView, Stats, Stream,
+        TaskFilter, TaskState, TaskView,
     },
 };
 
@@ -207,9 +207,15 @@ pub(super) async fn tail(
     limit: u32,
 ) -> Attempted<Vec<Entry>> {
     let (_, owner) = rows::stream(stream);
-    let params = params![owner, after.major, i64::from(limit)];
-    let found = Pipe::one(sql::TAIL, params).rows(line).await?;
-    let mut entries = rows::all(&found, rows::entry)?;
+    let mut pipe = Pipe::default();
+    pipe.add(sql::ENTRY_IS_KEPT, params![owner, after.major]);
+    pipe.add(sql::TAIL, params![owner, after.major, i64::from(limit)]);
+    let found = pipe.send(line).await?;
+    let kept: bool = Cells::new(only(found[0].first())?).next()?;
+    if after != Cursor::START && !kept {
+        return Err(Error::cursor_expired().into());
+    }
+    let mut entries = rows::all(&found[1], rows::entry)?;
     for entry in &mut entries {
         entry.cursor = Cursor {
             major: entry.seq,
@@ -228,14 +234,28 @@ pub(super) async fn tail_all(
 ) -> Attempted<(Vec<Entry>, bool)> {
     let mut pipe = Pipe::default();
     let after_xid = after.major.max(0).to_string();
+    pipe.add(sql::PRUNED, Vec::new());
     pipe.add(sql::HIDDEN, Vec::new());
     pipe.add(
         sql::TAIL_ALL,
         params![after_xid, after.minor, i64::from(limit)],
     );
     let found = pipe.send(line).await?;
-    let hidden = Cells::new(only(found[0].first())?).next()?;
-    Ok((rows::all(&found[1], rows::entry)?, hidden))
+    let pruned = pruned(&found[0])?;
+    if after != Cursor::START && pruned.is_some_and(|pruned| after < pruned) {
+        return Err(Error::cursor_expired().into());
+    }
+    let hidden = Cells::new(only(found[1].first())?).next()?;
+    Ok((rows::all(&found[2], rows::entry)?, hidden))
+}
+
+/// The newest entry that was pruned.
+pub(super) fn pruned(rows: &[Row]) -> Result<Option<Cursor>> {
+    let mut cells = Cells::new(only(rows.first())?);
+    let (major, minor): (Option<i64>, Option<i64>) = (cells.next()?, cells.next()?);
+    Ok(major
+        .zip(minor)
+        .map(|(major, minor)| Cursor { major, minor }))
 }
 
 /// Adds the statements that count.
@@ -283,42 +303,4 @@ fn count(rows: &[Row]) -> Result<u64> {
     Cells::new(only(rows.first())?)
         .next::<i64>()
         .map(|number| number.max(0) as u64)
-}
-
-/// Removes what is old, inside a transaction.
-pub(super) async fn prune(line: Line<'_>, prune: &Prune) -> Attempted<Pruned> {
-    let limit = i64::from(prune.limit);
-    let params = params![Time(prune.runs_before), limit];
-    let runs = ids(&Pipe::one(sql::OLD_RUNS, params).rows(line).await?)?;
-    if !runs.is_empty() {
-        let params = params![runs.clone()];
-        let tasks = ids(&Pipe::one(sql::TASKS_OF_RUN, params).rows(line).await?)?;
-        delete(line, &sql::DELETE_TASK, tasks).await?;
-        delete(line, &sql::DELETE_RUN, runs.clone()).await?;
-    }
-    let params = params![Time(prune.tasks_before), limit];
-    let tasks = ids(&Pipe::one(sql::OLD_TASKS, params).rows(line).await?)?;
-    delete(line, &sql::DELETE_TASK, tasks.clone()).await?;
-    let params = params![Time(prune.entries_before), limit];
-    let entries = count(&Pipe::one(sql::PRUNE_ENTRIES, params).rows(line).await?)?;
-    Ok(Pruned {
-        tasks: tasks.len() as u64,
-        runs: runs.len() as u64,
-        entries,
-    })
-}
-
-fn ids(found: &[Row]) -> Result<Vec<Uuid>> {
-    rows::all(found, |cells| cells.next())
-}
-
-async fn delete(line: Line<'_>, statements: &[&'static str], ids: Vec<Uuid>) -> Attempted<()> {
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let mut pipe = Pipe::default();
-    for sql in statements {
-        pipe.add(*sql, params![ids.clone()]);
-    }
-    pipe.send(line).await.map(drop)
 }

@@ -16,6 +16,7 @@ mod load;
 mod migrate;
 mod options;
 mod pipe;
+mod prune;
 mod rows;
 mod save;
 mod sql;
@@ -240,7 +241,7 @@ impl Shared {
             let mut pipe = Pipe::default();
             pipe.add(sql::BEGIN, Vec::new());
             commit::check_version(line, pipe, self.newest).await?;
-            list::prune(line, prune).await
+            prune::prune(line, prune).await
         };
         let pruned = pruned.await;
         transaction.end_after(pruned).await

@@ -463,8 +463,20 @@ pub const TAIL_ALL: &str = "SELECT xid::text::bigint, pos, kind, stream, seq, at
 /// Whether there are entries that a running transaction could still slip one before.
 pub const HIDDEN: &str = "SELECT EXISTS (SELECT FROM entries
     WHERE xid >= pg_snapshot_xmin(pg_current_snapshot()))";
+/// The newest entry that was pruned.
+pub const PRUNED: &str = "SELECT (SELECT value FROM meta WHERE name = 'pruned_xid'),
+    (SELECT value FROM meta WHERE name = 'pruned_pos')";
+pub const ENTRY_IS_KEPT: &str =
+    "SELECT EXISTS (SELECT FROM entries WHERE stream = $1::uuid AND seq = $2::bigint)";
 
 // ---- counting and pruning
+
+/// One process prunes at a time. Nobody else locks this row.
+pub const PRUNE_LOCK: &str = "SELECT FROM meta WHERE name = 'writer_min' FOR UPDATE";
+/// Remembers the newest of the entries that were pruned.
+pub const NOTE_PRUNED: &str = "INSERT INTO meta (name, value)
+    VALUES ('pruned_xid', $1::bigint), ('pruned_pos', $2::bigint)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value";
 
 pub const COUNT_TASKS: &str = "SELECT phase::bigint, count(*) FROM task_states GROUP BY phase";
 pub const COUNT_FOREIGN: &str = "SELECT count(*) FROM tasks WHERE origin IS NULL";
@@ -491,18 +503,22 @@ pub const DELETE_TASK: [&str; 5] = [
     "DELETE FROM task_states WHERE id = ANY ($1::uuid[])",
     "DELETE FROM tasks WHERE id = ANY ($1::uuid[])",
 ];
-pub const DELETE_RUN: [&str; 5] = [
-    "DELETE FROM entries WHERE stream = ANY ($1::uuid[])",
+pub const DELETE_RUN: [&str; 4] = [
     "DELETE FROM flow_edges WHERE run_id = ANY ($1::uuid[])",
     "DELETE FROM flow_steps WHERE run_id = ANY ($1::uuid[])",
     "DELETE FROM flow_run_states WHERE id = ANY ($1::uuid[])",
     "DELETE FROM flow_runs WHERE id = ANY ($1::uuid[])",
 ];
-/// Old entries of chats and of runs that have ended.
+/// The entries of runs. How many, and the newest.
+pub const PRUNE_ENTRIES_OF: &str = "WITH gone AS (
+    DELETE FROM entries WHERE stream = ANY ($1::uuid[]) RETURNING xid, pos)
+    SELECT xid::text::bigint, pos, count(*) OVER () FROM gone ORDER BY xid DESC, pos DESC LIMIT 1";
+/// Old entries of chats and of runs that have ended. How many, and the newest.
 pub const PRUNE_ENTRIES: &str = "WITH gone AS (DELETE FROM entries WHERE pos = ANY (ARRAY(
     SELECT e.pos FROM entries e LEFT JOIN flow_run_states r ON r.id = e.stream
     WHERE e.at < $1::timestamptz AND coalesce(r.state, 1) <> 0 ORDER BY e.pos LIMIT $2::bigint))
-    RETURNING pos) SELECT count(*) FROM gone";
+    RETURNING xid, pos)
+    SELECT xid::text::bigint, pos, count(*) OVER () FROM gone ORDER BY xid DESC, pos DESC LIMIT 1";
 
 // ---- listing
 
