@@ -2,5 +2,8 @@
 
 mod agreement;
 mod conformance;
+mod flows;
+mod properties;
+mod rules;
 mod support;
 mod workload;
