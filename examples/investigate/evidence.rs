@@ -71,12 +71,12 @@ impl Skipped {
         self.counts.values().sum()
     }
 
-    /// The counts in words: `3 binary, 1 unreadable`.
+    /// The counts in words: `binary: 3, empty: 1`.
     pub fn in_words(&self) -> String {
         let words: Vec<_> = self
             .counts
             .iter()
-            .map(|(reason, count)| format!("{count} {reason}"))
+            .map(|(reason, count)| format!("{reason}: {count}"))
             .collect();
         words.join(", ")
     }

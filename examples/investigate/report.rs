@@ -28,7 +28,11 @@ pub fn report(
     }
     findings(&mut text, &synthesis.findings);
     groups(&mut text, "By file", &synthesis.by_file);
-    groups(&mut text, "By term", &synthesis.by_term);
+    groups(
+        &mut text,
+        "By term",
+        &with_hits(&synthesis.by_term, readings),
+    );
     evidence(&mut text, &synthesis.findings);
     coverage(&mut text, survey, readings);
     text
@@ -108,16 +112,28 @@ fn groups(text: &mut String, title: &str, groups: &[(String, Vec<usize>)]) {
         let shown: Vec<_> = shown.map(|no| format!("F{}", no + 1)).collect();
         let best = match shown.is_empty() {
             true => String::new(),
-            false => format!(": {}", shown.join(", ")),
+            false => format!(" ({})", shown.join(", ")),
         };
         line(
             text,
-            format_args!("- `{name}`, {} findings{best}", places.len()),
+            format_args!("- {name}: {} findings{best}", places.len()),
         );
     }
     if groups.len() > 12 {
         line(text, format_args!("- {} more", groups.len() - 12));
     }
+}
+
+/// Terms with the number of lines that have them.
+fn with_hits(terms: &[(String, Vec<usize>)], readings: &[Reading]) -> Vec<(String, Vec<usize>)> {
+    let hits = |term| {
+        let of_readers = readings.iter().filter_map(|reading| reading.hits.get(term));
+        of_readers.sum::<u64>()
+    };
+    let named = terms.iter();
+    named
+        .map(|(term, places)| (format!("{term} (in {} lines)", hits(term)), places.clone()))
+        .collect()
 }
 
 fn evidence(text: &mut String, findings: &[Checked]) {

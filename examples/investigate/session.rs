@@ -12,7 +12,7 @@ use std::{
 use segue::{
     Engine, Flow, Run,
     agents::native,
-    clock::Clock,
+    clock::{Clock, Timestamp},
     model::{RunState, RunView},
 };
 
@@ -43,6 +43,7 @@ pub enum Ending {
 /// When there is nothing to investigate, or the run failed.
 pub async fn investigate(args: &Args, folder: &Path, text: &str) -> Outcome<Ending> {
     let question = question(folder, text)?;
+    let start = Clock::System.now();
     let session = Session::start(args).await?;
     let others = session
         .engine
@@ -57,7 +58,7 @@ pub async fn investigate(args: &Args, folder: &Path, text: &str) -> Outcome<Endi
         .launch(&session.flow, question)
         .band(args.band);
     let run = launch.await?;
-    session.follow(args, run).await
+    session.follow(args, run, start).await
 }
 
 /// Continues the latest investigation that has not ended.
@@ -71,9 +72,10 @@ pub async fn resume(args: &Args) -> Outcome<Ending> {
     };
     let question: Question = view.spec.input.decode()?;
     eprintln!("resuming \"{}\" in {}", question.text, question.folder);
+    let start = Clock::System.now();
     let session = Session::start(args).await?;
     let run = session.engine.run_of(&session.flow, view.spec.id);
-    session.follow(args, run).await
+    session.follow(args, run, start).await
 }
 
 /// Lists earlier investigations, newest first.
@@ -165,7 +167,8 @@ impl Session {
             // What is interrupted is simply done again.
             .drain(Duration::ZERO)
             .start()
-            .await?;
+            .await
+            .map_err(|error| format!("can't use the database {}: {error}", args.db.display()))?;
         Ok(Self {
             engine,
             flow,
@@ -173,9 +176,8 @@ impl Session {
         })
     }
 
-    /// Shows the run until it has ended or someone stops it.
-    async fn follow(self, args: &Args, run: Run<Synthesis>) -> Outcome<Ending> {
-        let start = Clock::System.now();
+    /// Shows the run until it has ended or someone stops it. The session began at `start`.
+    async fn follow(self, args: &Args, run: Run<Synthesis>, start: Timestamp) -> Outcome<Ending> {
         let mut screen = Screen::new(&run.steps().await?, Arc::clone(&self.meter), start);
         let mut watch = run.watch();
         let mut tick = tokio::time::interval(Duration::from_millis(150));

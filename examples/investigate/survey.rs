@@ -44,7 +44,7 @@ pub fn survey(folder: &Path, readers: usize, stop: &CancellationToken) -> Result
     if walk.files.is_empty() {
         let found = match walk.skipped.total() {
             0 => "it is empty".to_owned(),
-            _ => format!("found {}", walk.skipped.in_words()),
+            _ => walk.skipped.in_words(),
         };
         let message = format!("there is no text to read in {}: {found}", folder.display());
         return Err(Failure::fatal(message));
@@ -113,7 +113,7 @@ impl Walk<'_> {
             Err(error) => return self.skip(&path, unreadable(&error)),
         };
         let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
-            return self.skip(&path, "with a name that is not UTF-8");
+            return self.skip(&path, "name that is not UTF-8");
         };
         match kind {
             kind if kind.is_symlink() => self.skip(&path, "symbolic link"),
