@@ -274,7 +274,8 @@ async fn a_killed_investigation_is_continued() {
     assert!(stderr(&nothing).contains("nothing to resume"));
 }
 
-/// Every step has completed, exactly once; the readers were interrupted before.
+/// Every step has completed, exactly once. The kill interrupted readers at most: a step that
+/// was released may not have been taken up yet.
 async fn recorded_once(db: &Path) {
     let engine = Engine::sqlite(db).connect().await.expect("connects");
     let runs = engine
@@ -302,8 +303,11 @@ async fn recorded_once(db: &Path) {
         assert_eq!(with(AttemptOutcome::Completed), 1, "{}", step.name);
         interrupted.insert(step.name.as_str(), with(AttemptOutcome::Interrupted));
     }
-    assert_eq!(interrupted["survey"], 0);
-    assert_eq!((interrupted["read 1"], interrupted["read 2"]), (1, 1));
+    assert!(
+        interrupted
+            .iter()
+            .all(|(name, count)| { *count <= usize::from(name.starts_with("read ")) })
+    );
 }
 
 /// One file for the first reader, many for the second; killed when the first has finished.
