@@ -17,6 +17,7 @@
 //! * [`session`] starts the engine, follows the run, and stops it in order.
 
 mod args;
+mod block;
 mod check;
 mod conclude;
 mod evidence;

@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    evidence::{Area, Citation, Finding, Question, Reading},
+    block::{Block, bits},
+    evidence::{Area, Finding, Question, Reading},
     lines::{self, Lines},
     progress::Meter,
     survey,
@@ -26,12 +27,6 @@ use crate::{
 
 /// How many findings are kept for each term.
 const FINDINGS: usize = 40;
-
-/// How many lines that follow each other become one finding.
-const BLOCK_LINES: u64 = 4;
-
-/// How long a quote may be.
-const QUOTE_BYTES: usize = 400;
 
 /// How many lines are read between two looks at the stop token.
 const LOOK_EVERY: u64 = 4_096;
@@ -119,16 +114,6 @@ struct Search<'a> {
     found: u64,
 }
 
-/// Lines with terms that follow each other.
-struct Block {
-    first: u64,
-    last: u64,
-    mask: u16,
-    quote: String,
-    cut: bool,
-    defines: Option<String>,
-}
-
 impl<'a> Search<'a> {
     fn new(question: &'a Question, stop: &'a CancellationToken) -> Self {
         Self {
@@ -188,11 +173,8 @@ impl<'a> Search<'a> {
         for (term, hits) in self.hits.iter_mut().enumerate() {
             *hits += u64::from(mask >> term & 1);
         }
-        let goes_on = |block: &&mut Block| {
-            block.last + 1 == no && no - block.first < BLOCK_LINES && !block.cut
-        };
         let defines = terms::definition(line).filter(|name| self.finder.find(name) != 0);
-        match open.as_mut().filter(goes_on) {
+        match open.as_mut().filter(|block| block.goes_on(no)) {
             Some(block) => block.add(no, line, mask, defines),
             None => {
                 let block = Block::new(no, line, mask, defines);
@@ -256,59 +238,4 @@ impl<'a> Search<'a> {
         }
         reading
     }
-}
-
-impl Block {
-    fn new(no: u64, line: &str, mask: u16, defines: Option<&str>) -> Self {
-        let mut block = Self {
-            first: no,
-            last: no,
-            mask,
-            quote: String::new(),
-            cut: false,
-            defines: defines.map(str::to_owned),
-        };
-        block.quote(line);
-        block
-    }
-
-    fn add(&mut self, no: u64, line: &str, mask: u16, defines: Option<&str>) {
-        self.last = no;
-        self.mask |= mask;
-        self.defines = self.defines.take().or(defines.map(str::to_owned));
-        self.quote.push('\n');
-        self.quote(line);
-    }
-
-    fn quote(&mut self, line: &str) {
-        let room = QUOTE_BYTES.saturating_sub(self.quote.len());
-        let part = &line[..boundary(line, room)];
-        self.cut = part.len() < line.len() || line.len() >= lines::LINE_BYTES;
-        self.quote.push_str(part);
-    }
-
-    fn finding(self, path: &str, terms: &[String]) -> Finding {
-        Finding {
-            citation: Citation {
-                path: path.to_owned(),
-                first: self.first,
-                last: self.last,
-                quote: self.quote,
-                cut: self.cut,
-            },
-            terms: bits(self.mask).map(|term| terms[term].clone()).collect(),
-            defines: self.defines,
-        }
-    }
-}
-
-/// The last place for a cut that is not after `room` and not within a character.
-fn boundary(line: &str, room: usize) -> usize {
-    let most = room.min(line.len());
-    let mut places = (0..=most).rev();
-    places.find(|at| line.is_char_boundary(*at)).unwrap_or(0)
-}
-
-fn bits(mask: u16) -> impl Iterator<Item = usize> {
-    (0..16).filter(move |bit| mask >> bit & 1 == 1)
 }
