@@ -159,8 +159,9 @@ impl Keeper {
     async fn look_after_held(&self, held: &[Task]) -> Result<()> {
         let mut lost = Vec::new();
         for task in held {
-            let known = lock(&self.core.held).get(&(task.id, task.lease)).cloned();
+            // In this order: a claim is closed after what it took is held.
             let first_open = lock(&self.core.open_claims).first().copied();
+            let known = lock(&self.core.held).get(&(task.id, task.lease)).cloned();
             match known {
                 Some(token) if task.flags.has(TaskFlags::CANCEL) => token.cancel(),
                 Some(_) => {}
