@@ -19,7 +19,7 @@ use crate::{
     model::{Claimed, Command, Due, Host, Instance, Outcome, Task, TaskFlags, TaskState},
 };
 
-/// How much of each kind one look takes on.
+/// How much of each kind one look takes on at least.
 const BATCH: u32 = 500;
 /// The time between two rounds of pruning.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
@@ -54,12 +54,18 @@ impl Keeper {
         }
     }
 
+    /// How much of each kind one look takes on: everything that this engine runs, so that no
+    /// cancelled task is overlooked, and more.
+    fn batch(&self) -> u32 {
+        self.core.settings.concurrency.saturating_add(BATCH)
+    }
+
     /// Puts right what the past left, before anything is dispatched.
     pub async fn reconcile(&mut self) -> Result<Repaired> {
         let mut repaired = Repaired::default();
         loop {
-            let due = self.core.backend.due(self.core.instance, BATCH).await?;
-            let full = due.foreign.len() == BATCH as usize;
+            let due = self.core.backend.due(self.core.instance, self.batch()).await?;
+            let full = due.foreign.len() == self.batch() as usize;
             let more = self.answer(due).await?;
             repaired.rescued += more.rescued;
             repaired.adopted += more.adopted;
@@ -99,11 +105,11 @@ impl Keeper {
     async fn round(&mut self) -> Result<()> {
         // Set before the look: a time that is noted meanwhile stays noted.
         self.core.next.store(i64::MAX, Ordering::SeqCst);
-        let due = self.core.backend.due(self.core.instance, BATCH).await?;
+        let due = self.core.backend.due(self.core.instance, self.batch()).await?;
         if let Some(next) = due.next {
             self.core.next.fetch_min(next.as_micros(), Ordering::SeqCst);
         }
-        let full = [due.ripe.len(), due.foreign.len()].contains(&(BATCH as usize));
+        let full = [due.ripe.len(), due.foreign.len()].contains(&(self.batch() as usize));
         let ready = due.ready;
         self.answer(due).await?;
         if ready {
