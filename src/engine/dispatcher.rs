@@ -171,11 +171,15 @@ impl Dispatcher {
         }
     }
 
+    /// Whether nothing more may be started.
+    fn is_closed(&self) -> bool {
+        self.stop.is_some() || self.core.paused.load(Ordering::SeqCst)
+    }
+
     /// How many more tasks may be claimed.
     fn free(&self) -> u32 {
-        let closed = self.stop.is_some() || self.core.paused.load(Ordering::SeqCst);
         let used = self.running + self.reserved;
-        if closed {
+        if self.is_closed() {
             0
         } else {
             self.core.settings.concurrency.saturating_sub(used)
@@ -285,7 +289,7 @@ impl Dispatcher {
         }
         self.running += 1;
         let report = self.report.clone();
-        if self.stop.is_some() {
+        if self.is_closed() {
             let _ = report.send(Finished {
                 held,
                 run,
