@@ -340,10 +340,11 @@ impl Core {
 
     /// Finishes what runs, returns what does not, and stops.
     pub async fn shutdown(&self) -> Result<()> {
-        if self.stopped.is_cancelled() {
-            return Ok(());
+        // Having stopped, or been stopped meanwhile, is what was asked for.
+        match self.ask(Control::Stop).await {
+            Err(error) if error.is_closed() => Ok(()),
+            result => result,
         }
-        self.ask(Control::Stop).await
     }
 
     /// Begins a shutdown that nobody waits for.
