@@ -136,8 +136,11 @@ impl Dispatcher {
                 self.idle.push(reply);
             }
             Control::Stop(reply) => {
-                self.deadline
-                    .get_or_insert(Instant::now() + self.core.settings.drain);
+                // A time that no clock reaches is no deadline.
+                let deadline = Instant::now().checked_add(self.core.settings.drain);
+                if self.stop.is_none() {
+                    self.deadline = deadline;
+                }
                 self.stop.get_or_insert_default().push(reply);
             }
         }

@@ -78,9 +78,10 @@ impl Keep {
     /// What to remove as of `now`; None when everything is kept.
     fn prune(&self, now: Timestamp) -> Option<Prune> {
         let before = |keep: Option<Duration>| {
-            keep.map_or(Timestamp::ZERO, |keep| {
-                Timestamp::from_micros(now.as_micros() - keep.as_micros() as i64)
-            })
+            // Longer than the clock can count back is for ever.
+            let micros = keep.and_then(|keep| i64::try_from(keep.as_micros()).ok());
+            let before = micros.and_then(|micros| now.as_micros().checked_sub(micros));
+            before.map_or(Timestamp::ZERO, Timestamp::from_micros)
         };
         let wanted = [self.tasks, self.runs, self.entries]
             .iter()
