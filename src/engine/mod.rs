@@ -328,13 +328,17 @@ impl Core {
     /// Waits until this engine has nothing to do: nothing ready that it serves, nothing
     /// running, nothing due.
     pub async fn idle(&self) -> Result<()> {
+        // Twice in a row: what ripened after the first look is ready by the second question.
+        let mut before = false;
         loop {
             self.due.notify_one();
             self.ask(Control::Idle).await?;
             let due = self.backend.due(self.instance, 1).await?;
-            if due.ripe.is_empty() && due.foreign.is_empty() && due.held.is_empty() {
+            let quiet = due.ripe.is_empty() && due.foreign.is_empty() && due.held.is_empty();
+            if quiet && before {
                 return Ok(());
             }
+            before = quiet;
             tokio::task::yield_now().await;
         }
     }
