@@ -16,13 +16,15 @@ use super::{
 use crate::{
     error::{Error, Result},
     id::InstanceId,
-    model::{Claimed, Command, Due, Host, Instance, Outcome, Task, TaskFlags, TaskState},
+    model::{
+        Claimed, Command, Due, Host, Instance, Outcome, Page, Query, Task, TaskFlags, TaskState,
+    },
 };
 
 /// How much of each kind one look takes on at least.
 const BATCH: u32 = 500;
-/// The time between two rounds of pruning.
-const PRUNE_EVERY: Duration = Duration::from_secs(60);
+/// The time between two rounds of tidying.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 /// What a starting engine found and put right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,18 +41,23 @@ pub struct Repaired {
 pub(super) struct Keeper {
     core: Arc<Core>,
     here: Host,
+    /// Watches those who hold tasks.
     observer: Observer,
-    pruned: Duration,
+    /// Watches all, less often.
+    idle_observer: Observer,
+    tidied: Duration,
 }
 
 impl Keeper {
     pub fn new(core: Arc<Core>) -> Self {
         let observer = Observer::new(core.settings.lapse, core.settings.poll);
+        let idle_observer = Observer::new(core.settings.lapse, TIDY_EVERY);
         Self {
             core,
             here: hosts::here(),
             observer,
-            pruned: Duration::ZERO,
+            idle_observer,
+            tidied: Duration::ZERO,
         }
     }
 
@@ -64,7 +71,11 @@ impl Keeper {
     pub async fn reconcile(&mut self) -> Result<Repaired> {
         let mut repaired = Repaired::default();
         loop {
-            let due = self.core.backend.due(self.core.instance, self.batch()).await?;
+            let due = self
+                .core
+                .backend
+                .due(self.core.instance, self.batch())
+                .await?;
             let full = due.foreign.len() == self.batch() as usize;
             let more = self.answer(due).await?;
             repaired.rescued += more.rescued;
@@ -74,6 +85,7 @@ impl Keeper {
                 break;
             }
         }
+        repaired.dead_instances += self.forget_dead().await?;
         if repaired != Repaired::default() {
             tracing::info!(?repaired, "repaired what the past left");
         }
@@ -105,7 +117,11 @@ impl Keeper {
     async fn round(&mut self) -> Result<()> {
         // Set before the look: a time that is noted meanwhile stays noted.
         self.core.next.store(i64::MAX, Ordering::SeqCst);
-        let due = self.core.backend.due(self.core.instance, self.batch()).await?;
+        let due = self
+            .core
+            .backend
+            .due(self.core.instance, self.batch())
+            .await?;
         if let Some(next) = due.next {
             self.core.next.fetch_min(next.as_micros(), Ordering::SeqCst);
         }
@@ -123,7 +139,7 @@ impl Keeper {
                 .submit(Command::Register(Box::new(self.core.announcement())))
                 .await?;
         }
-        self.prune().await
+        self.tidy().await
     }
 
     /// Answers each fact with the command it calls for.
@@ -193,14 +209,30 @@ impl Keeper {
 
     /// Those of the holders that are dead.
     fn dead(&mut self, holders: &[(InstanceId, Option<Instance>)]) -> Vec<InstanceId> {
-        let (own, here) = (self.core.instance, &self.here);
-        let others = holders.iter().filter(|(id, _)| *id != own);
-        let beats = others.map(|(id, instance)| match instance {
-            Some(instance) => (*id, instance.beat, hosts::life(here, &instance.host)),
-            None => (*id, -1, Life::Unknown),
-        });
-        self.observer
-            .look(self.core.backend.clock().monotonic(), beats)
+        let now = self.core.backend.clock().monotonic();
+        let holders = holders
+            .iter()
+            .map(|(id, instance)| (*id, instance.as_ref()));
+        let beats = beats(self.core.instance, &self.here, holders);
+        self.observer.look(now, beats)
+    }
+
+    /// Forgets instances that died while they held nothing. Returns how many.
+    async fn forget_dead(&mut self) -> Result<u64> {
+        let page = self.core.backend.list(&Query::Instances).await?;
+        let Page::Instances(all) = page else {
+            return Err(Error::database(
+                "a list of instances was answered with another",
+            ));
+        };
+        let now = self.core.backend.clock().monotonic();
+        let all = all.iter().map(|instance| (instance.id, Some(instance)));
+        let beats = beats(self.core.instance, &self.here, all);
+        let dead = self.idle_observer.look(now, beats);
+        for id in &dead {
+            self.rescue(*id).await?;
+        }
+        Ok(dead.len() as u64)
     }
 
     /// Takes back everything that a dead instance holds.
@@ -226,14 +258,20 @@ impl Keeper {
         Ok(rescued)
     }
 
-    /// Removes what is kept no longer, now and then.
-    async fn prune(&mut self) -> Result<()> {
-        let clock = self.core.backend.clock();
-        let now = clock.monotonic();
-        if now.saturating_sub(self.pruned) < PRUNE_EVERY && self.pruned != Duration::ZERO {
+    /// What need not be done in each round.
+    async fn tidy(&mut self) -> Result<()> {
+        let now = self.core.backend.clock().monotonic();
+        if now.saturating_sub(self.tidied) < TIDY_EVERY && self.tidied != Duration::ZERO {
             return Ok(());
         }
-        self.pruned = now;
+        self.tidied = now;
+        self.forget_dead().await?;
+        self.prune().await
+    }
+
+    /// Removes what is kept no longer.
+    async fn prune(&mut self) -> Result<()> {
+        let clock = self.core.backend.clock();
         while let Some(prune) = self.core.settings.keep.prune(clock.now()) {
             let pruned = self.core.backend.prune(&prune).await?;
             let most = pruned.tasks.max(pruned.runs).max(pruned.entries);
@@ -243,6 +281,19 @@ impl Keeper {
         }
         Ok(())
     }
+}
+
+/// What the observer looks at: the beats of other instances than `own`.
+fn beats<'a>(
+    own: InstanceId,
+    here: &'a Host,
+    instances: impl Iterator<Item = (InstanceId, Option<&'a Instance>)>,
+) -> impl Iterator<Item = (InstanceId, i64, Life)> {
+    let others = instances.filter(move |(id, _)| *id != own);
+    others.map(|(id, instance)| match instance {
+        Some(instance) => (id, instance.beat, hosts::life(here, &instance.host)),
+        None => (id, -1, Life::Unknown),
+    })
 }
 
 impl Core {

@@ -212,6 +212,7 @@ async fn the_sqlite_program_can_insert_tasks(store: Store) {
             VALUES ({value}'shell', 'note', 'from a shell')"
     );
     let done = Command::new("sqlite3")
+        .args(["-cmd", ".timeout 5000"])
         .arg(store.path())
         .arg(sql)
         .output()
