@@ -330,12 +330,10 @@ impl Dispatcher {
     /// The last words of this instance.
     async fn end(mut self) {
         if !self.core.stopped.is_cancelled() {
+            self.core.leaving.store(true, Ordering::SeqCst);
             let retire = Command::Retire(self.core.instance);
-            let batch = Batch {
-                commands: vec![retire],
-                claim: None,
-            };
-            if let Err(error) = self.core.backend.commit(batch).await {
+            // In turn with the keeper's announcements.
+            if let Err(error) = self.core.submit(retire).await {
                 tracing::warn!(%error, "can't say goodbye; another engine will notice");
             }
         }

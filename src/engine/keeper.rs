@@ -134,7 +134,8 @@ impl Keeper {
         if full {
             self.core.due.notify_one();
         }
-        if self.core.announce.swap(false, Ordering::SeqCst) {
+        let leaving = self.core.leaving.load(Ordering::SeqCst);
+        if self.core.announce.swap(false, Ordering::SeqCst) && !leaving {
             self.core
                 .submit(Command::Register(Box::new(self.core.announcement())))
                 .await?;

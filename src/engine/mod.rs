@@ -134,6 +134,8 @@ pub(crate) struct Core {
     paused: AtomicBool,
     /// The database has forgotten this instance.
     announce: AtomicBool,
+    /// This instance says goodbye: it announces itself no more.
+    leaving: AtomicBool,
     /// Counts changes that watchers may want to see.
     changes: watch::Sender<u64>,
     /// Why the engine can't go on, once it can't.
@@ -169,6 +171,7 @@ impl Core {
             next: AtomicI64::new(i64::MAX),
             paused: AtomicBool::new(false),
             announce: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             changes: watch::Sender::new(0),
             fatal: watch::Sender::new(None),
             stopping: CancellationToken::new(),

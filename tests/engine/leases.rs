@@ -317,9 +317,9 @@ async fn an_instance_that_died_idle_is_forgotten(store: Store) {
     dead.id = InstanceId::new();
     dead.host.pid_start += 1;
     dead.serves.insert("task:lost".into());
+    engine.shutdown().await.unwrap();
     let register = Command::Register(Box::new(dead));
     commit(&backend, register).await.unwrap();
-    engine.shutdown().await.unwrap();
     let engine = store.builder().start().await.unwrap();
     assert_eq!(engine.repaired().dead_instances, 1);
     assert_eq!(engine.instances().await.unwrap().len(), 1);

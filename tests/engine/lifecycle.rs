@@ -23,6 +23,7 @@ each_backend!(
     dropping_the_last_clone_drains,
     an_engine_that_waits_for_ever_can_be_shut_down,
     after_a_shutdown_calls_say_so,
+    an_engine_that_has_stopped_is_listed_no_more,
     run_until_idle_never_leaves_ripe_work_behind,
     finished_tasks_are_kept_as_long_as_was_said,
     keeping_for_ever_removes_nothing,
@@ -335,4 +336,24 @@ async fn a_host_prunes_by_itself(store: Store) {
 async fn a_concurrency_of_zero_is_a_usage_error(store: Store) {
     let error = store.builder().concurrency(0).start().await.unwrap_err();
     assert!(error.is_usage(), "{error}");
+}
+
+async fn an_engine_that_has_stopped_is_listed_no_more(store: Store) {
+    let reader = store.builder();
+    store
+        .builder()
+        .start()
+        .await
+        .unwrap()
+        .shutdown()
+        .await
+        .unwrap();
+    let reader = reader.connect().await.unwrap();
+    for _ in 0..30 {
+        // Its first beat falls into its shutdown, now and then.
+        let engine = store.builder().start().await.unwrap();
+        engine.shutdown().await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(reader.instances().await.unwrap(), []);
 }

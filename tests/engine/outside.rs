@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use segue::{
     Context, Failure, NewTask, Waiting,
     backend::sqlite::enqueue_in,
@@ -31,6 +31,13 @@ fn open(store: &Store) -> Connection {
     conn
 }
 
+/// A transaction that waits for its turn to write at its beginning. One that reads first
+/// can't begin to write when another has written meanwhile.
+fn immediate(conn: &mut Connection) -> Transaction<'_> {
+    conn.transaction_with_behavior(TransactionBehavior::Immediate)
+        .unwrap()
+}
+
 async fn a_task_of_the_hosts_transaction_exists_when_that_commits(store: Store) {
     let probe = Probe::default();
     let builder = store.builder().task("note", note).host(probe.clone());
@@ -39,7 +46,7 @@ async fn a_task_of_the_hosts_transaction_exists_when_that_commits(store: Store) 
     conn.execute_batch("CREATE TABLE orders (id INTEGER PRIMARY KEY, task BLOB)")
         .unwrap();
     let mut order = |text: &str, commit: bool| {
-        let tx = conn.transaction().unwrap();
+        let tx = immediate(&mut conn);
         let spec = NewTask::new("note", text).into_spec().unwrap();
         let id = spec.id;
         let outcome = enqueue_in(&tx, spec).unwrap();
@@ -59,7 +66,7 @@ async fn a_task_of_the_hosts_transaction_exists_when_that_commits(store: Store) 
     engine.task(done).ended().await.unwrap();
     assert!(engine.task(undone).view().await.unwrap_err().is_not_found());
     assert_eq!(probe.log(), ["done"]);
-    let tx = conn.transaction().unwrap();
+    let tx = immediate(&mut conn);
     let spec = NewTask::new("note", "")
         .meta(&"x".repeat(5_000))
         .into_spec()

@@ -1,5 +1,7 @@
 //! Following runs, chats and everything.
 
+use std::time::Duration;
+
 use segue::{
     ChatSpec, Engine, Flow, SessionSpec, Watch,
     id::{ChatId, SessionId},
@@ -152,12 +154,12 @@ async fn a_dropped_next_misses_nothing(store: Store) {
     let mut watch = engine.watch(Stream::All);
     for n in 0..50 {
         let run = engine.launch(&flow, n).await.unwrap();
-        let mut events = 0;
+        let (mut events, mut patience) = (0, Duration::ZERO);
         while events < STORY.len() {
-            tokio::select! {
-                biased;
-                entry = watch.next() => events += entry.unwrap().events.len(),
-                () = tokio::task::yield_now() => {}
+            patience += Duration::from_micros(50);
+            match tokio::time::timeout(patience, watch.next()).await {
+                Ok(entry) => events += entry.unwrap().events.len(),
+                Err(_dropped) => {}
             }
         }
         assert_eq!(run.state().await.unwrap(), RunState::Completed);
