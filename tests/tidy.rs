@@ -378,6 +378,16 @@ fn nothing_is_left_for_later() {
     expect_none(&found);
 }
 
+#[test]
+fn the_readme_has_the_first_program() {
+    // Without what rustfmt puts in and takes out.
+    let bare = |text: &str| text.replace(|c: char| c.is_whitespace() || ",{}".contains(c), "");
+    let example = text(Path::new("examples/quickstart.rs"));
+    let (_, program) = example.split_once("\n\n").expect("a header, then the program");
+    let readme = bare(&text(Path::new("README.md")));
+    assert!(readme.contains(&bare(program)), "README.md shows another first program");
+}
+
 fn files_at_the_root() -> Vec<PathBuf> {
     ["README.md", "CHANGELOG.md", "Cargo.toml"].map(PathBuf::from).into()
 }
