@@ -84,6 +84,8 @@ pub enum Clock {
     System,
     /// A clock that only moves when it is told to: for tests.
     Manual(ManualClock),
+    /// The machine's clock, corrected to that of a server.
+    Shifted(ShiftedClock),
 }
 
 impl Clock {
@@ -92,6 +94,7 @@ impl Clock {
         match self {
             Self::System => Utc::now().into(),
             Self::Manual(clock) => clock.now(),
+            Self::Shifted(clock) => clock.now(),
         }
     }
 
@@ -99,7 +102,7 @@ impl Clock {
     pub fn monotonic(&self) -> Duration {
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         match self {
-            Self::System => START.elapsed(),
+            Self::System | Self::Shifted(_) => START.elapsed(),
             Self::Manual(clock) => Duration::from_micros(clock.now().0.max(0) as u64),
         }
     }
@@ -107,7 +110,7 @@ impl Clock {
     /// Waits until `limit` has passed on this clock.
     pub async fn sleep(&self, limit: Duration) {
         match self {
-            Self::System => tokio::time::sleep(limit).await,
+            Self::System | Self::Shifted(_) => tokio::time::sleep(limit).await,
             Self::Manual(clock) => clock.reached(clock.now() + limit).await,
         }
     }
@@ -116,6 +119,23 @@ impl Clock {
 impl From<ManualClock> for Clock {
     fn from(clock: ManualClock) -> Self {
         Self::Manual(clock)
+    }
+}
+
+/// The machine's clock and how far a server's is from it. Clones share the correction.
+#[derive(Clone, Debug, Default)]
+pub struct ShiftedClock(Arc<AtomicI64>);
+
+impl ShiftedClock {
+    /// What the server's clock shows, as far as is known.
+    pub fn now(&self) -> Timestamp {
+        let machine: Timestamp = Utc::now().into();
+        Timestamp(machine.0.saturating_add(self.0.load(Ordering::SeqCst)))
+    }
+
+    /// Sets how far, in microseconds, the server's clock is ahead of the machine's.
+    pub fn set(&self, micros: i64) {
+        self.0.store(micros, Ordering::SeqCst);
     }
 }
 

@@ -72,7 +72,8 @@ impl Error {
         Self::new(Kind::Usage, message)
     }
 
-    pub(crate) fn cursor_expired() -> Self {
+    /// The entries after a cursor were pruned.
+    pub fn cursor_expired() -> Self {
         let message = "the entries after this cursor were pruned; read the present state and \
                        watch from the start";
         Self::new(Kind::CursorExpired, message)

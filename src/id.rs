@@ -97,9 +97,15 @@ impl MessageId {
 }
 
 impl ItemId {
-    /// The item that the attempt `lease` of a task leaves for a person.
-    pub fn of_attempt(task: TaskId, lease: i64) -> Self {
+    /// The item that the failed attempt `lease` of a task leaves for a person.
+    pub fn of_failure(task: TaskId, lease: i64) -> Self {
         Self(offset(task.0, (lease as u64) << 40))
+    }
+
+    /// The item that asks what becomes of the interrupted attempt `lease` of a task. When
+    /// the answer lets the task fail, both items exist.
+    pub fn of_interruption(task: TaskId, lease: i64) -> Self {
+        Self(offset(task.0, (lease as u64) << 40 | 1 << 39))
     }
 }
 

@@ -6,6 +6,9 @@
 //! work all or not at all, choose the claimed tasks, and say when it is worth looking again.
 //! The page on writing a backend walks through one.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
@@ -20,6 +23,8 @@ use crate::{
     },
 };
 
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -85,7 +90,9 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// Entries of a stream after a cursor, in commit order, at most `limit`.
     ///
-    /// Guaranteed: who follows a stream by the cursors that it returns misses no entry.
+    /// Guaranteed: who follows a stream by the cursors that it returns misses no entry, or is
+    /// told so: when entries after the cursor were pruned, it fails with
+    /// [`Error::cursor_expired`](crate::Error::cursor_expired). The start never expires.
     async fn tail(&self, stream: Stream, after: Cursor, limit: u32) -> Result<Vec<Entry>>;
 
     /// Removes what ended before the given times. A task that is a step goes only with its

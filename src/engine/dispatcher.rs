@@ -332,8 +332,7 @@ impl Dispatcher {
                 tracing::warn!(%error, "can't say goodbye; another engine will notice");
             }
         }
-        self.core.stopping.cancel();
-        self.core.stopped.cancel();
+        // Whoever asked is answered before everyone else learns that the engine has stopped.
         let replies = self
             .stop
             .take()
@@ -341,6 +340,8 @@ impl Dispatcher {
             .flatten()
             .chain(self.idle.drain(..));
         replies.for_each(answer);
+        self.core.stopping.cancel();
+        self.core.stopped.cancel();
     }
 }
 

@@ -271,6 +271,7 @@ impl Core {
     async fn or_fatal(&self, end: impl Future<Output = ()>) -> Result<()> {
         let mut fatal = self.fatal.subscribe();
         tokio::select! {
+            biased;
             () = end => Ok(()),
             Ok(error) = fatal.wait_for(Option::is_some) => {
                 Err(error.as_ref().map_or_else(Error::closed, |error| error.share()))
@@ -343,7 +344,11 @@ impl Core {
         if self.stopped.is_cancelled() {
             return Ok(());
         }
-        self.ask(Control::Stop).await
+        match self.ask(Control::Stop).await {
+            // Being stopped is what was asked for; the answer may come a moment later.
+            Err(error) if error.is_closed() => Ok(()),
+            answered => answered,
+        }
     }
 
     /// Begins a shutdown that nobody waits for.

@@ -115,7 +115,7 @@ fn settle(job: &Job, end: End) -> Command {
         },
         End::Dropped if stopping => return interrupted(job),
         End::Returned(Err(failure)) => match failure.into_decision() {
-            Decision::Fail(_) if stopping => return interrupted(job),
+            Decision::Fail(_) | Decision::Cancelled if stopping => return interrupted(job),
             Decision::Fail(_) if told => (Decision::Cancelled, None, None),
             decision => (decision, None, None),
         },

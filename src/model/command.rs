@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answer, Ask, Chat, Claim, Claimed, DagError, Instance, NewMessage, NewRun, Payload, Retry,
-    RunState, Session, Task, TaskSpec, TaskState,
+    Answer, Ask, Changes, Chat, Claim, Claimed, DagError, Instance, NewMessage, NewRun, Payload,
+    Retry, RunState, Session, Task, TaskSpec, TaskState,
 };
 use crate::{
     clock::Timestamp,
@@ -297,8 +297,27 @@ pub struct Committed {
     pub woke: bool,
     /// The earliest time that it scheduled a task or parked a key for.
     pub next: Option<Timestamp>,
+    /// Whether some attempt or task ended: someone may wait for it.
+    pub ended: bool,
     /// Streams that have new entries.
     pub streams: Vec<super::Stream>,
+}
+
+impl Committed {
+    /// Adds what callers must know of saved changes.
+    pub fn note(&mut self, changes: &Changes) {
+        self.woke |= changes.woke;
+        self.next = self.next.into_iter().chain(changes.next).min();
+        self.ended |= !changes.attempts.is_empty()
+            || changes.tasks.iter().any(|task| task.state().is_terminal());
+        self.streams
+            .extend(changes.entries.iter().map(|entry| entry.stream));
+    }
+
+    /// Whether other processes should be told of it.
+    pub fn is_news(&self) -> bool {
+        self.woke || self.ended || !self.streams.is_empty()
+    }
 }
 
 impl SessionId {

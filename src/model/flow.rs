@@ -261,7 +261,7 @@ pub struct NewStep {
     /// The agent that does it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub agent: Option<String>,
-    /// The lane of its task.
+    /// The lane of its task. None: that of workers with the flow's code and the step's tags.
     #[serde(skip)]
     pub lane: Option<Lane>,
     /// The options of its task.

@@ -16,9 +16,11 @@ mod inbox;
 mod instance;
 mod payload;
 mod plan;
+mod prune;
 mod query;
 mod retry;
 mod rows;
+mod select;
 mod task;
 
 pub use audit::{Violation, audit};

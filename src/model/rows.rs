@@ -151,13 +151,13 @@ pub struct Changes {
     pub adopted: Vec<TaskId>,
     /// Hot rows of new tasks: insert.
     pub new_tasks: Vec<Task>,
-    /// Hot rows that changed. Each replaces the row with `rev` one less.
+    /// Hot rows that changed. Each replaces the row with the same `lease` and `rev` one less.
     pub tasks: Vec<Task>,
     /// Attempts that ended: insert.
     pub attempts: Vec<Attempt>,
     /// Tasks whose slots are free again.
     pub freed: Vec<TaskId>,
-    /// Unique keys that are taken: insert.
+    /// Unique keys that are taken: insert, after those in `unique_freed` are gone.
     pub unique: Vec<(String, String, TaskId)>,
     /// Tasks whose unique keys are free again.
     pub unique_freed: Vec<TaskId>,
@@ -170,7 +170,8 @@ pub struct Changes {
     pub sessions: Vec<Session>,
     /// Chats: insert or replace.
     pub chats: Vec<Chat>,
-    /// Chats to delete, with their messages and entries; tasks lose their reference.
+    /// Chats to delete, with their messages and entries, before anything is inserted: one of
+    /// them may be among `chats` again. Tasks lose their reference.
     pub chats_gone: Vec<ChatId>,
     /// Messages: insert.
     pub messages: Vec<Message>,
@@ -196,36 +197,57 @@ pub struct Changes {
     pub next: Option<Timestamp>,
 }
 
+impl Changes {
+    /// Takes out all that belongs to these tasks, because their guards did not hold.
+    pub fn leave_out(&mut self, missed: &BTreeSet<TaskId>) {
+        self.specs.retain(|spec| !missed.contains(&spec.id));
+        self.new_tasks.retain(|task| !missed.contains(&task.id));
+        self.tasks.retain(|task| !missed.contains(&task.id));
+        self.attempts
+            .retain(|attempt| !missed.contains(&attempt.task));
+        self.freed.retain(|task| !missed.contains(task));
+    }
+}
+
 impl Rows {
-    /// The rows after `changes`: what a backend without SQL does to save them. A guarded
-    /// change whose guard misses is left out.
-    pub fn apply(&mut self, changes: Changes) {
+    /// The tasks whose guards in `changes` do not hold here: a new task whose id is taken, a
+    /// changed one whose row is not at the revision before, or under another lease.
+    pub fn missed(&self, changes: &Changes) -> BTreeSet<TaskId> {
+        let taken = |task: &&Task| {
+            let foreign = changes.adopted.contains(&task.id);
+            self.tasks.contains_key(&task.id) || (self.specs.contains_key(&task.id) && !foreign)
+        };
+        let before = |task: &Task| (task.lease, task.rev + 1);
+        let moved = |task: &&Task| {
+            let known = self.tasks.get(&task.id);
+            known.map(before) != Some((task.lease, task.rev))
+        };
+        let new = changes.new_tasks.iter().filter(taken);
+        new.chain(changes.tasks.iter().filter(moved))
+            .map(|task| task.id)
+            .collect()
+    }
+
+    /// The rows after `changes`: what a backend without SQL does to save them. All that
+    /// belongs to a task whose guard does not hold is left out.
+    pub fn apply(&mut self, mut changes: Changes) {
+        changes.leave_out(&self.missed(&changes));
+        self.remove_chats(&changes.chats_gone);
         self.lanes.extend(changes.lanes);
         self.foreign.retain(|id| !changes.adopted.contains(id));
         self.specs
             .extend(changes.specs.into_iter().map(|spec| (spec.id, spec)));
         self.tasks
             .extend(changes.new_tasks.into_iter().map(|task| (task.id, task)));
-        for task in changes.tasks {
-            if self
-                .tasks
-                .get(&task.id)
-                .is_some_and(|old| old.rev + 1 == task.rev)
-            {
-                self.tasks.insert(task.id, task);
-            }
-        }
+        self.tasks
+            .extend(changes.tasks.into_iter().map(|task| (task.id, task)));
         let attempts = changes.attempts.into_iter();
         self.attempts
             .extend(attempts.map(|row| ((row.task, row.lease), row)));
-        self.unique.extend(
-            changes
-                .unique
-                .into_iter()
-                .map(|(p, key, id)| ((p, key), id)),
-        );
         self.unique
             .retain(|_, id| !changes.unique_freed.contains(id));
+        let taken = changes.unique.into_iter();
+        self.unique.extend(taken.map(|(p, key, id)| ((p, key), id)));
         self.items
             .extend(changes.items.into_iter().map(|item| (item.id, item)));
         self.free(&changes.freed);
@@ -233,12 +255,13 @@ impl Rows {
             .capacity
             .into_iter()
             .for_each(|key| self.set_capacity(key));
-        self.apply_chats(
-            changes.sessions,
-            changes.chats,
-            changes.messages,
-            &changes.chats_gone,
-        );
+        let sessions = changes.sessions.into_iter();
+        self.sessions.extend(sessions.map(|row| (row.id, row)));
+        let chats = changes.chats.into_iter();
+        self.chats.extend(chats.map(|row| (row.id, row)));
+        let messages = changes.messages.into_iter();
+        self.messages
+            .extend(messages.map(|row| ((row.chat, row.seq), row)));
         self.run_specs
             .extend(changes.run_specs.into_iter().map(|spec| (spec.id, spec)));
         self.runs
@@ -302,19 +325,10 @@ impl Rows {
         self.free(&[]);
     }
 
-    fn apply_chats(
-        &mut self,
-        sessions: Vec<Session>,
-        chats: Vec<Chat>,
-        messages: Vec<Message>,
-        gone: &[ChatId],
-    ) {
-        self.sessions
-            .extend(sessions.into_iter().map(|row| (row.id, row)));
-        self.chats
-            .extend(chats.into_iter().map(|row| (row.id, row)));
-        self.messages
-            .extend(messages.into_iter().map(|row| ((row.chat, row.seq), row)));
+    fn remove_chats(&mut self, gone: &[ChatId]) {
+        if gone.is_empty() {
+            return;
+        }
         self.chats.retain(|id, _| !gone.contains(id));
         self.messages.retain(|(chat, _), _| !gone.contains(chat));
         self.entries

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 
 use super::{load, rows, save, sql};
 use crate::{
@@ -37,15 +37,32 @@ pub(super) fn claim(
         free: HashMap::new(),
     };
     let mut chosen = Vec::new();
-    for (lane, id) in heads(conn, lanes, claim, &mut keys)? {
+    for head in heads(conn, lanes, claim, &mut keys)? {
         if chosen.len() == claim.limit as usize {
             break;
         }
-        if keys.take(&lanes[&lane])? {
-            chosen.push(take(conn, &lanes[&lane], &keys, claim, id)?);
+        let lane = &lanes[&head.lane];
+        if keys.take(lane)? {
+            chosen.push(take(conn, lane, &keys, claim, head.task)?);
         }
     }
     Ok(chosen)
+}
+
+/// A ready task, in the order in which tasks are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Head {
+    priority: i16,
+    task: TaskId,
+    lane: LaneId,
+}
+
+fn head(row: &Row<'_>) -> rusqlite::Result<Head> {
+    Ok(Head {
+        lane: row.get(0)?,
+        priority: row.get(1)?,
+        task: row.get(2)?,
+    })
 }
 
 /// The heads of all lanes that the worker may serve, in the order in which they are taken.
@@ -54,30 +71,29 @@ fn heads(
     lanes: &mut Lanes,
     claim: &Claim,
     keys: &mut Keys<'_>,
-) -> Result<Vec<(LaneId, TaskId)>> {
-    let mut found: Vec<(i16, TaskId, LaneId)> = Vec::new();
-    let mut at: LaneId = -1;
-    while let Some(id) = load::one(conn, sql::NEXT_LANE, [at], |row| row.get(0))?.flatten() {
-        at = id;
-        let lane = known(conn, lanes, id)?;
-        if !lane.served_by(&claim.serves) {
-            continue;
-        }
-        let limit = keys.open(lane)?.min(claim.limit);
-        if limit > 0 {
-            let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-            let head: Vec<(i16, TaskId)> = load::all(conn, sql::LANE_HEAD, (id, limit), read)?;
-            found.extend(
-                head.into_iter()
-                    .map(|(priority, task)| (priority, task, id)),
-            );
+) -> Result<Vec<Head>> {
+    let (mut firsts, mut at) = (Vec::new(), -1);
+    while let Some(first) = load::one(conn, sql::NEXT_LANE, [at], head)? {
+        at = first.lane;
+        let lane = known(conn, lanes, at)?;
+        if lane.served_by(&claim.serves) && keys.open(lane)? > 0 {
+            firsts.push(first);
         }
     }
+    let mut found = firsts.clone();
     found.sort_unstable();
-    Ok(found
+    // A lane whose first comes after enough others has nothing to give.
+    let last = found.get(claim.limit as usize).copied();
+    for first in firsts
         .into_iter()
-        .map(|(_, task, lane)| (lane, task))
-        .collect())
+        .filter(|first| last.is_none_or(|last| *first < last))
+    {
+        let limit = keys.open(&lanes[&first.lane])?.min(claim.limit) - 1;
+        let after = params![first.lane, first.priority, first.task, limit];
+        found.extend(load::all(conn, sql::LANE_REST, after, head)?);
+    }
+    found.sort_unstable();
+    Ok(found)
 }
 
 fn known<'a>(conn: &Connection, lanes: &'a mut Lanes, id: LaneId) -> Result<&'a Lane> {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    error::Result,
+    error::{Error, Result},
     id::{InstanceId, RunId, TaskId},
     model::{
         Cursor, Due, Entry, Page, Phase, Prune, Pruned, Query, RunState, RunView, Stats, Stream,
@@ -183,9 +183,21 @@ pub(super) fn tail(
     limit: u32,
 ) -> Result<Vec<Entry>> {
     let mut entries = match stream {
-        Stream::All => all(conn, sql::TAIL_ALL, (after.major, limit), rows::entry)?,
+        Stream::All => {
+            let pruned = one(conn, sql::PRUNED, [], |row| row.get::<_, i64>(0))?;
+            if after != Cursor::START && pruned.is_some_and(|pruned| after.major < pruned) {
+                return Err(Error::cursor_expired());
+            }
+            all(conn, sql::TAIL_ALL, (after.major, limit), rows::entry)?
+        }
         owned => {
             let (_, owner) = rows::stream(owned);
+            let kept = one(conn, sql::ENTRY_IS_KEPT, (&owner, after.major), |row| {
+                row.get(0)
+            })?;
+            if after != Cursor::START && kept == Some(false) {
+                return Err(Error::cursor_expired());
+            }
             all(conn, sql::TAIL, (owner, after.major, limit), rows::entry)?
         }
     };
@@ -231,6 +243,7 @@ pub(super) fn prune(conn: &Connection, prune: &Prune) -> Result<Pruned> {
         for task in all(conn, sql::TASKS_OF_RUN, [id], |row| row.get::<_, TaskId>(0))? {
             delete(conn, &sql::DELETE_TASK, task)?;
         }
+        run(conn, sql::NOTE_PRUNED, [id])?;
         delete(conn, &sql::DELETE_RUN, id)?;
         pruned.runs += 1;
     }
@@ -239,6 +252,11 @@ pub(super) fn prune(conn: &Connection, prune: &Prune) -> Result<Pruned> {
         delete(conn, &sql::DELETE_TASK, id)?;
         pruned.tasks += 1;
     }
+    run(
+        conn,
+        sql::NOTE_PRUNED_ENTRIES,
+        (prune.entries_before, prune.limit),
+    )?;
     pruned.entries = run(
         conn,
         sql::PRUNE_ENTRIES,

@@ -66,6 +66,10 @@ pub(super) fn guarded(conn: &Connection, changes: &Changes) -> Result<BTreeSet<T
 
 /// Saves changes that were planned inside the transaction.
 pub(super) fn save(conn: &Connection, changes: &Changes) -> Result<()> {
+    for id in &changes.chats_gone {
+        run(conn, sql::DELETE_CHAT, [id])?;
+        run(conn, sql::DELETE_ENTRIES, [stream(Stream::Chat(*id)).1])?;
+    }
     changes.sessions.iter().try_for_each(|row| {
         let params = params![row.id, row.project, row.title, row.meta, row.created_at];
         run(conn, sql::PUT_SESSION, params).map(drop)
@@ -94,10 +98,6 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> Result<()> {
         .messages
         .iter()
         .try_for_each(|row| insert_message(conn, row))?;
-    for id in &changes.chats_gone {
-        run(conn, sql::DELETE_CHAT, [id])?;
-        run(conn, sql::DELETE_ENTRIES, [stream(Stream::Chat(*id)).1])?;
-    }
     changes
         .entries
         .iter()

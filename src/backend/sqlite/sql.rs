@@ -100,10 +100,11 @@ pub const INSERT_TASK: &str = "INSERT INTO segue_task_states (id, phase, lane, p
     attempt, failures, interruptions, lease, rev, holder, claim, run_id, step_no, flags,
     started_at, ended_at)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
-/// Guarded by the revision before: no row is written where it has moved on.
+/// Guarded by the lease and the revision before: no row is written where it has moved on.
 pub const UPDATE_TASK: &str = "UPDATE segue_task_states SET phase = ?2, run_at = ?3, attempt = ?4,
-    failures = ?5, interruptions = ?6, lease = ?7, rev = ?8, holder = ?9, claim = ?10, flags = ?11,
-    started_at = ?12, ended_at = ?13 WHERE id = ?1 AND rev = ?8 - 1";
+    failures = ?5, interruptions = ?6, rev = ?8, holder = ?9, claim = ?10, flags = ?11,
+    started_at = ?12, ended_at = ?13 WHERE id = ?1 AND lease = ?7
+    AND rev = ?8 - 1";
 pub const INSERT_ATTEMPT: &str = "INSERT INTO segue_task_attempts (task_id, lease, attempt, holder,
     started_at, ended_at, outcome, output, error, usage)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
@@ -159,10 +160,12 @@ pub const INSERT_ENTRY: &str =
 
 // ---- claiming
 
-/// The next lane after ?1 that has a ready task.
-pub const NEXT_LANE: &str = "SELECT min(lane) FROM segue_task_states WHERE phase = 1 AND lane > ?1";
-pub const LANE_HEAD: &str = "SELECT priority, id FROM segue_task_states
-    WHERE phase = 1 AND lane = ?1 ORDER BY priority, id LIMIT ?2";
+/// The next lane after ?1 that has a ready task, with its head.
+pub const NEXT_LANE: &str = "SELECT lane, priority, id FROM segue_task_states
+    WHERE phase = 1 AND lane > ?1 ORDER BY lane, priority, id LIMIT 1";
+/// What follows (?2, ?3) in a lane.
+pub const LANE_REST: &str = "SELECT lane, priority, id FROM segue_task_states
+    WHERE phase = 1 AND lane = ?1 AND (priority, id) > (?2, ?3) ORDER BY priority, id LIMIT ?4";
 pub const CLAIM: &str = "UPDATE segue_task_states SET phase = 4, attempt = attempt + 1,
     lease = lease + 1, rev = rev + 1, holder = ?2, claim = ?3, started_at = ?4
     WHERE id = ?1 AND phase = 1
@@ -201,7 +204,23 @@ pub const TAIL: &str = "SELECT pos, kind, stream, seq, at, body FROM segue_entri
 pub const TAIL_ALL: &str = "SELECT pos, kind, stream, seq, at, body FROM segue_entries
     WHERE pos > ?1 ORDER BY pos LIMIT ?2";
 
+/// The newest entry that was pruned.
+pub const PRUNED: &str = "SELECT value FROM segue_meta WHERE name = 'pruned'";
+pub const ENTRY_IS_KEPT: &str =
+    "SELECT EXISTS (SELECT 1 FROM segue_entries WHERE stream = ?1 AND seq = ?2)";
+
 // ---- counting and pruning
+
+/// Remembers, before entries are pruned, the newest of those that will be.
+pub const NOTE_PRUNED: &str = "INSERT INTO segue_meta (name, value)
+    SELECT 'pruned', max(pos) FROM segue_entries WHERE stream = ?1 HAVING max(pos) IS NOT NULL
+    ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)";
+pub const NOTE_PRUNED_ENTRIES: &str = "INSERT INTO segue_meta (name, value)
+    SELECT 'pruned', max(pos) FROM (SELECT e.pos FROM segue_entries e
+        LEFT JOIN segue_flow_run_states r ON r.id = e.stream
+        WHERE e.at < ?1 AND coalesce(r.state, 1) <> 0 ORDER BY e.pos LIMIT ?2)
+    HAVING max(pos) IS NOT NULL
+    ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)";
 
 pub const COUNT_TASKS: &str = "SELECT phase, count(*) FROM segue_task_states GROUP BY phase";
 pub const COUNT_FOREIGN: &str = "SELECT count(*) FROM segue_tasks WHERE origin IS NULL";

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     clock::Clock,
     error::{Error, Result},
-    model::{Batch, Changes, Committed, Split},
+    model::{Batch, Committed, Split},
 };
 
 /// Batches that share one transaction at most.
@@ -125,10 +125,7 @@ impl Writer {
                 .map(|batch| self.alone(batch))
                 .collect::<Vec<_>>(),
         };
-        let rings = answers
-            .iter()
-            .flatten()
-            .any(|done| done.woke || !done.streams.is_empty());
+        let rings = answers.iter().flatten().any(Committed::is_news);
         if rings {
             self.bell.ring();
         }
@@ -196,7 +193,7 @@ pub(super) fn carry_out(
     let mut split = Split::new(batch.commands, clock.now());
     let mut done = Committed::default();
     let missed = save::guarded(conn, split.changes())?;
-    note(&mut done, split.changes());
+    done.note(split.changes());
     let planned = match split.plan(&missed) {
         None => Vec::new(),
         Some(mut plan) => {
@@ -205,7 +202,7 @@ pub(super) fn carry_out(
             }
             let (changes, receipts) = plan.finish();
             save::save(conn, &changes)?;
-            note(&mut done, &changes);
+            done.note(&changes);
             receipts
         }
     };
@@ -214,12 +211,4 @@ pub(super) fn carry_out(
         done.claimed = claim::claim(conn, lanes, &wish, clock.now())?;
     }
     Ok(done)
-}
-
-/// What a caller must know about changes.
-fn note(done: &mut Committed, changes: &Changes) {
-    done.woke |= changes.woke;
-    done.next = done.next.into_iter().chain(changes.next).min();
-    done.streams
-        .extend(changes.entries.iter().map(|entry| entry.stream));
 }

@@ -12,13 +12,17 @@ use crate::{
 /// Makes a session, or changes its title and meta.
 pub(super) fn open_session(work: &mut Work, session: Session) -> Receipt {
     check(&session.project, session.meta.as_ref())?;
-    let created_at = match work.rows.sessions.get(&session.id) {
-        Some(known) => known.created_at,
-        None => or_now(session.created_at, work),
-    };
-    let session = Session {
+    let created_at = or_now(session.created_at, work);
+    let known = work.rows.sessions.get(&session.id).cloned();
+    let known = known.unwrap_or(Session {
         created_at,
-        ..session
+        ..session.clone()
+    });
+    let Session { title, meta, .. } = session;
+    let session = Session {
+        title,
+        meta,
+        ..known
     };
     work.rows.sessions.insert(session.id, session.clone());
     work.changes.sessions.retain(|old| old.id != session.id);
@@ -34,14 +38,18 @@ pub(super) fn open(work: &mut Work, chat: Chat) -> Receipt {
     {
         return Err(session.missing());
     }
-    let (created_at, next_seq) = match work.rows.chats.get(&chat.id) {
-        Some(known) => (known.created_at, known.next_seq),
-        None => (or_now(chat.created_at, work), 1),
-    };
-    work.put_chat(Chat {
+    let created_at = or_now(chat.created_at, work);
+    let known = work.rows.chats.get(&chat.id).cloned();
+    let known = known.unwrap_or(Chat {
         created_at,
-        next_seq,
-        ..chat
+        next_seq: 1,
+        ..chat.clone()
+    });
+    let Chat { title, meta, .. } = chat;
+    work.put_chat(Chat {
+        title,
+        meta,
+        ..known
     });
     Ok(Outcome::Done)
 }
@@ -66,9 +74,7 @@ fn check(project: &str, meta: Option<&Payload>) -> Result<(), Rejection> {
 
 /// Deletes a chat with its messages.
 pub(super) fn delete(work: &mut Work, id: ChatId) -> Receipt {
-    if work.rows.chats.remove(&id).is_some() {
-        work.changes.chats_gone.push(id);
-    }
+    work.delete_chat(id);
     Ok(Outcome::Done)
 }
 

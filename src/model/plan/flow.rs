@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{fits, task};
+use super::{are_names, fits, task};
 use crate::{
     clock::Timestamp,
     id::{RunId, TaskId},
     model::{
-        Dag, Event, NewRun, NewStep, Outcome, Payload, Phase, Receipt, Rejection, Run, RunFlags,
-        RunState, Step, StepKind, StepState, Stream, TaskFlags, TaskSpec, TaskState, limits,
-        plan::work::Work,
+        Dag, Event, Lane, NewRun, NewStep, Outcome, Payload, Phase, Receipt, Rejection, Run,
+        RunFlags, RunState, Step, StepKind, StepState, Stream, TaskFlags, TaskOptions, TaskSpec,
+        TaskState, limits, plan::work::Work,
     },
 };
 
@@ -26,14 +26,7 @@ pub(super) fn launch(work: &mut Work, new: NewRun) -> Receipt {
     if work.rows.runs.contains_key(&id) {
         return Ok(Outcome::Run { id, created: false });
     }
-    fits(
-        "the run's input",
-        new.spec.input.as_str().len(),
-        limits::PAYLOAD_BYTES,
-    )?;
-    let meta = new.spec.meta.as_ref().map_or(0, |meta| meta.as_str().len());
-    fits("the run's meta", meta, limits::META_BYTES)?;
-    Dag::check(&new.steps)?;
+    check(&new)?;
     let NewRun {
         mut spec,
         priority,
@@ -57,16 +50,35 @@ pub(super) fn launch(work: &mut Work, new: NewRun) -> Receipt {
         steps: steps.len() as u32,
     };
     work.tell(Stream::Run(id), event);
+    let code = format!("flow:{}@{}", spec.flow, spec.version);
     work.changes.run_specs.push(spec);
-    insert_steps(work, id, steps);
+    insert_steps(work, id, steps, &code);
     end_if_done(work, id);
     Ok(Outcome::Run { id, created: true })
 }
 
-fn insert_steps(work: &mut Work, run: RunId, steps: Vec<NewStep>) {
+/// Refuses values that are too large or empty, and steps that are not a flow.
+fn check(new: &NewRun) -> Result<(), Rejection> {
+    let NewRun { spec, steps, .. } = new;
+    let input = spec.input.as_str().len();
+    fits("the run's input", input, limits::PAYLOAD_BYTES)?;
+    let meta = spec.meta.as_ref().map_or(0, |meta| meta.as_str().len());
+    fits("the run's meta", meta, limits::META_BYTES)?;
+    are_names(
+        [&spec.project, &spec.flow]
+            .into_iter()
+            .chain(spec.labels.keys()),
+    )?;
+    for step in steps {
+        are_names(step.agent.iter().chain(task::names_of(&step.options)))?;
+    }
+    Ok(Dag::check(steps)?)
+}
+
+fn insert_steps(work: &mut Work, run: RunId, steps: Vec<NewStep>, code: &str) {
     let count = steps.len() as u32;
     for (no, new) in steps.into_iter().enumerate() {
-        let step = new_step(work, run, no as u32, new);
+        let step = new_step(work, (run, no as u32), new, code);
         work.insert_step(step);
     }
     for no in 0..count {
@@ -76,18 +88,30 @@ fn insert_steps(work: &mut Work, run: RunId, steps: Vec<NewStep>) {
     }
 }
 
-fn new_step(work: &mut Work, run: RunId, no: u32, new: NewStep) -> Step {
+/// The lane of a step, which waits for a worker that has the flow's code unless the step
+/// says otherwise. Its keys and the step's are one set: what a claim takes, a settle frees.
+fn lane_of(new: &NewStep, code: &str) -> Lane {
+    let tags = new.options.tags.iter().map(|tag| format!("tag:{tag}"));
+    let own = || Lane::new(tags.chain([code.to_owned()]).collect(), Vec::new());
+    let mut lane = new.lane.clone().unwrap_or_else(own);
+    lane.keys.extend_from_slice(&new.options.capacity);
+    Lane::new(lane.needs, lane.keys)
+}
+
+fn new_step(work: &mut Work, (run, no): (RunId, u32), new: NewStep, code: &str) -> Step {
+    let lane = lane_of(&new, code);
+    let options = TaskOptions {
+        capacity: lane.keys.clone(),
+        ..new.options
+    };
     let mut after = new.after;
     after.sort_unstable();
     after.dedup();
     let edges = after.iter().map(|from| (run, *from, no));
     work.rows.edges.extend(edges.clone());
     work.changes.edges.extend(edges);
-    let lane = new.lane.map(|lane| {
-        let id = lane.id;
-        work.changes.lanes.insert(id, lane);
-        id
-    });
+    let lane_id = lane.id;
+    work.changes.lanes.insert(lane_id, lane);
     Step {
         run,
         no,
@@ -96,9 +120,9 @@ fn new_step(work: &mut Work, run: RunId, no: u32, new: NewStep) -> Step {
         state: StepState::Pending,
         waiting_on: after.len() as u32,
         task: None,
-        lane: lane.unwrap_or_default(),
+        lane: lane_id,
         agent: new.agent,
-        options: new.options,
+        options,
         reason: None,
         updated_at: work.now,
     }
@@ -260,18 +284,17 @@ pub(super) fn cancel(work: &mut Work, id: RunId) -> Receipt {
         run.flags = run.flags.with(RunFlags::CANCELLING);
         work.tell(Stream::Run(id), Event::RunCancelling);
     }
+    let mut at_work = Vec::new();
     for (no, (state, task)) in open_steps(work, id) {
         match (state, task) {
-            (StepState::Running, Some(task)) => task::cancel_family(work, task),
-            _ => end_step(
-                work,
-                id,
-                no,
-                StepState::Cancelled,
-                Some("the run was cancelled".into()),
-            ),
+            (StepState::Running, Some(task)) => at_work.push(task),
+            _ => {
+                let reason = Some("the run was cancelled".into());
+                end_step(work, id, no, StepState::Cancelled, reason);
+            }
         }
     }
+    task::cancel_families(work, at_work);
     end_if_done(work, id);
     Ok(Outcome::RunState(work.rows.runs[&id].state))
 }

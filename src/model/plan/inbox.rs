@@ -1,17 +1,39 @@
 //! The inbox: what is asked of people, answered once.
 
-use super::{settle, task};
+use std::collections::BTreeSet;
+
+use super::{fits, settle, task};
 use crate::{
     id::{ItemId, TaskId},
     model::{
         Answer, Ask, Item, ItemKind, ItemState, Outcome, Payload, Phase, Receipt, Rejection,
-        TaskFlags, plan::work::Work,
+        TaskFlags, limits, plan::work::Work,
     },
 };
 
 /// The answers to an interrupted task.
 pub(super) const RUN_AGAIN: &str = "run again";
 pub(super) const FAIL: &str = "fail";
+
+/// Refuses questions that could never be answered, or that would take another's place.
+pub(super) fn check_asks(work: &Work, asks: &[Ask]) -> Result<(), Rejection> {
+    let invalid = |message: String| Err(Rejection::Invalid(message));
+    if asks.is_empty() {
+        return invalid("a task that asks nothing would wait for ever".into());
+    }
+    let mut ids = BTreeSet::new();
+    for ask in asks {
+        fits("a question's key", ask.key.len(), limits::NAME_BYTES)?;
+        fits("a question", ask.body.as_str().len(), limits::PAYLOAD_BYTES)?;
+        if matches!(ask.kind, ItemKind::Failure | ItemKind::Interrupted) {
+            return invalid("only the engine tells of failures and interruptions".into());
+        }
+        if work.rows.items.contains_key(&ask.id) || !ids.insert(ask.id) {
+            return invalid(format!("item {} was asked before", ask.id));
+        }
+    }
+    Ok(())
+}
 
 /// Asks a person on behalf of a task.
 pub(super) fn open(work: &mut Work, id: TaskId, ask: Ask) {

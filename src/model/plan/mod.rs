@@ -15,8 +15,10 @@ mod work;
 
 pub use split::Split;
 
-use super::{Changes, Command, Needs, Receipt, Rejection, Rows};
-use crate::clock::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Changes, Command, Needs, Receipt, Rejection, Rows, limits};
+use crate::{clock::Timestamp, id::TaskId};
 use work::Work;
 
 /// A decision in the making.
@@ -107,4 +109,35 @@ fn fits(what: &str, bytes: usize, max: usize) -> Result<(), Rejection> {
             max,
         }),
     }
+}
+
+/// Refuses names that are empty or too long.
+fn are_names<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<(), Rejection> {
+    for name in names {
+        fits("a name", name.len(), limits::NAME_BYTES)?;
+        if name.is_empty() {
+            let message = "a name (of a project, kind, flow, agent, tag, label or key) is empty";
+            return Err(Rejection::Invalid(message.into()));
+        }
+    }
+    Ok(())
+}
+
+/// Tasks with all of their descendants that are known.
+fn families(rows: &Rows, roots: impl IntoIterator<Item = TaskId>) -> Vec<TaskId> {
+    let mut children: BTreeMap<TaskId, Vec<TaskId>> = BTreeMap::new();
+    for spec in rows.specs.values() {
+        if let Some(parent) = spec.parent {
+            children.entry(parent).or_default().push(spec.id);
+        }
+    }
+    let mut members: Vec<TaskId> = roots.into_iter().collect();
+    let mut seen: BTreeSet<TaskId> = members.iter().copied().collect();
+    let mut at = 0;
+    while at < members.len() {
+        let of = children.remove(&members[at]).unwrap_or_default();
+        members.extend(of.into_iter().filter(|child| seen.insert(*child)));
+        at += 1;
+    }
+    members
 }

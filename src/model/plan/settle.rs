@@ -2,7 +2,7 @@
 
 use super::{
     chat, fits, inbox,
-    task::{end_step, find, imported_attempt, park, state},
+    task::{end_step, find, imported_attempt, park_checked, state},
 };
 use crate::{
     clock::Timestamp,
@@ -30,9 +30,7 @@ pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
     if task.phase != Phase::Running || task.lease != settle.held.lease {
         return repeated(work, task, &settle);
     }
-    if let Decision::Complete(output) = &settle.decision {
-        fits("the output", output.as_str().len(), limits::PAYLOAD_BYTES)?;
-    }
+    check(work, &settle.decision)?;
     let cancelled = task.flags.has(TaskFlags::CANCEL);
     if let Some((chat, messages)) = settle.said
         && work.rows.chats.contains_key(&chat)
@@ -48,23 +46,55 @@ pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
     if cancelled {
         end_cancelled(work, id, decision, usage);
     } else {
-        decide(work, id, &retry, decision, usage)?;
+        decide(work, id, &retry, decision, usage);
     }
     Ok(state(work, id))
+}
+
+/// Refuses what can't be stored, before anything is changed.
+fn check(work: &Work, decision: &Decision) -> std::result::Result<(), Rejection> {
+    match decision {
+        Decision::Complete(output) => {
+            let bytes = output.as_str().len();
+            fits("the output", bytes, limits::PAYLOAD_BYTES)
+        }
+        Decision::Park { key, .. } => fits("a capacity key", key.len(), limits::NAME_BYTES),
+        Decision::Block(asks) => inbox::check_asks(work, asks),
+        _ => Ok(()),
+    }
 }
 
 /// The answer to a decision on an attempt that is over.
 fn repeated(work: &Work, task: &Task, settle: &Settle) -> Receipt {
     let lease = settle.held.lease;
     let same = match work.rows.attempts.get(&(task.id, lease)) {
-        Some(attempt) => Some(attempt.outcome) == outcome_of(&settle.decision),
-        None => settle.decision == Decision::Release && task.phase != Phase::Running,
+        Some(attempt) => is_record_of(attempt.outcome, &settle.decision),
+        // Only work that was given back leaves no record.
+        None => lease <= task.lease && settle.decision == Decision::Release,
     };
-    match (same, task.lease == lease) {
-        (true, true) => Ok(Outcome::State(task.state())),
-        (true, false) => Ok(Outcome::State(TaskState::Pending)),
-        (false, _) => Err(Rejection::StaleLease),
+    if same {
+        Ok(answered(task, lease))
+    } else {
+        Err(Rejection::StaleLease)
     }
+}
+
+/// Whether an attempt that was decided so is recorded so. One that was to be cancelled is
+/// recorded as cancelled, unless it had completed or failed by then.
+fn is_record_of(outcome: AttemptOutcome, decision: &Decision) -> bool {
+    let kept = matches!(decision, Decision::Complete(_) | Decision::Fail(_));
+    outcome_of(decision) == Some(outcome) || (outcome == AttemptOutcome::Cancelled && !kept)
+}
+
+/// What the end of the attempt `lease` was answered with: a task that was claimed since was
+/// pending in between.
+fn answered(task: &Task, lease: i64) -> Outcome {
+    let state = if task.lease == lease {
+        task.state()
+    } else {
+        TaskState::Pending
+    };
+    Outcome::State(state)
 }
 
 /// What a decision is recorded as; None for work that was not started.
@@ -81,13 +111,7 @@ fn outcome_of(decision: &Decision) -> Option<AttemptOutcome> {
 }
 
 /// Carries out a decision on a task that nobody asked to cancel.
-fn decide(
-    work: &mut Work,
-    id: TaskId,
-    retry: &Retry,
-    decision: Decision,
-    usage: Option<Payload>,
-) -> std::result::Result<(), Rejection> {
+fn decide(work: &mut Work, id: TaskId, retry: &Retry, decision: Decision, usage: Option<Payload>) {
     let now = work.now;
     let outcome = outcome_of(&decision).unwrap_or(AttemptOutcome::Interrupted);
     let result = Result {
@@ -128,7 +152,7 @@ fn decide(
             block(work, id, asks);
         }
         Decision::Park { key, wait } => {
-            park(work, key.clone(), now + wait)?;
+            park_checked(work, key.clone(), now + wait);
             close(work, id, result);
             wait_until(work, id, now, &format!("`{key}` is parked"));
         }
@@ -138,7 +162,6 @@ fn decide(
         }
         Decision::Release => give_back(work, id),
     }
-    Ok(())
 }
 
 /// Ends an attempt that someone asked to cancel. Output that was produced is kept.
@@ -256,8 +279,7 @@ fn end(work: &mut Work, id: TaskId, phase: Phase, reason: Option<String>) {
     let (flags, lease) = (task.flags, task.lease);
     task.flags = flags.without(TaskFlags::CANCEL).without(TaskFlags::PAUSED);
     if flags.has(TaskFlags::UNIQUE) {
-        work.rows.unique.retain(|_, holder| *holder != id);
-        work.changes.unique_freed.push(id);
+        work.free_key(id);
     }
     if flags.has(TaskFlags::ASKED) {
         inbox::withdraw_all(work, id);
@@ -272,7 +294,7 @@ fn end(work: &mut Work, id: TaskId, phase: Phase, reason: Option<String>) {
 /// What a failed task tells the person who looks at it.
 fn failure(task: TaskId, lease: i64, message: &str) -> Ask {
     Ask {
-        id: ItemId::of_attempt(task, lease),
+        id: ItemId::of_failure(task, lease),
         kind: ItemKind::Failure,
         key: "failure".into(),
         body: Payload::text(message),
@@ -301,7 +323,11 @@ pub(super) fn import_end(work: &mut Work, import: &Import) {
     };
     (task.lease, task.attempt) = (1, 1);
     (task.started_at, task.ended_at) = (attempt.started_at, attempt.ended_at);
+    let frees = task.flags.has(TaskFlags::UNIQUE);
     work.changes.attempts.push(attempt);
+    if frees {
+        work.free_key(import.spec.id);
+    }
 }
 
 /// Takes a task back from a holder that is gone. Being interrupted is not failing: the
@@ -309,7 +335,13 @@ pub(super) fn import_end(work: &mut Work, import: &Import) {
 pub(super) fn rescue(work: &mut Work, id: TaskId, lease: i64) -> Receipt {
     let task = find(work, id)?;
     if task.phase != Phase::Running || task.lease != lease {
-        return Err(Rejection::StaleLease);
+        let attempt = work.rows.attempts.get(&(id, lease));
+        let done = attempt.is_some_and(|row| row.outcome == AttemptOutcome::Interrupted);
+        return if done {
+            Ok(answered(task, lease))
+        } else {
+            Err(Rejection::StaleLease)
+        };
     }
     let cancelled = task.flags.has(TaskFlags::CANCEL);
     let error = Some("its worker died".to_owned());
@@ -348,7 +380,7 @@ pub(super) fn rescue(work: &mut Work, id: TaskId, lease: i64) -> Receipt {
 fn interrupted(task: TaskId, lease: i64) -> Ask {
     let body = "The worker died in the middle of this task. What it did by then is not known.";
     Ask {
-        id: ItemId::of_attempt(task, lease),
+        id: ItemId::of_interruption(task, lease),
         kind: ItemKind::Interrupted,
         key: "interrupted".into(),
         body: Payload::text(body),

@@ -10,7 +10,7 @@ use super::{Plan, apply, work::Work};
 use crate::{
     clock::Timestamp,
     id::TaskId,
-    model::{Changes, Command, Decision, Receipt, Settle, TaskFlags},
+    model::{Changes, Command, Decision, Phase, Receipt, Settle, TaskFlags},
 };
 
 /// A batch of commands, parted into those that can be decided on the rows they carry and
@@ -31,8 +31,13 @@ impl Split {
         work.now = now;
         let mut quick = Vec::new();
         let mut receipts = Vec::with_capacity(commands.len());
+        let mut planned = Planned::default();
         for (at, command) in commands.iter().enumerate() {
-            let task = holds_its_rows(command).filter(|task| !work.knows(*task));
+            let task = holds_its_rows(command)
+                .filter(|task| !work.knows(*task) && !planned.may_move(command, *task));
+            if task.is_none() {
+                planned.add(command);
+            }
             receipts.push(task.map(|task| {
                 quick.push((at, task));
                 supply(&mut work, command);
@@ -54,6 +59,11 @@ impl Split {
     /// not taken, a changed task whose row has the revision before.
     pub fn changes(&self) -> &Changes {
         &self.changes
+    }
+
+    /// Whether some commands must be planned even when all guards hold.
+    pub fn must_plan(&self) -> bool {
+        self.receipts.iter().any(Option::is_none)
     }
 
     /// A plan for the rest and for the quick commands on the tasks in `missed`, whose guards
@@ -88,12 +98,41 @@ fn holds_its_rows(command: &Command) -> Option<TaskId> {
     match command {
         Command::Enqueue(spec) => {
             let bound = spec.parent.is_some() || spec.session.is_some() || spec.chat.is_some();
-            let plain = spec.unique_key.is_none() && spec.step.is_none() && spec.kind != "agent";
+            let plain = spec.unique_key.is_none() && spec.kind != "agent";
             (!bound && plain).then_some(spec.id)
         }
         Command::Ripen(task) => Some(task.id),
         Command::Settle(settle) => stands_alone(settle).then_some(settle.held.id),
         _ => None,
+    }
+}
+
+/// What the planned commands so far may move: what comes after them in the batch must not be
+/// decided before them.
+#[derive(Default)]
+struct Planned {
+    anything: bool,
+    tasks: BTreeSet<TaskId>,
+}
+
+impl Planned {
+    fn add(&mut self, command: &Command) {
+        match command {
+            Command::Settle(settle) => drop(self.tasks.insert(settle.held.id)),
+            Command::Ripen(task) => drop(self.tasks.insert(task.id)),
+            Command::Retry(id) | Command::Pause(id) | Command::Resume(id) => {
+                self.tasks.insert(*id);
+            }
+            Command::Cancel(_) | Command::CancelRun(_) | Command::Rescue { .. } => {
+                self.anything = true;
+            }
+            _ => {}
+        }
+    }
+
+    fn may_move(&self, command: &Command, task: TaskId) -> bool {
+        let new = matches!(command, Command::Enqueue(_));
+        !new && (self.anything || self.tasks.contains(&task))
     }
 }
 
@@ -107,6 +146,7 @@ fn stands_alone(settle: &Settle) -> bool {
         Decision::Block(_) | Decision::Park { .. } | Decision::Cancelled => false,
     };
     simple
+        && held.phase == Phase::Running
         && held.step.is_none()
         && settle.said.is_none()
         && !plain.iter().any(|flag| held.flags.has(*flag))

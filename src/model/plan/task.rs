@@ -1,12 +1,12 @@
 //! Tasks: making them, and what people do to them.
 
-use super::{fits, flow, settle};
+use super::{are_names, families, fits, flow, settle};
 use crate::{
     clock::Timestamp,
     id::{ChatId, TaskId},
     model::{
         Attempt, AttemptOutcome, CapacityKey, Chat, Import, Outcome, Phase, Receipt, Rejection,
-        Task, TaskFlags, TaskSpec, TaskState, limits, plan::work::Work,
+        Task, TaskFlags, TaskOptions, TaskSpec, TaskState, limits, plan::work::Work,
     },
 };
 
@@ -17,6 +17,7 @@ pub(super) fn enqueue(work: &mut Work, mut spec: TaskSpec) -> Receipt {
     }
     check(&spec)?;
     check_references(work, &spec)?;
+    check_parent(work, &spec)?;
     spec.created_at = work.now;
     if spec.kind == "agent" && spec.chat.is_none() {
         spec.chat = Some(own_chat(work, &spec));
@@ -60,17 +61,20 @@ pub(super) fn adopt(work: &mut Work, id: TaskId) -> Receipt {
     insert(work, &spec);
     work.changes.adopted.push(id);
     work.make_pending(id, spec.run_at.unwrap_or(work.now));
-    let wrong = spec
-        .options
-        .unreadable
-        .clone()
-        .or(check(&spec).err().map(|why| why.to_string()));
-    if let Some(why) = wrong {
+    if let Some(why) = wrong_with(&spec) {
         settle::fail_unstarted(work, id, why);
+    } else if let Err(why) = check_parent(work, &spec) {
+        settle::cancel_unstarted(work, id, why.to_string());
     } else if let Some(holder) = holder {
         settle::cancel_unstarted(work, id, format!("task {holder} has its unique key"));
     }
     Ok(Outcome::Task { id, created: true })
+}
+
+/// Why segue can't run a row that another program inserted, if it can't.
+fn wrong_with(spec: &TaskSpec) -> Option<String> {
+    let unreadable = spec.options.unreadable.clone();
+    unreadable.or_else(|| check(spec).err().map(|why| why.to_string()))
 }
 
 /// Takes in a row of the host's own past.
@@ -82,11 +86,15 @@ pub(super) fn import(work: &mut Work, import: Import) -> Receipt {
     check(&import.spec)?;
     check_references(work, &import.spec)?;
     check_times(&import)?;
+    if !import.state.is_terminal() {
+        check_parent(work, &import.spec)?;
+    }
     insert(work, &import.spec);
     work.make_pending(id, import.spec.run_at.unwrap_or(work.now));
     if import.state.is_terminal() {
         settle::import_end(work, &import);
     }
+    work.rows.specs.insert(id, import.spec.clone());
     work.changes.specs.push(import.spec);
     Ok(Outcome::Task { id, created: true })
 }
@@ -118,8 +126,12 @@ fn unique_key(spec: &TaskSpec) -> Option<(String, String)> {
         .map(|key| (spec.project.clone(), key))
 }
 
-/// Refuses values that are too large or empty.
+/// Refuses values that are too large or empty, and steps: only their runs make those.
 fn check(spec: &TaskSpec) -> Result<(), Rejection> {
+    if let Some((run, no)) = spec.step {
+        let message = format!("the task of step {no} of run {run} is for the run to make");
+        return Err(Rejection::Invalid(message));
+    }
     fits(
         "the task's input",
         spec.input.as_str().len(),
@@ -132,31 +144,32 @@ fn check(spec: &TaskSpec) -> Result<(), Rejection> {
         .into_iter()
         .chain(&spec.unique_key)
         .chain(&spec.agent);
-    let lists = options
-        .tags
-        .iter()
-        .chain(&options.capacity)
-        .chain(spec.labels.keys());
-    for name in names.chain(lists) {
-        fits("a name", name.len(), limits::NAME_BYTES)?;
-        if name.is_empty() {
-            let message =
-                "project, kind, agent, tag, label, capacity and unique keys can't be empty";
-            return Err(Rejection::Invalid(message.into()));
-        }
+    are_names(names.chain(spec.labels.keys()).chain(names_of(options)))
+}
+
+/// The names in a task's options.
+pub(super) fn names_of(options: &TaskOptions) -> impl Iterator<Item = &String> {
+    options.tags.iter().chain(&options.capacity)
+}
+
+/// Refuses a child of a cancelled task: it would have to be cancelled at once.
+fn check_parent(work: &Work, spec: &TaskSpec) -> Result<(), Rejection> {
+    let parent = spec.parent.and_then(|id| work.rows.tasks.get(&id));
+    let cancelled =
+        parent.filter(|task| task.phase == Phase::Cancelled || task.flags.has(TaskFlags::CANCEL));
+    match cancelled {
+        Some(parent) => Err(Rejection::Invalid(format!(
+            "its parent task {} is cancelled",
+            parent.id
+        ))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn check_references(work: &Work, spec: &TaskSpec) -> Result<(), Rejection> {
     if let Some(id) = spec.parent {
         let parent = work.rows.tasks.get(&id);
-        let parent = parent.ok_or_else(|| Rejection::not_found("parent task", id))?;
-        if parent.phase == Phase::Cancelled || parent.flags.has(TaskFlags::CANCEL) {
-            return Err(Rejection::Invalid(format!(
-                "its parent task {id} is cancelled"
-            )));
-        }
+        parent.ok_or_else(|| Rejection::not_found("parent task", id))?;
     }
     if let Some(session) = spec.session
         && !work.rows.sessions.contains_key(&session)
@@ -183,19 +196,14 @@ fn insert(work: &mut Work, spec: &TaskSpec) {
     }
     work.insert_task(Task {
         flags,
+        step: None,
         ..hot(spec, lane.id)
     });
     work.changes.lanes.insert(lane.id, lane);
-    if let Some((project, key)) = unique_key(spec)
-        && !work
-            .rows
-            .unique
-            .contains_key(&(project.clone(), key.clone()))
+    if let Some(key) = unique_key(spec)
+        && !work.rows.unique.contains_key(&key)
     {
-        work.rows
-            .unique
-            .insert((project.clone(), key.clone()), spec.id);
-        work.changes.unique.push((project, key, spec.id));
+        work.take_key(key, spec.id);
     }
 }
 
@@ -244,19 +252,15 @@ pub(super) fn cancel(work: &mut Work, id: TaskId) -> Receipt {
             to: TaskState::Cancelled,
         });
     }
-    cancel_family(work, id);
+    cancel_families(work, [id]);
     Ok(state(work, id))
 }
 
-/// Cancels whatever of a task and its descendants has not ended.
-pub(super) fn cancel_family(work: &mut Work, id: TaskId) {
-    for member in family(work, id) {
+/// Cancels whatever of these tasks and their descendants has not ended.
+pub(super) fn cancel_families(work: &mut Work, roots: impl IntoIterator<Item = TaskId>) {
+    for member in families(&work.rows, roots) {
         match work.rows.tasks.get(&member).map(Task::state) {
-            Some(TaskState::Running) => {
-                let task = work.task(member);
-                task.flags = task.flags.with(TaskFlags::CANCEL);
-                work.changes.woke = true;
-            }
+            Some(TaskState::Running) => request_cancel(work, member),
             Some(state) if !state.is_terminal() => {
                 settle::cancel_unstarted(work, member, "cancelled".into());
             }
@@ -265,26 +269,16 @@ pub(super) fn cancel_family(work: &mut Work, id: TaskId) {
     }
 }
 
-fn family(work: &Work, id: TaskId) -> Vec<TaskId> {
-    let mut members = vec![id];
-    let mut at = 0;
-    while at < members.len() {
-        let parent = Some(members[at]);
-        let of = |spec: &&TaskSpec| spec.parent == parent && !members.contains(&spec.id);
-        let children: Vec<_> = work
-            .rows
-            .specs
-            .values()
-            .filter(of)
-            .map(|spec| spec.id)
-            .collect();
-        members.extend(children);
-        at += 1;
+fn request_cancel(work: &mut Work, id: TaskId) {
+    if !work.rows.tasks[&id].flags.has(TaskFlags::CANCEL) {
+        let task = work.task(id);
+        task.flags = task.flags.with(TaskFlags::CANCEL);
+        work.changes.woke = true;
     }
-    members
 }
 
-/// A person runs a failed task again: its failures are forgotten, its lease is not.
+/// A person runs a failed task again: its failures are forgotten, its lease is not. Where
+/// its unique key was free in the meantime, it must still be.
 pub(super) fn retry(work: &mut Work, id: TaskId) -> Receipt {
     let task = find(work, id)?;
     if let Some((run, no)) = task.step {
@@ -295,11 +289,27 @@ pub(super) fn retry(work: &mut Work, id: TaskId) -> Receipt {
             .map_or(String::new(), |step| step.name.clone());
         return Err(Rejection::PartOfRun { run, step });
     }
-    if task.phase != Phase::Failed {
-        return Err(Rejection::Illegal {
-            from: task.state(),
-            to: TaskState::Pending,
-        });
+    match task.state() {
+        TaskState::Failed => {}
+        TaskState::Pending => return Ok(state(work, id)),
+        from => {
+            return Err(Rejection::Illegal {
+                from,
+                to: TaskState::Pending,
+            });
+        }
+    }
+    if let Some(why) = work.rows.specs.get(&id).and_then(wrong_with) {
+        return Err(Rejection::Invalid(why));
+    }
+    if task.flags.has(TaskFlags::UNIQUE)
+        && let Some(key) = work.rows.specs.get(&id).and_then(unique_key)
+    {
+        if let Some(holder) = work.rows.unique.get(&key) {
+            let message = format!("task {holder} has its unique key now");
+            return Err(Rejection::Invalid(message));
+        }
+        work.take_key(key, id);
     }
     let task = work.task(id);
     task.failures = 0;
@@ -320,19 +330,21 @@ pub(super) fn pause(work: &mut Work, id: TaskId) -> Receipt {
         });
     }
     let run_at = task.run_at;
-    let task = work.task(id);
-    task.flags = task.flags.with(TaskFlags::PAUSED);
-    work.make_pending(id, run_at);
+    if !task.flags.has(TaskFlags::PAUSED) {
+        let task = work.task(id);
+        task.flags = task.flags.with(TaskFlags::PAUSED);
+        work.make_pending(id, run_at);
+    }
     Ok(state(work, id))
 }
 
 /// Lets a paused task go on.
 pub(super) fn resume(work: &mut Work, id: TaskId) -> Receipt {
     let task = find(work, id)?;
-    let (paused, run_at) = (task.phase == Phase::Paused, task.run_at);
-    let task = work.task(id);
-    task.flags = task.flags.without(TaskFlags::PAUSED);
-    if paused {
+    let run_at = task.run_at;
+    if task.flags.has(TaskFlags::PAUSED) {
+        let task = work.task(id);
+        task.flags = task.flags.without(TaskFlags::PAUSED);
         work.make_pending(id, run_at);
     }
     Ok(state(work, id))
@@ -357,6 +369,12 @@ pub(super) fn set_capacity(work: &mut Work, name: String, slots: Option<u32>) ->
 /// Lets no task that carries the key start before `until`.
 pub(super) fn park(work: &mut Work, name: String, until: Timestamp) -> Receipt {
     fits("a capacity key", name.len(), limits::NAME_BYTES)?;
+    park_checked(work, name, until);
+    Ok(Outcome::Done)
+}
+
+/// Parks a key whose name was checked.
+pub(super) fn park_checked(work: &mut Work, name: String, until: Timestamp) {
     let slots = work.rows.capacity.get(&name).and_then(|key| key.slots);
     put_capacity(
         work,
@@ -367,7 +385,6 @@ pub(super) fn park(work: &mut Work, name: String, until: Timestamp) -> Receipt {
         },
     );
     work.look_again_at(until);
-    Ok(Outcome::Done)
 }
 
 fn put_capacity(work: &mut Work, key: CapacityKey) {

@@ -1,5 +1,8 @@
 //! Which rows a command must see. Called again with what was loaded, until it wants no more.
 
+use std::collections::BTreeSet;
+
+use super::families;
 use crate::{
     id::{ChatId, RunId, TaskId},
     model::{Command, Decision, Import, Needs, Rows, Settle, StepState, TaskFlags, TaskSpec},
@@ -16,11 +19,19 @@ pub(super) fn wants(command: &Command, rows: &Rows) -> Needs {
         Command::Adopt(id) => adopt(*id, rows),
         Command::Settle(settle) => settled(settle, rows),
         Command::Ripen(task) => tasks([task.id]),
-        Command::Rescue { task, .. } | Command::Retry(task) => around(*task, rows),
+        Command::Rescue { task, .. } => around(*task, rows),
+        Command::Retry(task) => {
+            let key = rows.specs.get(task).and_then(unique_key);
+            let mut needs = around(*task, rows);
+            needs.unique.extend(key);
+            needs
+        }
         Command::Pause(task) | Command::Resume(task) => around(*task, rows),
         Command::Cancel(task) => {
             let mut needs = around(*task, rows);
-            needs.extend(family(*task, rows));
+            if rows.routes.contains_key(task) {
+                needs.extend(descendants(rows, &[*task]));
+            }
             needs
         }
         Command::Answer { item, .. } => {
@@ -69,11 +80,14 @@ fn tasks<const N: usize>(ids: [TaskId; N]) -> Needs {
     }
 }
 
-fn new_task(spec: &TaskSpec) -> Needs {
-    let key = spec
-        .unique_key
+fn unique_key(spec: &TaskSpec) -> Option<(String, String)> {
+    spec.unique_key
         .clone()
-        .map(|key| (spec.project.clone(), key));
+        .map(|key| (spec.project.clone(), key))
+}
+
+fn new_task(spec: &TaskSpec) -> Needs {
+    let key = unique_key(spec);
     Needs {
         tasks: [spec.id].into_iter().chain(spec.parent).collect(),
         specs: [spec.id].into(),
@@ -120,8 +134,10 @@ fn settled(settle: &Settle, rows: &Rows) -> Needs {
     {
         needs.items_of.insert(id);
     }
-    if let Decision::Park { key, .. } = &settle.decision {
-        needs.capacity.insert(key.clone());
+    match &settle.decision {
+        Decision::Park { key, .. } => drop(needs.capacity.insert(key.clone())),
+        Decision::Block(asks) => needs.items.extend(asks.iter().map(|ask| ask.id)),
+        _ => {}
     }
     needs
 }
@@ -164,19 +180,12 @@ fn around(id: TaskId, rows: &Rows) -> Needs {
     needs
 }
 
-/// The descendants of a task, with their items.
-fn family(id: TaskId, rows: &Rows) -> Needs {
-    let mut members = vec![id];
-    let mut at = 0;
-    while at < members.len() {
-        let of = |spec: &&TaskSpec| spec.parent == Some(members[at]) && !members.contains(&spec.id);
-        let children: Vec<_> = rows.specs.values().filter(of).map(|spec| spec.id).collect();
-        members.extend(children);
-        at += 1;
-    }
+/// The descendants of tasks, with their items.
+fn descendants(rows: &Rows, roots: &[TaskId]) -> Needs {
+    let members: BTreeSet<TaskId> = families(rows, roots.iter().copied()).into_iter().collect();
     Needs {
-        children: members.iter().copied().collect(),
-        items_of: members.into_iter().collect(),
+        children: members.clone(),
+        items_of: members,
         ..Needs::default()
     }
 }
@@ -190,10 +199,11 @@ fn whole_run(id: RunId, rows: &Rows) -> Needs {
     };
     let steps = rows.steps.range((id, 0)..=(id, u32::MAX));
     let running = steps.filter(|(_, step)| step.state == StepState::Running);
-    for task in running.filter_map(|(_, step)| step.task) {
-        needs.tasks.insert(task);
-        needs.specs.insert(task);
-        needs.extend(family(task, rows));
+    let tasks: Vec<TaskId> = running.filter_map(|(_, step)| step.task).collect();
+    needs.tasks.extend(tasks.iter().copied());
+    needs.specs.extend(tasks.iter().copied());
+    if !tasks.is_empty() {
+        needs.extend(descendants(rows, &tasks));
     }
     needs
 }

@@ -132,6 +132,42 @@ impl Work {
         self.rows.chats.insert(chat.id, chat);
     }
 
+    /// Deletes a chat, with all that this work has added to it: whoever opens it again
+    /// finds it empty.
+    pub fn delete_chat(&mut self, id: ChatId) {
+        if self.rows.chats.remove(&id).is_none() {
+            return;
+        }
+        self.chats.remove(&id);
+        self.events.remove(&Stream::Chat(id));
+        self.rows.messages.retain(|(chat, _), _| *chat != id);
+        self.changes.messages.retain(|message| message.chat != id);
+        for spec in &mut self.changes.specs {
+            spec.chat.take_if(|chat| *chat == id);
+        }
+        self.changes.chats_gone.push(id);
+    }
+
+    /// Gives a task its unique key.
+    pub fn take_key(&mut self, key: (String, String), id: TaskId) {
+        self.rows.unique.insert(key.clone(), id);
+        let freed = &mut self.changes.unique_freed;
+        match freed.iter().position(|task| *task == id) {
+            Some(at) => drop(freed.remove(at)),
+            None => self.changes.unique.push((key.0, key.1, id)),
+        }
+    }
+
+    /// Frees the unique key of a task.
+    pub fn free_key(&mut self, id: TaskId) {
+        self.rows.unique.retain(|_, holder| *holder != id);
+        let taken = &mut self.changes.unique;
+        match taken.iter().position(|(.., task)| *task == id) {
+            Some(at) => drop(taken.remove(at)),
+            None => self.changes.unique_freed.push(id),
+        }
+    }
+
     /// Records something for watchers.
     pub fn tell(&mut self, stream: Stream, event: Event) {
         self.events.entry(stream).or_default().push(event);
@@ -163,11 +199,13 @@ impl Work {
     }
 
     pub fn register(&mut self, instance: Instance) -> Receipt {
+        self.changes.instances_gone.retain(|id| *id != instance.id);
         self.changes.instances.push(instance);
         Ok(Outcome::Done)
     }
 
     pub fn retire(&mut self, id: InstanceId) -> Receipt {
+        self.changes.instances.retain(|instance| instance.id != id);
         self.changes.instances_gone.push(id);
         Ok(Outcome::Done)
     }
@@ -197,9 +235,9 @@ impl Work {
         changes
             .steps
             .extend(steps.map(|key| rows.steps[key].clone()));
-        let gone = &changes.chats_gone;
-        let chats = self.chats.iter().filter(|id| !gone.contains(id));
-        changes.chats.extend(chats.map(|id| rows.chats[id].clone()));
+        changes
+            .chats
+            .extend(self.chats.iter().map(|id| rows.chats[id].clone()));
         changes
     }
 
@@ -207,7 +245,6 @@ impl Work {
     fn enter(&mut self, stream: Stream, events: Vec<Event>) {
         let seq = match stream {
             Stream::Run(id) => next(&mut self.run(id).next_seq),
-            Stream::Chat(id) if self.changes.chats_gone.contains(&id) => return,
             Stream::Chat(id) => {
                 self.chats.insert(id);
                 let chat = self

@@ -1,0 +1,324 @@
+//! Lists, counts and what is due: reads for people and for the engine's own rounds.
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::{
+    failure::{Attempted, only},
+    pipe::{Line, Param, Pipe, params},
+    rows::{self, Cells, Time},
+    sql,
+};
+use crate::{
+    clock::Timestamp,
+    error::Result,
+    id::InstanceId,
+    model::{
+        Cursor, Due, Entry, Instance, Page, Phase, Prune, Pruned, Query, RunState, RunView, Stats,
+        Stream, TaskFilter, TaskState, TaskView,
+    },
+};
+
+/// The statement of a list, and its parameters.
+pub(super) fn query(query: &Query) -> (&'static str, Vec<Param<'static>>) {
+    match query.clone() {
+        Query::Tasks {
+            filter,
+            after,
+            limit,
+        } => (
+            sql::LIST_TASKS,
+            task_params(filter, after.map(|id| id.as_uuid()), limit),
+        ),
+        Query::Runs {
+            project,
+            states,
+            after,
+            limit,
+        } => {
+            let states: Vec<i16> = states.into_iter().map(|state| state as i16).collect();
+            let (states, after) = (some(states), after.map(|id| id.as_uuid()));
+            (
+                sql::LIST_RUNS,
+                params![project, states, after, i64::from(limit)],
+            )
+        }
+        Query::Inbox { project, limit } => (sql::LIST_INBOX, params![project, i64::from(limit)]),
+        Query::Messages { chat, after, limit } => (
+            sql::LIST_MESSAGES,
+            params![chat.as_uuid(), after, i64::from(limit)],
+        ),
+        Query::Sessions {
+            project,
+            after,
+            limit,
+        } => {
+            let after = after.map(|id| id.as_uuid());
+            (
+                sql::LIST_SESSIONS,
+                params![project, after, i64::from(limit)],
+            )
+        }
+        Query::Chats {
+            project,
+            session,
+            after,
+            limit,
+        } => {
+            let (session, after) = (session.map(|id| id.as_uuid()), after.map(|id| id.as_uuid()));
+            (
+                sql::LIST_CHATS,
+                params![project, session, after, i64::from(limit)],
+            )
+        }
+        Query::Instances => (sql::INSTANCES_ALL, Vec::new()),
+    }
+}
+
+fn task_params(filter: TaskFilter, after: Option<Uuid>, limit: u32) -> Vec<Param<'static>> {
+    let (label, value) = filter.label.unzip();
+    params![
+        after,
+        filter.project,
+        some(phases(&filter.states)),
+        filter.kind,
+        filter.parent.map(|id| id.as_uuid()),
+        filter.arena.map(|id| id.as_uuid()),
+        filter.chat.map(|id| id.as_uuid()),
+        filter.run.map(|id| id.as_uuid()),
+        label,
+        value,
+        i64::from(limit),
+    ]
+}
+
+/// A condition that is not empty.
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}
+
+/// The stored phases of states.
+fn phases(states: &[TaskState]) -> Vec<i16> {
+    let known = (0..).map_while(|number| Some((Phase::from_number(number)?, number as i16)));
+    known
+        .filter(|(phase, _)| states.contains(&phase.state()))
+        .map(|(_, number)| number)
+        .collect()
+}
+
+/// Reads the answer of a list.
+pub(super) fn page(query: &Query, found: &[Row]) -> Result<Page> {
+    Ok(match query {
+        Query::Tasks { .. } => Page::Tasks(rows::all(found, task_view)?),
+        Query::Runs { .. } => Page::Runs(rows::all(found, run_view)?),
+        Query::Inbox { .. } => Page::Inbox(rows::all(found, rows::item)?),
+        Query::Messages { .. } => Page::Messages(rows::all(found, rows::message)?),
+        Query::Sessions { .. } => Page::Sessions(rows::all(found, rows::session)?),
+        Query::Chats { .. } => Page::Chats(rows::all(found, rows::chat)?),
+        Query::Instances => Page::Instances(rows::all(found, rows::instance)?),
+    })
+}
+
+fn task_view(cells: &mut Cells<'_>) -> Result<TaskView> {
+    let (spec, _) = rows::spec(cells)?;
+    let task = match cells.is_null()? {
+        true => {
+            cells.skip(rows::TASK_COLUMNS);
+            None
+        }
+        false => Some(rows::task(cells)?),
+    };
+    let attempt = if cells.is_null()? {
+        None
+    } else {
+        Some(rows::attempt(cells)?)
+    };
+    Ok(TaskView {
+        task,
+        spec,
+        attempt,
+    })
+}
+
+fn run_view(cells: &mut Cells<'_>) -> Result<RunView> {
+    Ok(RunView {
+        run: rows::run(cells)?,
+        spec: rows::run_spec(cells)?,
+    })
+}
+
+/// Facts for the instance `of`.
+pub(super) async fn due(
+    line: Line<'_>,
+    of: InstanceId,
+    limit: u32,
+    now: Timestamp,
+) -> Attempted<Due> {
+    let limit = i64::from(limit);
+    let mut pipe = Pipe::default();
+    pipe.add(sql::RIPE, params![Time(now), limit]);
+    pipe.add(sql::NEXT_TIMER, Vec::new());
+    pipe.add(sql::NEXT_UNPARK, params![Time(now)]);
+    pipe.add(sql::FOREIGN, params![limit]);
+    pipe.add(sql::HELD, params![of.as_uuid(), limit]);
+    pipe.add(sql::HOLDERS, Vec::new());
+    pipe.add(sql::ANY_READY, params![Time(now)]);
+    pipe.add(sql::LAST_ENTRY, Vec::new());
+    let found = pipe.send(line).await?;
+    let next = [time(&found[1])?, time(&found[2])?];
+    Ok(Due {
+        ripe: rows::all(&found[0], rows::task)?,
+        next: next.into_iter().flatten().min(),
+        foreign: rows::all(&found[3], |cells| cells.id())?,
+        held: rows::all(&found[4], rows::task)?,
+        holders: rows::all(&found[5], holder)?,
+        ready: Cells::new(only(found[6].first())?).next()?,
+        tail: rows::all(&found[7], cursor)?.pop().unwrap_or(Cursor::START),
+    })
+}
+
+fn time(rows: &[Row]) -> Result<Option<Timestamp>> {
+    Cells::new(only(rows.first())?).time_or_null()
+}
+
+fn holder(cells: &mut Cells<'_>) -> Result<(InstanceId, Option<Instance>)> {
+    let id = cells.id()?;
+    let instance = if cells.is_null()? {
+        None
+    } else {
+        Some(rows::instance(cells)?)
+    };
+    Ok((id, instance))
+}
+
+fn cursor(cells: &mut Cells<'_>) -> Result<Cursor> {
+    Ok(Cursor {
+        major: cells.next()?,
+        minor: cells.next()?,
+    })
+}
+
+/// Entries of a run or chat after a cursor. The cursor of an entry in its own stream is its
+/// number there.
+pub(super) async fn tail(
+    line: Line<'_>,
+    stream: Stream,
+    after: Cursor,
+    limit: u32,
+) -> Attempted<Vec<Entry>> {
+    let (_, owner) = rows::stream(stream);
+    let params = params![owner, after.major, i64::from(limit)];
+    let found = Pipe::one(sql::TAIL, params).rows(line).await?;
+    let mut entries = rows::all(&found, rows::entry)?;
+    for entry in &mut entries {
+        entry.cursor = Cursor {
+            major: entry.seq,
+            minor: 0,
+        };
+    }
+    Ok(entries)
+}
+
+/// Entries of all runs and chats after a cursor, and whether there are more that do not show
+/// yet.
+pub(super) async fn tail_all(
+    line: Line<'_>,
+    after: Cursor,
+    limit: u32,
+) -> Attempted<(Vec<Entry>, bool)> {
+    let mut pipe = Pipe::default();
+    let after_xid = after.major.max(0).to_string();
+    pipe.add(sql::HIDDEN, Vec::new());
+    pipe.add(
+        sql::TAIL_ALL,
+        params![after_xid, after.minor, i64::from(limit)],
+    );
+    let found = pipe.send(line).await?;
+    let hidden = Cells::new(only(found[0].first())?).next()?;
+    Ok((rows::all(&found[1], rows::entry)?, hidden))
+}
+
+/// Adds the statements that count.
+pub(super) fn add_counts(pipe: &mut Pipe<'_>) -> usize {
+    let first = pipe.add(sql::COUNT_TASKS, Vec::new());
+    for sql in [
+        sql::COUNT_FOREIGN,
+        sql::COUNT_RUNS,
+        sql::COUNT_INBOX,
+        sql::DISK_BYTES,
+    ] {
+        pipe.add(sql, Vec::new());
+    }
+    first
+}
+
+/// Reads what [`add_counts`] asked for.
+pub(super) fn stats(found: &[Vec<Row>]) -> Result<Stats> {
+    let mut stats = Stats::default();
+    for (phase, count) in rows::all(&found[0], pair)? {
+        let state = Phase::from_number(phase)
+            .map(Phase::state)
+            .unwrap_or(TaskState::Pending);
+        *stats.tasks.entry(state).or_default() += count;
+    }
+    let foreign = count(&found[1])?;
+    if foreign > 0 {
+        *stats.tasks.entry(TaskState::Pending).or_default() += foreign;
+    }
+    for (state, count) in rows::all(&found[2], pair)? {
+        stats
+            .runs
+            .extend(RunState::from_number(state).map(|state| (state, count)));
+    }
+    stats.inbox = count(&found[3])?;
+    stats.disk_bytes = count(&found[4])?;
+    Ok(stats)
+}
+
+fn pair(cells: &mut Cells<'_>) -> Result<(i64, u64)> {
+    Ok((cells.next()?, cells.next::<i64>()?.max(0) as u64))
+}
+
+fn count(rows: &[Row]) -> Result<u64> {
+    Cells::new(only(rows.first())?)
+        .next::<i64>()
+        .map(|number| number.max(0) as u64)
+}
+
+/// Removes what is old, inside a transaction.
+pub(super) async fn prune(line: Line<'_>, prune: &Prune) -> Attempted<Pruned> {
+    let limit = i64::from(prune.limit);
+    let params = params![Time(prune.runs_before), limit];
+    let runs = ids(&Pipe::one(sql::OLD_RUNS, params).rows(line).await?)?;
+    if !runs.is_empty() {
+        let params = params![runs.clone()];
+        let tasks = ids(&Pipe::one(sql::TASKS_OF_RUN, params).rows(line).await?)?;
+        delete(line, &sql::DELETE_TASK, tasks).await?;
+        delete(line, &sql::DELETE_RUN, runs.clone()).await?;
+    }
+    let params = params![Time(prune.tasks_before), limit];
+    let tasks = ids(&Pipe::one(sql::OLD_TASKS, params).rows(line).await?)?;
+    delete(line, &sql::DELETE_TASK, tasks.clone()).await?;
+    let params = params![Time(prune.entries_before), limit];
+    let entries = count(&Pipe::one(sql::PRUNE_ENTRIES, params).rows(line).await?)?;
+    Ok(Pruned {
+        tasks: tasks.len() as u64,
+        runs: runs.len() as u64,
+        entries,
+    })
+}
+
+fn ids(found: &[Row]) -> Result<Vec<Uuid>> {
+    rows::all(found, |cells| cells.next())
+}
+
+async fn delete(line: Line<'_>, statements: &[&'static str], ids: Vec<Uuid>) -> Attempted<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let mut pipe = Pipe::default();
+    for sql in statements {
+        pipe.add(*sql, params![ids.clone()]);
+    }
+    pipe.send(line).await.map(drop)
+}

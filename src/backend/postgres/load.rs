@@ -1,0 +1,285 @@
+//! Loading rows by key.
+
+use std::{borrow::Cow, collections::BTreeSet};
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::{
+    failure::Attempted,
+    pipe::{Line, Param, Pipe, params},
+    rows::{self, Cells},
+    sql,
+};
+use crate::{
+    error::Result,
+    id::{ChatId, InstanceId, ItemId, MessageId, RunId, SessionId, TaskId},
+    model::{Needs, Rows},
+};
+
+/// Puts one row where it belongs.
+type Read = fn(&mut Rows, &mut Cells<'_>) -> Result<()>;
+
+/// Statements that load rows, and how their answers are read.
+pub(super) struct Load<'a> {
+    pub pipe: Pipe<'a>,
+    reads: Vec<(usize, Read)>,
+    lock: bool,
+}
+
+/// Loads and locks what a plan needs. What is locked comes first, in the one order that
+/// everybody keeps; what it protects is read by later statements, which see it as it was when
+/// the locks were given.
+pub(super) async fn lock(line: Line<'_>, needs: &Needs) -> Attempted<Rows> {
+    let mut load = Load {
+        pipe: Pipe::default(),
+        reads: Vec::new(),
+        lock: true,
+    };
+    load.add_all(needs);
+    let Load { pipe, reads, .. } = load;
+    Ok(read(&reads, &pipe.send(line).await?)?)
+}
+
+impl<'a> Load<'a> {
+    /// Loads without locks, with the statements that `pipe` already has.
+    pub fn unlocked(pipe: Pipe<'a>, needs: &Needs) -> Self {
+        let mut load = Self {
+            pipe,
+            reads: Vec::new(),
+            lock: false,
+        };
+        match needs.everything {
+            true => load.add_everything(),
+            false => load.add_all(needs),
+        }
+        load
+    }
+
+    /// Sends everything.
+    pub async fn send(self, line: Line<'_>) -> Attempted<Rows> {
+        Ok(read(&self.reads, &self.pipe.send(line).await?)?)
+    }
+
+    fn add(&mut self, sql: impl Into<Cow<'static, str>>, params: Vec<Param<'a>>, read: Read) {
+        let place = self.pipe.add(sql, params);
+        self.reads.push((place, read));
+    }
+
+    fn add_locked(&mut self, sql: &'static str, params: Vec<Param<'a>>, read: Read) {
+        match self.lock {
+            true => self.add(format!("{sql}{}", sql::LOCKED), params, read),
+            false => self.add(sql, params, read),
+        }
+    }
+
+    fn add_all(&mut self, needs: &Needs) {
+        self.add_owners(needs);
+        self.add_tasks(needs);
+        self.add_chats(needs);
+        self.add_runs(needs);
+    }
+
+    /// What is locked: runs, tasks, chats, capacity keys. Children come last of the tasks,
+    /// since only then it is known which they are.
+    fn add_owners(&mut self, needs: &Needs) {
+        if !needs.routes.is_empty() {
+            self.add(sql::TASK, params![tasks(&needs.routes)], put_route);
+        }
+        if !needs.runs.is_empty() {
+            self.add_locked(sql::RUN, params![runs(&needs.runs)], put_run);
+        }
+        if !needs.tasks.is_empty() {
+            self.add_locked(sql::TASK, params![tasks(&needs.tasks)], put_task);
+        }
+        if !needs.children.is_empty() {
+            self.add_locked(sql::CHILD_TASKS, params![tasks(&needs.children)], put_task);
+        }
+        if !needs.chats.is_empty() {
+            self.add_locked(sql::CHAT, params![chats(&needs.chats)], put_chat);
+        }
+        if !needs.capacity.is_empty() {
+            let names: Vec<String> = needs.capacity.iter().cloned().collect();
+            self.add_locked(sql::CAPACITY, params![names.clone()], put_capacity);
+            self.add(sql::SLOTS, params![names], put_slot);
+        }
+    }
+
+    fn add_tasks(&mut self, needs: &Needs) {
+        if !needs.specs.is_empty() {
+            self.add(sql::SPEC, params![tasks(&needs.specs)], put_spec);
+        }
+        if !needs.children.is_empty() {
+            self.add(sql::CHILDREN, params![tasks(&needs.children)], put_spec);
+        }
+        if !needs.attempts.is_empty() {
+            self.add(sql::ATTEMPTS, params![tasks(&needs.attempts)], put_attempt);
+        }
+        if !needs.items_of.is_empty() {
+            self.add(sql::ITEMS_OF, params![tasks(&needs.items_of)], put_item);
+        }
+        if !needs.items.is_empty() {
+            let ids: Vec<_> = needs.items.iter().map(|id: &ItemId| id.as_uuid()).collect();
+            self.add(sql::ITEM, params![ids], put_item);
+        }
+        if !needs.unique.is_empty() {
+            let (projects, keys): (Vec<String>, Vec<String>) = needs.unique.iter().cloned().unzip();
+            self.add(sql::UNIQUE, params![projects, keys], put_unique);
+        }
+        if !needs.lanes.is_empty() {
+            let ids: Vec<i64> = needs.lanes.iter().copied().collect();
+            self.add(sql::LANE, params![ids], put_lane);
+        }
+    }
+
+    fn add_chats(&mut self, needs: &Needs) {
+        if !needs.sessions.is_empty() {
+            let ids: Vec<_> = needs
+                .sessions
+                .iter()
+                .map(|id: &SessionId| id.as_uuid())
+                .collect();
+            self.add(sql::SESSION, params![ids], put_session);
+        }
+        if !needs.messages.is_empty() {
+            let ids: Vec<_> = needs
+                .messages
+                .iter()
+                .map(|id: &MessageId| id.as_uuid())
+                .collect();
+            self.add(sql::MESSAGE, params![ids], put_message);
+        }
+        if !needs.instances.is_empty() {
+            let ids: Vec<_> = needs
+                .instances
+                .iter()
+                .map(|id: &InstanceId| id.as_uuid())
+                .collect();
+            self.add(sql::INSTANCE, params![ids], put_instance);
+        }
+    }
+
+    fn add_runs(&mut self, needs: &Needs) {
+        if !needs.run_specs.is_empty() {
+            self.add(sql::RUN_SPEC, params![runs(&needs.run_specs)], put_run_spec);
+        }
+        if !needs.steps.is_empty() {
+            let (run, no) = steps(&needs.steps);
+            self.add(sql::STEP, params![run, no], put_step);
+        }
+        if !needs.dependents.is_empty() {
+            let (run, no) = steps(&needs.dependents);
+            self.add(sql::EDGES_FROM, params![run.clone(), no.clone()], put_edge);
+            self.add(sql::STEPS_AFTER, params![run, no], put_step);
+        }
+        if !needs.graphs.is_empty() {
+            self.add(sql::STEPS_OF, params![runs(&needs.graphs)], put_step);
+            self.add(sql::EDGES_OF, params![runs(&needs.graphs)], put_edge);
+        }
+    }
+
+    /// A dump, for audits.
+    fn add_everything(&mut self) {
+        let all: [(&'static str, Read); 17] = [
+            (sql::TASKS_ALL, put_task),
+            (sql::SPECS_ALL, put_spec),
+            (sql::ATTEMPTS_ALL, put_attempt),
+            (sql::ITEMS_ALL, put_item),
+            (sql::UNIQUE_ALL, put_unique),
+            (sql::CAPACITY_ALL, put_capacity),
+            (sql::SLOTS_ALL, put_slot),
+            (sql::LANES_ALL, put_lane),
+            (sql::SESSIONS_ALL, put_session),
+            (sql::CHATS_ALL, put_chat),
+            (sql::MESSAGES_ALL, put_message),
+            (sql::RUNS_ALL, put_run),
+            (sql::RUN_SPECS_ALL, put_run_spec),
+            (sql::STEPS_ALL, put_step),
+            (sql::EDGES_ALL, put_edge),
+            (sql::INSTANCES_ALL, put_instance),
+            (sql::ENTRIES_ALL, put_entry),
+        ];
+        for (sql, read) in all {
+            self.add(sql, Vec::new(), read);
+        }
+    }
+}
+
+fn read(reads: &[(usize, Read)], answers: &[Vec<Row>]) -> Result<Rows> {
+    let mut found = Rows::default();
+    for (place, read) in reads {
+        for row in &answers[*place] {
+            read(&mut found, &mut Cells::new(row))?;
+        }
+    }
+    Ok(found)
+}
+
+fn tasks(ids: &BTreeSet<TaskId>) -> Vec<Uuid> {
+    ids.iter().map(|id| id.as_uuid()).collect()
+}
+
+fn runs(ids: &BTreeSet<RunId>) -> Vec<Uuid> {
+    ids.iter().map(|id| id.as_uuid()).collect()
+}
+
+fn chats(ids: &BTreeSet<ChatId>) -> Vec<Uuid> {
+    ids.iter().map(|id| id.as_uuid()).collect()
+}
+
+fn steps(keys: &BTreeSet<(RunId, u32)>) -> (Vec<Uuid>, Vec<i32>) {
+    keys.iter()
+        .map(|(run, no)| (run.as_uuid(), *no as i32))
+        .unzip()
+}
+
+fn put_route(found: &mut Rows, cells: &mut Cells<'_>) -> Result<()> {
+    let task = rows::task(cells)?;
+    found.routes.insert(task.id, task.step);
+    Ok(())
+}
+
+fn put_spec(found: &mut Rows, cells: &mut Cells<'_>) -> Result<()> {
+    let (spec, foreign) = rows::spec(cells)?;
+    found.foreign.extend(foreign.then_some(spec.id));
+    found.specs.insert(spec.id, spec);
+    Ok(())
+}
+
+fn put_unique(found: &mut Rows, cells: &mut Cells<'_>) -> Result<()> {
+    let key = (cells.next()?, cells.next()?);
+    found.unique.insert(key, cells.id()?);
+    Ok(())
+}
+
+fn put_edge(found: &mut Rows, cells: &mut Cells<'_>) -> Result<()> {
+    found.edges.insert(rows::edge(cells)?);
+    Ok(())
+}
+
+/// A function that puts a row into a map, for each kind of row that has nothing special.
+macro_rules! puts {
+    ($($name:ident: $read:ident in $map:ident by |$row:ident| $key:expr;)+) => {$(
+        fn $name(found: &mut Rows, cells: &mut Cells<'_>) -> Result<()> {
+            let $row = rows::$read(cells)?;
+            found.$map.insert($key, $row);
+            Ok(())
+        }
+    )+};
+}
+puts! {
+    put_task: task in tasks by |row| row.id;
+    put_attempt: attempt in attempts by |row| (row.task, row.lease);
+    put_item: item in items by |row| row.id;
+    put_capacity: capacity in capacity by |row| row.name.clone();
+    put_slot: slot in slots by |row| (row.key.clone(), row.n);
+    put_lane: lane in lanes by |row| row.id;
+    put_session: session in sessions by |row| row.id;
+    put_chat: chat in chats by |row| row.id;
+    put_message: message in messages by |row| (row.chat, row.seq);
+    put_run: run in runs by |row| row.id;
+    put_run_spec: run_spec in run_specs by |row| row.id;
+    put_step: step in steps by |row| (row.run, row.no);
+    put_instance: instance in instances by |row| row.id;
+    put_entry: entry in entries by |row| (row.stream, row.seq);
+}

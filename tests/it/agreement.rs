@@ -1,0 +1,430 @@
+//! One random history on all backends: after each step they have answered the same, hold the
+//! same rows, and the rows fit together.
+//!
+//! `SEEDS=1000` chooses how many histories, `SEED=7` one of them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use segue::{
+    backend::{Backend, conformance},
+    clock::{ManualClock, Timestamp},
+    id::InstanceId,
+    model::*,
+};
+
+use crate::{
+    support::{Subject, subjects},
+    workload::{EVERYTHING, Step, Workload},
+};
+
+const STEPS: usize = 120;
+
+#[test]
+fn all_backends_agree_and_their_rows_fit_together() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(60),
+    };
+    // Most of a history is waiting for the disk: several go side by side.
+    let seeds = Mutex::new(seeds);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let next = || seeds.lock().unwrap().next();
+                while let Some(seed) = next() {
+                    let told = Told(seed);
+                    conformance::block_on(history(seed));
+                    std::mem::forget(told);
+                }
+            });
+        }
+    });
+}
+
+/// Says which seed it was when a history panics.
+struct Told(u64);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        eprintln!("the history of SEED={} went wrong", self.0);
+    }
+}
+
+async fn history(seed: u64) {
+    let clock = ManualClock::default();
+    let all = subjects(&clock).await;
+    let mut workload = Workload::new(seed, clock.clone());
+    let mut rows = Rows::default();
+    for n in 0..STEPS {
+        let step = workload.step(&rows);
+        if let Step::Advance(by) = &step {
+            clock.advance(*by);
+        }
+        let answers = each(&all, |subject| subject.run(&step)).await;
+        same(&all, &answers, After(n, Some(&step)));
+        workload.observe(&answers[0].claimed);
+        rows = agreed(&all, After(n, Some(&step))).await;
+    }
+    finish(&all, &clock).await;
+}
+
+/// Where a history stands: after a step, or in a round of its end.
+#[derive(Clone, Copy)]
+struct After<'a>(usize, Option<&'a Step>);
+
+impl std::fmt::Display for After<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.1 {
+            Some(step) => write!(f, "step {}: {step:?}", self.0),
+            None => write!(f, "round {} of the end", self.0),
+        }
+    }
+}
+
+async fn each<'a, T, F: Future<Output = T>>(
+    all: &'a [Subject],
+    run: impl Fn(&'a Subject) -> F,
+) -> Vec<T> {
+    let mut answers = Vec::new();
+    for subject in all {
+        answers.push(run(subject).await);
+    }
+    answers
+}
+
+fn same(all: &[Subject], answers: &[Answer], after: After<'_>) {
+    for (subject, answer) in all.iter().zip(answers) {
+        let names = (all[0].name, subject.name);
+        let (mut one, mut other) = (answers[0].clone(), answer.clone());
+        if !subject.counts_revs {
+            (one.next, other.next) = (None, None);
+            one.tasks()
+                .chain(other.tasks())
+                .for_each(|task| task.rev = 0);
+        }
+        let differ = one != other;
+        assert!(
+            !differ,
+            "{names:?} differ: {}\nafter {after}",
+            lines(&one, &other)
+        );
+    }
+}
+
+/// The lines in which two values differ, from the first on.
+fn lines<T: std::fmt::Debug>(one: &T, other: &T) -> String {
+    let (one, other) = (format!("{one:#?}"), format!("{other:#?}"));
+    let equal = one
+        .lines()
+        .zip(other.lines())
+        .take_while(|(one, other)| one == other)
+        .count();
+    let from = |text: &str| {
+        text.lines()
+            .skip(equal.saturating_sub(3))
+            .take(12)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    format!("\n{}\nand\n{}", from(&one), from(&other))
+}
+
+/// The rows of all backends, which are the same and fit together.
+async fn agreed(all: &[Subject], after: After<'_>) -> Rows {
+    let dumps = each(all, |subject| subject.dump()).await;
+    for (subject, rows) in all.iter().zip(&dumps) {
+        let names = format!("{} and {}", all[0].name, subject.name);
+        let (mut one, mut other) = (dumps[0].clone(), rows.clone());
+        if !subject.counts_revs {
+            let tasks = one.tasks.values_mut().chain(other.tasks.values_mut());
+            tasks.for_each(|task| task.rev = 0);
+        }
+        if let Some(what) = differ(&one, &other) {
+            panic!("{names}: {what}\nafter {after}");
+        }
+    }
+    let found = audit(&dumps[0]);
+    assert!(found.is_empty(), "{found:#?}\nafter {after}");
+    dumps.into_iter().next().unwrap()
+}
+
+/// The first table in which two dumps differ, with the rows that do.
+fn differ(one: &Rows, other: &Rows) -> Option<String> {
+    macro_rules! tables {
+        ($($table:ident)+) => {$(
+            if one.$table != other.$table {
+                let ours: Vec<_> = one.$table.iter().collect();
+                let theirs: Vec<_> = other.$table.iter().collect();
+                let left: Vec<_> = ours.iter().filter(|row| !theirs.contains(row)).collect();
+                let right: Vec<_> = theirs.iter().filter(|row| !ours.contains(row)).collect();
+                return Some(format!("{}: {left:#?} and {right:#?}", stringify!($table)));
+            }
+        )+};
+    }
+    tables! {
+        tasks specs foreign attempts items unique capacity slots lanes sessions chats messages
+        runs run_specs steps edges instances entries
+    }
+    assert_eq!(one, other, "a table is missing from the list");
+    None
+}
+
+/// What a backend answered to a step, as far as it must be the same everywhere.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Answer {
+    receipts: Vec<Receipt>,
+    claimed: Vec<Claimed>,
+    next: Option<Timestamp>,
+    page: Option<Page>,
+    stats: Option<(BTreeMap<TaskState, u64>, u64)>,
+    due: Option<(
+        Vec<Task>,
+        Option<Timestamp>,
+        Vec<Task>,
+        Vec<(InstanceId, Option<Instance>)>,
+    )>,
+    beat: Option<bool>,
+}
+
+impl Answer {
+    /// Every hot row in it.
+    fn tasks(&mut self) -> impl Iterator<Item = &mut Task> {
+        let views = match &mut self.page {
+            Some(Page::Tasks(views)) => &mut views[..],
+            _ => &mut [],
+        };
+        let listed = views.iter_mut().filter_map(|view| view.task.as_mut());
+        let due = self.due.iter_mut();
+        let due = due.flat_map(|(ripe, _, held, _)| ripe.iter_mut().chain(held));
+        let claimed = self.claimed.iter_mut().map(|claimed| &mut claimed.task);
+        listed.chain(due).chain(claimed)
+    }
+}
+
+impl Subject {
+    /// All rows, without which of its slots a task holds.
+    async fn dump(&self) -> Rows {
+        let mut rows = conformance::dump(&*self.backend).await;
+        rows.slots.retain(|_, slot| slot.held.is_some());
+        let held = std::mem::take(&mut rows.slots).into_values();
+        let mut numbers = BTreeMap::<String, u32>::new();
+        let mut held: Vec<Slot> = held.collect();
+        held.sort_by_key(|slot| (slot.key.clone(), slot.held));
+        for slot in held {
+            let n = numbers.entry(slot.key.clone()).or_default();
+            rows.slots
+                .insert((slot.key.clone(), *n), Slot { n: *n, ..slot });
+            *n += 1;
+        }
+        rows
+    }
+
+    async fn run(&self, step: &Step) -> Answer {
+        match step {
+            Step::Commit(batch) => self.commit(batch.clone()).await,
+            Step::Insert(spec) => {
+                (self.insert)(TaskSpec::clone(spec)).await;
+                Answer::default()
+            }
+            Step::Advance(_) => Answer::default(),
+            Step::Due(of) => self.due(*of).await,
+            Step::Beat(id) => Answer {
+                beat: Some(self.backend.beat(*id).await.unwrap()),
+                ..Answer::default()
+            },
+            Step::Prune(prune) => {
+                let mut left = 1;
+                while left > 0 {
+                    let pruned = self.backend.prune(prune).await.unwrap();
+                    left = pruned.tasks + pruned.runs + pruned.entries;
+                }
+                Answer::default()
+            }
+            Step::List(query) => self.list(query).await,
+        }
+    }
+
+    async fn commit(&self, batch: Batch) -> Answer {
+        let again = batch.claim.as_ref().is_some_and(|claim| claim.again);
+        let mut done = self.backend.commit(batch).await.unwrap();
+        if again {
+            done.claimed.sort_by_key(|claimed| claimed.task.id);
+        }
+        let (receipts, claimed, next) = (done.receipts, done.claimed, done.next);
+        Answer {
+            receipts,
+            claimed,
+            next,
+            ..Answer::default()
+        }
+    }
+
+    /// Looks, ripens and adopts.
+    async fn due(&self, of: InstanceId) -> Answer {
+        let mut due = self.due_at_rest(of).await;
+        due.foreign.sort();
+        due.ripe.sort_by_key(|task| (task.run_at, task.id));
+        due.held.sort_by_key(|task| task.id);
+        due.holders.sort_by_key(|(id, _)| *id);
+        let ripen = due
+            .ripe
+            .iter()
+            .cloned()
+            .map(|task| Command::Ripen(Box::new(task)));
+        let adopt = due.foreign.iter().map(|id| Command::Adopt(*id));
+        let commands = ripen.chain(adopt).collect();
+        let answer = self
+            .commit(Batch {
+                commands,
+                claim: None,
+            })
+            .await;
+        // With ripe tasks at hand, when to look again says little.
+        let next = self.backend.due(of, 10_000).await.unwrap().next;
+        Answer {
+            due: Some((due.ripe, next, due.held, due.holders)),
+            ..answer
+        }
+    }
+
+    /// What is due, with the end of all streams. Between two looks an entry may show that
+    /// another history's writer had held back.
+    async fn due_at_rest(&self, of: InstanceId) -> Due {
+        for _ in 0..1_000 {
+            let due = self.backend.due(of, 10_000).await.unwrap();
+            let late = self.backend.tail(Stream::All, due.tail, 10).await.unwrap();
+            if late.is_empty() {
+                return due;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("due names the end of all streams");
+    }
+
+    async fn list(&self, query: &Query) -> Answer {
+        let page = self.backend.list(query).await.unwrap();
+        let mut stats = self.backend.stats().await.unwrap();
+        stats.tasks.retain(|_, count| *count > 0);
+        Answer {
+            page: Some(page),
+            stats: Some((stats.tasks, stats.inbox)),
+            ..Answer::default()
+        }
+    }
+}
+
+/// Lets everything go on that can. What is left then was stranded.
+async fn finish(all: &[Subject], clock: &ManualClock) {
+    let mut worker = Finisher {
+        seq: 0,
+        id: InstanceId::new(),
+    };
+    for round in 0.. {
+        clock.advance(Duration::from_secs(7_200));
+        let rows = agreed(all, After(round, None)).await;
+        let open = rows
+            .tasks
+            .values()
+            .filter(|task| !task.state().is_terminal());
+        let open: Vec<_> = open.collect();
+        assert!(round < 100, "it never comes to rest: {open:#?}");
+        let commands = way_out(&rows);
+        if commands.is_empty() && open.is_empty() && rows.foreign.is_empty() {
+            let stuck: Vec<_> = rows
+                .runs
+                .values()
+                .filter(|run| !run.state.is_terminal())
+                .collect();
+            assert!(
+                stuck.is_empty(),
+                "every task has ended, but these runs have not: {stuck:#?}"
+            );
+            return;
+        }
+        let batch = Batch {
+            commands,
+            claim: Some(worker.claim()),
+        };
+        let answers = each(all, |subject| subject.commit(batch.clone())).await;
+        same(all, &answers, After(round, None));
+        let dues = each(all, |subject| subject.due(worker.id)).await;
+        same(all, &dues, After(round, None));
+    }
+}
+
+/// The commands that take each obstacle away.
+fn way_out(rows: &Rows) -> Vec<Command> {
+    let mut commands = Vec::new();
+    let paused = rows
+        .runs
+        .values()
+        .filter(|run| run.flags.has(RunFlags::PAUSED));
+    let paused = paused.filter(|run| !run.state.is_terminal());
+    commands.extend(paused.map(|run| Command::ResumeRun(run.id)));
+    let limited = rows.capacity.values().filter(|key| key.slots.is_some());
+    let free = |key: &CapacityKey| Command::SetCapacity {
+        key: key.name.clone(),
+        slots: None,
+    };
+    commands.extend(limited.map(free));
+    for task in rows.tasks.values() {
+        match task.phase {
+            Phase::Running => commands.push(complete(task)),
+            _ if task.flags.has(TaskFlags::PAUSED) => commands.push(Command::Resume(task.id)),
+            _ => {}
+        }
+    }
+    for item in rows
+        .items
+        .values()
+        .filter(|item| item.state == ItemState::Open)
+    {
+        let value = item.options.first().map_or("anything", String::as_str);
+        let answer = segue::model::Answer {
+            value: Payload::text(value),
+            by: "ann".into(),
+        };
+        commands.push(Command::Answer {
+            item: item.id,
+            answer,
+        });
+    }
+    commands
+}
+
+fn complete(held: &Task) -> Command {
+    let (held, retry) = (held.clone(), Retry::NEVER);
+    let decision = Decision::Complete(Payload::null());
+    Command::Settle(Box::new(Settle {
+        held,
+        retry,
+        decision,
+        usage: None,
+        said: None,
+    }))
+}
+
+struct Finisher {
+    seq: i64,
+    id: InstanceId,
+}
+
+impl Finisher {
+    fn claim(&mut self) -> Claim {
+        self.seq += 1;
+        let serves = EVERYTHING.iter().map(|need| (*need).to_owned()).collect();
+        let (instance, seq) = (self.id, self.seq);
+        Claim {
+            instance,
+            seq,
+            limit: 1_000,
+            serves: Arc::new(serves),
+            again: false,
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! All integration tests, in one binary.
+
+mod agreement;
+mod conformance;
+mod support;
+mod workload;
