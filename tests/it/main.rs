@@ -3,6 +3,7 @@
 mod agreement;
 mod conformance;
 mod flows;
+mod migrations;
 mod properties;
 mod rules;
 mod support;
