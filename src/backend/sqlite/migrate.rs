@@ -81,8 +81,9 @@ fn check_history(conn: &Connection, path: &Path) -> Result<()> {
     for (version, checksum) in applied {
         let (version, checksum): (i64, String) = (version, checksum);
         let mut known = runner.get_migrations().iter();
-        let same = known
-            .any(|step| (step.version().into(), step.checksum().to_string()) == (version, checksum.clone()));
+        let same = known.any(|step| {
+            (step.version().into(), step.checksum().to_string()) == (version, checksum.clone())
+        });
         if !same {
             return Err(Error::migration(format!(
                 "migration {version} of {} is not the one that this program knows. The file was \
@@ -121,9 +122,7 @@ pub(super) fn version(conn: &Connection) -> Result<i64> {
     if known == Some(0) {
         return Ok(0);
     }
-    let version = load::one(conn, sql::SCHEMA_VERSION, [], |row| {
-        row.get::<_, Option<i64>>(0)
-    })?;
+    let version = load::one(conn, sql::SCHEMA_VERSION, [], |row| row.get::<_, Option<i64>>(0))?;
     Ok(version.flatten().unwrap_or(0))
 }
 
@@ -163,8 +162,5 @@ fn free_name(path: &Path, version: i64) -> PathBuf {
     };
     let first = name(format!(".backup-v{version}"));
     let others = (2..).map(|n| name(format!(".backup-v{version}-{n}")));
-    std::iter::once(first)
-        .chain(others)
-        .find(|path| !path.exists())
-        .expect("the names never end")
+    std::iter::once(first).chain(others).find(|path| !path.exists()).expect("the names never end")
 }
