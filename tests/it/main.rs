@@ -4,6 +4,7 @@ mod agreement;
 mod conformance;
 mod flows;
 mod migrations;
+mod postgres_engine;
 mod properties;
 mod rules;
 mod support;
