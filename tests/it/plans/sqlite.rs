@@ -245,3 +245,32 @@ async fn hot_statements_find_their_rows_by_index_in_large_tables() {
         assert_eq!(plan(&conn, sql::OLD_TASKS), old);
     }
 }
+
+/// Text would be compared as text.
+#[tokio::test]
+async fn times_are_integers_in_every_table() {
+    let (_folder, conn) = migrated().await;
+    let lax = "SELECT name FROM pragma_table_list
+        WHERE name LIKE 'segue!_%' ESCAPE '!' AND type = 'table' AND NOT strict";
+    let lax: Vec<String> = conn
+        .prepare(lax)
+        .unwrap()
+        .query([])
+        .unwrap()
+        .mapped(|row| row.get(0))
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(lax, ["segue_schema_history"], "tables that take values of any type");
+    let times = "SELECT t.name || '.' || c.name, c.type
+        FROM pragma_table_list t JOIN pragma_table_info(t.name) c
+        WHERE t.name LIKE 'segue!_%' ESCAPE '!' AND t.type = 'table' AND t.strict
+        AND (c.name LIKE '%!_at' ESCAPE '!' OR c.name IN ('at', 'parked_until', 'beat'))";
+    let mut times = conn.prepare(times).unwrap();
+    let times = times.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let times: Vec<(String, String)> = times.collect::<Result<_, _>>().unwrap();
+    assert!(times.len() > 15, "{times:?}");
+    assert!(times.iter().all(|(_, kind)| kind == "INTEGER"), "{times:?}");
+    let text =
+        "INSERT INTO segue_tasks (project_id, input, run_at) VALUES ('p', '1', '2026-01-01')";
+    assert!(conn.execute(text, []).is_err(), "a time as text");
+}
