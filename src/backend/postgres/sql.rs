@@ -422,7 +422,9 @@ pub const BEAT: &str = "UPDATE instances SET beat = beat + 1 WHERE id = $1::uuid
 pub const RIPE: &str = "SELECT id, phase, lane, priority, run_at, attempt, failures, interruptions,
     lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at
     FROM task_states WHERE phase = 2 AND run_at <= $1::timestamptz ORDER BY run_at LIMIT $2::bigint";
-pub const NEXT_TIMER: &str = "SELECT min(run_at) FROM task_states WHERE phase = 2";
+/// Not `min`: where statistics know of no such row, the planner would read them all for it.
+pub const NEXT_TIMER: &str =
+    "SELECT (SELECT run_at FROM task_states WHERE phase = 2 ORDER BY run_at LIMIT 1)";
 pub const NEXT_UNPARK: &str =
     "SELECT min(parked_until) FROM capacity_keys WHERE parked_until > $1::timestamptz";
 pub const FOREIGN: &str = "SELECT id FROM tasks WHERE origin IS NULL ORDER BY id LIMIT $1::bigint";
