@@ -1,6 +1,7 @@
 //! All integration tests, in one binary.
 
 mod agreement;
+mod audits;
 mod conformance;
 mod flows;
 mod properties;
