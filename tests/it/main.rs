@@ -6,5 +6,6 @@ mod conformance;
 mod flows;
 mod properties;
 mod rules;
+mod run_rules;
 mod support;
 mod workload;
