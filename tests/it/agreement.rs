@@ -10,7 +10,7 @@ use std::{
 };
 
 use segue::{
-    backend::{Backend, conformance},
+    backend::conformance,
     clock::{ManualClock, Timestamp},
     id::InstanceId,
     model::*,
@@ -188,6 +188,14 @@ fn differ(one: &Rows, other: &Rows) -> Option<String> {
     None
 }
 
+/// What is due: ripe tasks, when to look again, tasks that are held, and by whom.
+type Facts = (
+    Vec<Task>,
+    Option<Timestamp>,
+    Vec<Task>,
+    Vec<(InstanceId, Option<Instance>)>,
+);
+
 /// What a backend answered to a step, as far as it must be the same everywhere.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Answer {
@@ -196,12 +204,7 @@ struct Answer {
     next: Option<Timestamp>,
     page: Option<Page>,
     stats: Option<(BTreeMap<TaskState, u64>, u64)>,
-    due: Option<(
-        Vec<Task>,
-        Option<Timestamp>,
-        Vec<Task>,
-        Vec<(InstanceId, Option<Instance>)>,
-    )>,
+    due: Option<Facts>,
     beat: Option<bool>,
 }
 

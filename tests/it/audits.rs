@@ -115,7 +115,7 @@ const TASKS: [Corruption; 24] = [
         rows.tasks.remove(&id);
     }),
     ("hot row true, foreign true", |rows| {
-        drop(rows.foreign.insert(*rows.tasks.keys().next().unwrap()))
+        rows.foreign.insert(*rows.tasks.keys().next().unwrap());
     }),
     ("of missing task", |rows| {
         rows.unique.insert(("p".into(), "k".into()), TaskId::new());

@@ -149,7 +149,7 @@ pub(super) async fn a_scheduled_task_waits_for_its_time(kit: Kit) {
         .due(kit.worker(), 10)
         .await
         .expect("due works");
-    assert_eq!(due.ripe, [early.clone()]);
+    assert_eq!(due.ripe, std::slice::from_ref(&early));
     assert!(kit.twice(Command::Ripen(Box::new(early))).await.is_ok());
     assert_eq!(kit.claim_ids(5).await, [spec.id]);
 }
