@@ -9,10 +9,13 @@ use std::{
 };
 
 use super::{
-    AttemptOutcome, ItemKind, ItemState, Phase, Rows, Run, RunFlags, RunState, Step, StepState,
-    Stream, Task, TaskFlags, TaskSpec, TaskState,
+    AttemptOutcome, Event, ItemKind, ItemState, Phase, Rows, Run, RunFlags, RunState, Step,
+    StepState, Stream, Task, TaskFlags, TaskSpec, TaskState,
 };
-use crate::{clock::Timestamp, id::TaskId};
+use crate::{
+    clock::Timestamp,
+    id::{RunId, TaskId},
+};
 
 /// Something that must never be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +43,7 @@ pub fn audit(rows: &Rows) -> Vec<Violation> {
     rows.runs.values().for_each(|run| audit.run(run));
     audit.messages();
     audit.streams();
+    audit.ends();
     audit.found
 }
 
@@ -269,6 +273,12 @@ impl Audit<'_> {
     }
 
     fn items(&mut self) {
+        for item in self.rows.items.values() {
+            let known = self.rows.tasks.contains_key(&item.task);
+            self.expect(known, || {
+                format!("item {} of missing task {}", item.id, item.task)
+            });
+        }
         for item in self
             .rows
             .items
@@ -410,6 +420,25 @@ impl Audit<'_> {
             let below = next.is_some_and(|next| *seq < next);
             self.expect(below, || {
                 format!("{stream:?} has entry {seq}, its owner is at {next:?}")
+            });
+        }
+    }
+
+    /// A run says that it ended once, and only when it has.
+    fn ends(&mut self) {
+        let mut told: BTreeMap<RunId, u32> = BTreeMap::new();
+        for ((stream, _), entry) in &self.rows.entries {
+            let ends = |event: &&Event| matches!(event, Event::RunEnded { .. });
+            let count = entry.events.iter().filter(ends).count() as u32;
+            if let Stream::Run(id) = stream {
+                *told.entry(*id).or_default() += count;
+            }
+        }
+        for (id, count) in told {
+            let run = self.rows.runs.get(&id);
+            let ended = run.is_some_and(|run| run.state.is_terminal());
+            self.expect(count <= u32::from(ended), || {
+                format!("run {id} said {count} times that it ended, and has: {ended}")
             });
         }
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use segue::{
-    backend::{Backend, conformance},
+    backend::conformance,
     clock::{ManualClock, Timestamp},
     id::InstanceId,
     model::*,
@@ -136,21 +136,35 @@ fn lines<T: std::fmt::Debug>(one: &T, other: &T) -> String {
 
 /// The rows of all backends, which are the same and fit together.
 async fn agreed(all: &[Subject], after: After<'_>) -> Rows {
-    let dumps = each(all, |subject| subject.dump()).await;
+    let dumps = each(all, |subject| conformance::dump(&*subject.backend)).await;
     for (subject, rows) in all.iter().zip(&dumps) {
+        let found = audit(rows);
+        assert!(
+            found.is_empty(),
+            "{}: {found:#?}\nafter {after}",
+            subject.name
+        );
         let names = format!("{} and {}", all[0].name, subject.name);
-        let (mut one, mut other) = (dumps[0].clone(), rows.clone());
-        if !subject.counts_revs {
-            let tasks = one.tasks.values_mut().chain(other.tasks.values_mut());
-            tasks.for_each(|task| task.rev = 0);
-        }
+        let [one, other] = [&dumps[0], rows].map(|rows| comparable(rows.clone(), subject));
         if let Some(what) = differ(&one, &other) {
             panic!("{names}: {what}\nafter {after}");
         }
     }
-    let found = audit(&dumps[0]);
-    assert!(found.is_empty(), "{found:#?}\nafter {after}");
     dumps.into_iter().next().unwrap()
+}
+
+/// Rows without which of its slots a task holds, and without revisions where those may differ.
+fn comparable(mut rows: Rows, subject: &Subject) -> Rows {
+    let held = std::mem::take(&mut rows.slots).into_values();
+    let mut held: Vec<Slot> = held.filter(|slot| slot.held.is_some()).collect();
+    held.sort_by_key(|slot| (slot.key.clone(), slot.held));
+    for (n, slot) in (0..).zip(held) {
+        rows.slots.insert((slot.key.clone(), n), Slot { n, ..slot });
+    }
+    if !subject.counts_revs {
+        rows.tasks.values_mut().for_each(|task| task.rev = 0);
+    }
+    rows
 }
 
 /// The first table in which two dumps differ, with the rows that do.
@@ -174,6 +188,14 @@ fn differ(one: &Rows, other: &Rows) -> Option<String> {
     None
 }
 
+/// What is due: ripe tasks, when to look again, tasks that are held, and by whom.
+type Facts = (
+    Vec<Task>,
+    Option<Timestamp>,
+    Vec<Task>,
+    Vec<(InstanceId, Option<Instance>)>,
+);
+
 /// What a backend answered to a step, as far as it must be the same everywhere.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Answer {
@@ -182,12 +204,7 @@ struct Answer {
     next: Option<Timestamp>,
     page: Option<Page>,
     stats: Option<(BTreeMap<TaskState, u64>, u64)>,
-    due: Option<(
-        Vec<Task>,
-        Option<Timestamp>,
-        Vec<Task>,
-        Vec<(InstanceId, Option<Instance>)>,
-    )>,
+    due: Option<Facts>,
     beat: Option<bool>,
 }
 
@@ -207,23 +224,6 @@ impl Answer {
 }
 
 impl Subject {
-    /// All rows, without which of its slots a task holds.
-    async fn dump(&self) -> Rows {
-        let mut rows = conformance::dump(&*self.backend).await;
-        rows.slots.retain(|_, slot| slot.held.is_some());
-        let held = std::mem::take(&mut rows.slots).into_values();
-        let mut numbers = BTreeMap::<String, u32>::new();
-        let mut held: Vec<Slot> = held.collect();
-        held.sort_by_key(|slot| (slot.key.clone(), slot.held));
-        for slot in held {
-            let n = numbers.entry(slot.key.clone()).or_default();
-            rows.slots
-                .insert((slot.key.clone(), *n), Slot { n: *n, ..slot });
-            *n += 1;
-        }
-        rows
-    }
-
     async fn run(&self, step: &Step) -> Answer {
         match step {
             Step::Commit(batch) => self.commit(batch.clone()).await,

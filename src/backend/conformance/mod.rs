@@ -10,7 +10,10 @@
 
 mod claims;
 mod kit;
+mod lists;
+mod origins;
 mod people;
+mod pruning;
 mod races;
 mod reading;
 mod runs;
@@ -144,6 +147,8 @@ macro_rules! conformance_clauses {
                 a_paused_task_is_not_claimed
                 a_failed_task_runs_again_when_a_person_says_so
                 rescue_follows_the_policy_of_the_task
+            }
+            origins {
                 an_import_keeps_ids_and_times
                 a_unique_key_makes_one_task
                 a_unique_key_is_free_when_its_task_ends
@@ -198,17 +203,22 @@ macro_rules! conformance_clauses {
                 instances_register_beat_and_retire
                 a_read_leaves_out_what_is_not_there
                 a_read_finds_rows_by_every_key
+                a_read_finds_a_run_whole_or_in_part
                 a_stream_is_followed_by_its_cursors
                 the_stream_of_all_has_every_entry_once
+                waiting_ends
+            }
+            lists {
                 tasks_are_listed_in_pages
                 tasks_are_filtered
                 runs_chats_sessions_and_messages_are_listed
                 stats_count_by_state
+            }
+            pruning {
                 pruning_takes_finished_tasks_with_all_of_theirs
                 pruning_takes_parents_after_their_children
                 pruning_takes_only_whole_runs
                 pruning_entries_keeps_those_of_live_runs
-                waiting_ends
             }
             races {
                 claims_at_once_never_hand_out_a_task_twice

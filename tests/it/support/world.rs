@@ -59,14 +59,6 @@ impl World {
         }
     }
 
-    pub fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
-    pub fn advance(&self, by: Duration) {
-        self.clock.advance(by);
-    }
-
     pub fn rows(&self) -> Rows {
         let all = Needs::everything();
         self.backend.read(&all).now_or_never().unwrap().unwrap()
