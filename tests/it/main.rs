@@ -2,5 +2,7 @@
 
 mod agreement;
 mod conformance;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod support;
 mod workload;
