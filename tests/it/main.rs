@@ -4,6 +4,8 @@ mod agreement;
 mod audits;
 mod conformance;
 mod flows;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod properties;
 mod rules;
 mod run_rules;

@@ -3,6 +3,9 @@
 //!
 //! Names are not qualified: the schema is the connection's search path. Statements work on
 //! sets of rows, which come as arrays, one for each column.
+//!
+//! `x IN (SELECT ..) OR x IS NULL`, where x is never NULL, keeps the planner from making a join
+//! of it: the set is hashed once, and looked up for each row.
 
 // ---- the connection and the schema
 
@@ -167,7 +170,7 @@ pub const INSERT_SPEC: &str = "WITH new AS MATERIALIZED (SELECT * FROM unnest($1
     lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at)
     SELECT n.id, phase, lane, priority, due_at, attempt, failures, interruptions, lease, rev,
     holder, claim, run_id, coalesce(step_no, 0), flags, started_at, ended_at
-    FROM new n JOIN cold ON cold.id = n.id RETURNING id";
+    FROM new n WHERE n.id IN (SELECT id FROM cold) OR n.id IS NULL RETURNING id";
 pub const ADOPT_SPEC: &str = "UPDATE tasks SET origin = 'adopted' WHERE id = ANY ($1::uuid[])";
 /// Hot rows of tasks that another program inserted.
 pub const INSERT_TASK: &str = "INSERT INTO task_states (id, phase, lane, priority, run_at, attempt,
@@ -193,7 +196,7 @@ pub const UPDATE_TASK: &str = "WITH held AS (UPDATE task_states s SET phase = u.
     SELECT a.* FROM unnest($14::uuid[], $15::bigint[], $16::int[], $17::uuid[], $18::timestamptz[],
     $19::timestamptz[], $20::smallint[], $21::text[], $22::text[], $23::text[]) AS a (task_id,
     lease, attempt, holder, started_at, ended_at, outcome, output, error, usage)
-    JOIN held ON held.id = a.task_id)
+    WHERE a.task_id IN (SELECT id FROM held) OR a.task_id IS NULL)
     SELECT id FROM held";
 pub const INSERT_ATTEMPT: &str = "INSERT INTO task_attempts (task_id, lease, attempt, holder,
     started_at, ended_at, outcome, output, error, usage)
@@ -295,16 +298,17 @@ macro_rules! open_lanes {
         FROM walk w WHERE w.lane IS NOT NULL),
     ready AS MATERIALIZED (SELECT lane FROM walk WHERE lane IS NOT NULL),
     gates AS MATERIALIZED (
-        SELECT r.lane, bool_or(k.slots IS NOT NULL) AS limited,
+        SELECT p.lane, bool_or(k.slots IS NOT NULL) AS limited,
             bool_or(k.parked_until > $1::timestamptz OR (k.slots IS NOT NULL AND k.slots <=
                 (SELECT count(*) FROM slots s WHERE s.key = k.name AND s.task_id IS NOT NULL)))
                 AS shut
-        FROM ready r JOIN unnest($3::bigint[], $4::text[]) AS p (lane, key) ON p.lane = r.lane
-        JOIN capacity_keys k ON k.name = p.key GROUP BY r.lane),
+        FROM unnest($3::bigint[], $4::text[]) AS p (lane, key)
+        JOIN capacity_keys k ON k.name = p.key
+        WHERE p.lane IN (SELECT lane FROM ready) OR p.lane IS NULL GROUP BY p.lane),
     open AS MATERIALIZED (
-        SELECT r.lane, coalesce(g.limited, false) AS limited
-        FROM ready r LEFT JOIN gates g ON g.lane = r.lane
-        WHERE r.lane = ANY ($2::bigint[]) AND NOT coalesce(g.shut, false))"
+        SELECT r.lane, r.lane IN (SELECT lane FROM gates WHERE limited) AS limited FROM ready r
+        WHERE (r.lane IN (SELECT unnest($2::bigint[])) OR r.lane IS NULL)
+        AND r.lane NOT IN (SELECT lane FROM gates WHERE shut))"
     };
 }
 
@@ -348,7 +352,8 @@ pub const CLAIM: &str = concat!(
     open_lanes!(),
     ",
     found AS MATERIALIZED (SELECT
-        (SELECT array_agg(lane) FROM ready WHERE lane <> ALL ($5::bigint[])) AS unknown,
+        (SELECT array_agg(lane) FROM ready
+            WHERE lane NOT IN (SELECT unnest($5::bigint[]))) AS unknown,
         EXISTS (SELECT FROM open WHERE limited) AS limited),
     shares AS MATERIALIZED (
         SELECT f.lane, count(*) AS share FROM (

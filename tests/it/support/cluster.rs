@@ -100,7 +100,7 @@ impl Cluster {
     }
 
     fn control(&self, arguments: &[&str]) {
-        let mut command = as_server(&self.programs.join("pg_ctl"));
+        let mut command = as_server(self.programs.join("pg_ctl"));
         command.args(arguments).arg("-D").arg(self.dir.join("data"));
         command.arg("-l").arg(self.dir.join("log"));
         command
