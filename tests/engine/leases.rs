@@ -21,10 +21,11 @@ use segue::{
 };
 use serde_json::Value;
 
-use super::support::{Faulty, Probe, Store, eventually, note};
+use super::support::{Faulty, Probe, Store, eventually, hold, note};
 
 each_backend!(
     a_silent_instances_task_runs_again_and_its_late_result_is_refused,
+    a_late_result_is_refused_while_the_next_attempt_runs,
     an_instance_whose_beat_rises_keeps_its_task,
     an_interrupted_task_asks_or_fails_where_it_says_so,
     a_slow_holder_may_still_settle_before_another_claim,
@@ -158,6 +159,30 @@ async fn a_silent_instances_task_runs_again_and_its_late_result_is_refused(store
         !scene.backend.beat(scene.stranger).await.unwrap(),
         "it is forgotten"
     );
+}
+
+async fn a_late_result_is_refused_while_the_next_attempt_runs(store: Store) {
+    let scene = scene(&store, NewTask::new("note", "x")).await;
+    let engine = scene.builder.task("note", hold).start().await.unwrap();
+    let task = engine.task(scene.claimed.task.id);
+    eventually("the next attempt runs", || async {
+        scene.clock.advance(Duration::from_secs(1));
+        task.view().await.unwrap().task.unwrap().lease == 2
+    })
+    .await;
+    scene.probe.arrived(1).await;
+    let before = task.view().await.unwrap();
+    for decision in [
+        Decision::Complete(Payload::text("late")),
+        Decision::Release,
+        Decision::Cancelled,
+    ] {
+        let late = commit(&scene.backend, settle(&scene.claimed, decision)).await;
+        assert_eq!(late, Err(Rejection::StaleLease));
+    }
+    assert_eq!(task.view().await.unwrap(), before);
+    scene.probe.let_go(1);
+    assert_eq!(task.output::<String>().await.unwrap(), "x");
 }
 
 async fn an_instance_whose_beat_rises_keeps_its_task(store: Store) {
