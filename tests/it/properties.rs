@@ -16,22 +16,14 @@ fn task_id() -> impl Strategy<Value = TaskId> {
 
 /// Any policy, with a limit that a double counts exactly: up to thirty years.
 fn retry() -> impl Strategy<Value = Retry> {
-    let numbers = (
-        any::<u32>(),
-        any::<u64>(),
-        any::<f64>(),
-        0u64..1 << 40,
-        any::<f64>(),
-    );
-    numbers.prop_map(
-        |(attempts_max, delay_ms, factor, delay_max_ms, jitter)| Retry {
-            attempts_max,
-            delay_ms,
-            factor,
-            delay_max_ms,
-            jitter,
-        },
-    )
+    let numbers = (any::<u32>(), any::<u64>(), any::<f64>(), 0u64..1 << 40, any::<f64>());
+    numbers.prop_map(|(attempts_max, delay_ms, factor, delay_max_ms, jitter)| Retry {
+        attempts_max,
+        delay_ms,
+        factor,
+        delay_max_ms,
+        jitter,
+    })
 }
 
 /// Steps with dependencies on earlier ones only, in numbers that are mixed up.

@@ -28,14 +28,9 @@ use crate::model::{Cursor, Needs, Rows, audit};
 
 /// Every row of a backend, without what backends may number as they like.
 pub async fn dump(backend: &dyn Backend) -> Rows {
-    let mut rows = backend
-        .read(&Needs::everything())
-        .await
-        .expect("the rows can be read");
+    let mut rows = backend.read(&Needs::everything()).await.expect("the rows can be read");
     rows.routes.clear();
-    rows.entries
-        .values_mut()
-        .for_each(|entry| entry.cursor = Cursor::START);
+    rows.entries.values_mut().for_each(|entry| entry.cursor = Cursor::START);
     rows
 }
 
@@ -46,10 +41,7 @@ pub async fn assert_sound(backend: &dyn Backend) {
 }
 
 /// A clause of the contract: its name and its test.
-pub type Clause = (
-    &'static str,
-    fn(Kit) -> Pin<Box<dyn Future<Output = ()> + Send>>,
-);
+pub type Clause = (&'static str, fn(Kit) -> Pin<Box<dyn Future<Output = ()> + Send>>);
 
 macro_rules! list_clauses {
     ($($file:ident { $($clause:ident)+ })+) => {
@@ -73,11 +65,7 @@ pub async fn check(clause: &str, kit: Kit) {
 /// Runs a test on a runtime of its own, with two threads.
 pub fn block_on(test: impl Future<Output = ()>) {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime starts");
+    let runtime = builder.worker_threads(2).enable_all().build().expect("a runtime starts");
     runtime.block_on(test);
 }
 

@@ -66,15 +66,8 @@ async fn try_enqueue(client: &Client, schema: &str, spec: TaskSpec) -> Attempted
     let now = Cells::new(only(answers[now].first())?).time()?;
 
     let clock = Clock::Manual(ManualClock::at(now));
-    let context = Context {
-        lanes: &Lanes::default(),
-        clock: &clock,
-        newest: migrate::newest(),
-    };
-    let batch = Batch {
-        commands: vec![Command::Enqueue(Box::new(spec))],
-        claim: None,
-    };
+    let context = Context { lanes: &Lanes::default(), clock: &clock, newest: migrate::newest() };
+    let batch = Batch { commands: vec![Command::Enqueue(Box::new(spec))], claim: None };
     let done = commit::carry_out(context, line, Pipe::default(), batch).await?;
 
     Pipe::one(sql::SWAP_PATH, params![path]).send(line).await?;

@@ -16,11 +16,7 @@ impl Workload {
             },
             4 => Query::Runs {
                 project,
-                states: if self.rng.bool() {
-                    vec![RunState::Running]
-                } else {
-                    Vec::new()
-                },
+                states: if self.rng.bool() { vec![RunState::Running] } else { Vec::new() },
                 after: self.rng.bool().then(|| self.run(rows)),
                 limit,
             },
@@ -30,11 +26,7 @@ impl Workload {
                 after: self.rng.i64(0..9),
                 limit,
             },
-            7 => Query::Sessions {
-                project,
-                after: None,
-                limit,
-            },
+            7 => Query::Sessions { project, after: None, limit },
             8 => Query::Chats {
                 project,
                 session: self.pick(rows.sessions.keys().copied()),
@@ -50,10 +42,7 @@ impl Workload {
         let states = [Pending, Running, Blocked, Completed, Failed, Cancelled];
         TaskFilter {
             project: self.chance(30).then(|| self.project()),
-            states: states
-                .into_iter()
-                .filter(|_| self.rng.u32(0..6) == 0)
-                .collect(),
+            states: states.into_iter().filter(|_| self.rng.u32(0..6) == 0).collect(),
             kind: self.chance(20).then(|| "work".into()),
             parent: self.chance(10).then(|| self.task(rows)),
             run: self.chance(10).then(|| self.run(rows)),
