@@ -131,8 +131,8 @@ async fn a_silent_instances_task_runs_again_and_its_late_result_is_refused(store
 }
 
 async fn a_late_result_is_refused_while_the_next_attempt_runs(store: Store) {
-    let scene = scene(&store, NewTask::new("note", "x")).await;
-    let engine = scene.builder.task("note", hold).start().await.unwrap();
+    let scene = scene(&store, NewTask::new("hold", "x")).await;
+    let engine = scene.builder.task("hold", hold).start().await.unwrap();
     let task = engine.task(scene.claimed.task.id);
     eventually("the next attempt runs", || async {
         scene.clock.advance(Duration::from_secs(1));

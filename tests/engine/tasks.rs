@@ -343,7 +343,7 @@ async fn meta_and_labels_come_back_as_given(store: Store) {
 
 async fn what_is_too_large_is_refused_and_changes_nothing(store: Store) {
     let engine = store.builder().connect().await;
-    assert!(engine.is_err_and(|error| error.is_migration()), "no tables yet");
+    assert!(engine.is_err_and(|error| error.is_usage()), "a connection makes no database");
     let engine = store.builder().start().await.unwrap();
     let big = |bytes: usize| "x".repeat(bytes);
     let fits = NewTask::new("none", "").meta(&big(limits::META_BYTES - 2));
