@@ -11,12 +11,13 @@
 
 use std::{
     collections::BTreeMap,
+    future::IntoFuture,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use segue::{
-    Context, Engine, Failure, NewTask,
+    Context, Engine, Failure, NewTask, Task,
     backend::postgres::Options,
     model::{AttemptOutcome, TaskFilter, TaskState},
 };
@@ -53,7 +54,7 @@ async fn work(url: &str, schema: &str) -> Result<(), Box<dyn std::error::Error>>
 /// Stands for real work: it takes a moment, and it says who did it.
 async fn square(context: Context, n: u64) -> Result<(u64, u32), Failure> {
     tokio::select! {
-        () = tokio::time::sleep(Duration::from_millis(10)) => Ok((n * n, std::process::id())),
+        () = tokio::time::sleep(Duration::from_millis(40)) => Ok((n * n, std::process::id())),
         () = context.stop().cancelled() => Err(Failure::cancelled()),
     }
 }
@@ -71,19 +72,9 @@ async fn lead(url: &str, schema: &str) -> Result<(), Box<dyn std::error::Error>>
     let mut workers = (0..WORKERS)
         .map(|_| spawn(url, schema))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut tasks = Vec::new();
-    for n in 0..TASKS {
-        tasks.push(
-            engine
-                .submit(NewTask::new("square", &u64::from(n)).project("workers"))
-                .await?,
-        );
-    }
+    let tasks = enqueue(&engine).await?;
 
-    let third = tasks.len() / 3;
-    for task in &tasks[..third] {
-        task.ended().await?;
-    }
+    tasks[tasks.len() / 3].ended().await?;
     let mut victim = workers.swap_remove(0);
     victim.kill()?;
     victim.wait()?;
@@ -107,6 +98,19 @@ async fn lead(url: &str, schema: &str) -> Result<(), Box<dyn std::error::Error>>
     report(&engine, &by, interrupted, victim.id()).await?;
     workers.into_iter().try_for_each(finish)?;
     Ok(())
+}
+
+/// Enqueues all tasks at once: they share a few commits.
+async fn enqueue(engine: &Engine) -> Result<Vec<Task>, Box<dyn std::error::Error>> {
+    let enqueue = |n: u32| {
+        let new = NewTask::new("square", &u64::from(n)).project("workers");
+        tokio::spawn(engine.submit(new).into_future())
+    };
+    let mut tasks = Vec::new();
+    for task in (0..TASKS).map(enqueue).collect::<Vec<_>>() {
+        tasks.push(task.await??);
+    }
+    Ok(tasks)
 }
 
 async fn report(

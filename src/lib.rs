@@ -1,11 +1,79 @@
-//! segue runs coding agents durably.
+//! segue runs coding agents durably: tasks, typed flows, agents' turns and transcripts, kept in
+//! one database that your program opens by itself. The name says what it does: it moves to the
+//! next step without a break, also across a crash.
+//!
+//! # First program
+//!
+//! ```no_run
+#![doc = include_str!("../examples/quickstart.rs")]
+//! ```
+//!
+//! Kill it at any moment and start it again: the run goes on where it was, and a step that was
+//! recorded as done is not done again.
+//!
+//! # Four concepts
+//!
+//! * An [`Engine`] does the work. It is begun with [`Engine::sqlite`] (or another database), told
+//!   what it can do (handlers, flows, agents), and [started](Builder::start); an engine that only
+//!   looks at the work of others is [connected](Builder::connect). Clones share it, and dropping
+//!   the last one ends it in order.
+//! * A [`Flow`] says what is to be done: it has a name, a version, and typed steps. It is drawn
+//!   with a [`Draft`].
+//! * A [`Step`] is the promise of a value. A step that is used as another's input is an edge, so
+//!   types and edges can't disagree. A step is a function, or an agent's turn.
+//! * A [`Run`] is one launch of a flow. It keeps the shape it was launched with, and can be
+//!   awaited, watched, paused, resumed, cancelled, and read at any time, from any process.
+//!
+//! Below them is a fifth that flows are made of and that works alone just as well: a [`Task`] is
+//! one unit of work for a named handler, with a retry policy, a time limit, capacity keys, tags
+//! and a unique key. See [`NewTask`] for all it can have, [`Context`] for what its handler gets,
+//! and [`Failure`] for what a handler can return.
+//!
+//! # Around them
+//!
+//! * [`agents`]: the trait behind an agent's turn, and an adapter for async functions. [`Agent`]
+//!   is a step's recipe: which agent, which model, whether it may write.
+//! * [`Chat`]: messages in order. What an agent is told and answers is written there.
+//! * [`Engine::inbox`]: what waits for a person, [answered](Engine::answer) once.
+//! * [`Watch`]: what happened, in commit order, from a cursor.
+//! * [`Waiting`]: why a task is not done; [`Engine::stuck`] asks it of all of them.
+//! * [`clock`]: a manual clock, with which [`Engine::run_until_idle`] drives an engine in tests.
+//! * [`backend`]: the contract with the database. [`model`]: rows, commands, and all rules.
+//!
+//! # What to read next
+//!
+//! * [`docs::guarantees`]: what is promised, what upholds it, and what it does not cover. Read it
+//!   before you build on it.
+//! * [`docs::architecture`]: how the parts fit, and where to find things in the code.
+//! * [`docs::writing_a_backend`]: another database in a few hundred lines.
+//!
+//! # Features
+//!
+//! * `sqlite`, on by default: [`Engine::sqlite`] and [`backend::sqlite`], one file that the
+//!   processes of a host share. SQLite is compiled in; a host that links SQLite as well must agree
+//!   with it on one version of `rusqlite` (0.39 to 0.41).
+//! * `postgres`: `Engine::postgres` and `backend::postgres`, for work that several hosts share.
+//!   PostgreSQL 14 or newer; encrypted connections by rustls, without OpenSSL.
+//! * `conformance`: `backend_conformance!`, the tests that every backend must pass. For the
+//!   development dependencies of whoever writes one.
+//!
+//! Without any of them the crate has no backend, and the engine runs on one of the host's own by
+//! [`Engine::on`].
+//!
+//! # Logging and counting
+//!
+//! Each attempt runs in a span of the `tracing` crate that names its task, kind and attempt. The
+//! counters `segue_commits_total`, `segue_attempts_total` (by kind and outcome),
+//! `segue_refused_settles_total` and `segue_rescued_tasks_total` are kept by the `metrics` crate
+//! and cost nothing where the host installs no recorder.
 
-#![warn(missing_docs, clippy::unwrap_used)]
+#![warn(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod agents;
 mod api;
 pub mod backend;
 pub mod clock;
+pub mod docs;
 mod engine;
 mod error;
 mod failure;
@@ -19,3 +87,8 @@ pub use api::{
 pub use engine::Repaired;
 pub use error::{Error, Result};
 pub use failure::Failure;
+
+/// The examples of the README, compiled.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

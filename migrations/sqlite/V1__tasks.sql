@@ -43,11 +43,11 @@ CREATE TABLE segue_messages (
 
 -- What was asked for. Written once; no hot statement touches it. Another program
 -- may insert here: it gives project_id and input, leaves origin NULL, and the
--- engine adopts the row.
+-- engine adopts the row. SQLite before 3.41 lacks unhex() and must give an id too.
 CREATE TABLE segue_tasks (
     id             BLOB PRIMARY KEY NOT NULL CHECK (length(id) = 16) DEFAULT (unhex(printf(
                        '%012x7%03x%04x%012x',
-                       CAST(unixepoch('subsec') * 1000 AS INTEGER),
+                       CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER),
                        random() & 0xfff, 0x8000 | (random() & 0x3fff), random() & 0xffffffffffff))),
     project_id     TEXT NOT NULL,
     kind           TEXT NOT NULL DEFAULT 'agent',
@@ -67,9 +67,9 @@ CREATE TABLE segue_tasks (
     unique_key     TEXT,
     options        TEXT,
     labels         TEXT,
-    meta           TEXT CHECK (octet_length(meta) <= 4096),
+    meta           TEXT CHECK (length(CAST(meta AS BLOB)) <= 4096),
     origin         TEXT,
-    created_at     INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER))
+    created_at     INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)
 ) STRICT;
 CREATE INDEX segue_tasks_by_project ON segue_tasks (project_id, id);
 CREATE INDEX segue_tasks_foreign ON segue_tasks (id) WHERE origin IS NULL;

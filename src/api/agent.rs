@@ -87,7 +87,11 @@ pub(crate) async fn turn<T: Serialize + DeserializeOwned>(
     let handler = registry.agent(&recipe.name);
     let handler =
         handler.ok_or_else(|| Failure::fatal(format!("no agent `{}` here", recipe.name)))?;
-    let mut done = speak(context.job(), &*handler, recipe.model.clone(), prompt).await?;
+    let model = match (&recipe.model, context.run()) {
+        (None, Some(run)) => context.job().core.run_spec(run).await?.model.clone(),
+        (model, _) => model.clone(),
+    };
+    let mut done = speak(context.job(), &*handler, model, prompt).await?;
     done.output = typed::<T>(&done.output)?;
     Ok(done)
 }

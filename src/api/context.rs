@@ -116,7 +116,7 @@ impl Context {
     /// # Errors
     /// When the rules refuse it, or the database is away.
     pub async fn spawn(&self, task: NewTask) -> crate::Result<Task> {
-        let mut spec = task.into_spec()?;
+        let mut spec = task.into_spec_at(&self.job.core.backend.clock())?;
         spec.parent = Some(self.task());
         spec.project.clone_from(&self.spec().project);
         super::enqueue::submit(&self.job.core, spec).await

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::task::Task;
 use crate::{
-    clock::Timestamp,
+    clock::{Clock, Timestamp},
     engine::Core,
     error::{Error, Result},
     id::{ArenaId, ChatId, SessionId, TaskId},
@@ -181,10 +181,19 @@ impl NewTask {
     /// # Errors
     /// When its input or meta has no JSON form.
     pub fn into_spec(self) -> Result<TaskSpec> {
-        match self.fault {
-            Some(error) => Err(error.into()),
-            None => Ok(self.spec),
+        self.into_spec_at(&Clock::System)
+    }
+
+    /// The row it becomes, by the engine's clock.
+    pub(crate) fn into_spec_at(self, clock: &Clock) -> Result<TaskSpec> {
+        if let Some(error) = self.fault {
+            return Err(error.into());
         }
+        let run_at = self.delay.map(|delay| clock.now() + delay);
+        Ok(TaskSpec {
+            run_at: run_at.or(self.spec.run_at),
+            ..self.spec
+        })
     }
 }
 
@@ -208,11 +217,7 @@ impl IntoFuture for Enqueue {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let delay = self.task.delay;
-            let mut spec = self.task.into_spec()?;
-            if let Some(delay) = delay {
-                spec.run_at = Some(self.core.backend.clock().now() + delay);
-            }
+            let spec = self.task.into_spec_at(&self.core.backend.clock())?;
             submit(&self.core, spec).await
         })
     }

@@ -120,6 +120,10 @@ impl FlowPlan {
             return Err(Error::usage(format!("flow `{}`: {fault}", self.name)));
         }
         self.shapes.iter().try_for_each(|shape| {
+            if shape.steps.is_empty() {
+                let message = format!("flow `{}` has no steps", self.name);
+                return Err(Error::usage(message));
+            }
             let steps: Vec<_> = shape.steps.iter().map(|step| step.new.clone()).collect();
             Dag::check(&steps)
                 .map_err(|fault| Error::usage(format!("flow `{}`: {fault}", self.name)))

@@ -136,8 +136,11 @@ impl Dispatcher {
                 self.idle.push(reply);
             }
             Control::Stop(reply) => {
-                self.deadline
-                    .get_or_insert(Instant::now() + self.core.settings.drain);
+                // A time that no clock reaches is no deadline.
+                let deadline = Instant::now().checked_add(self.core.settings.drain);
+                if self.stop.is_none() {
+                    self.deadline = deadline;
+                }
                 self.stop.get_or_insert_default().push(reply);
             }
         }
@@ -171,11 +174,15 @@ impl Dispatcher {
         }
     }
 
+    /// Whether nothing more may be started.
+    fn is_closed(&self) -> bool {
+        self.stop.is_some() || self.core.paused.load(Ordering::SeqCst)
+    }
+
     /// How many more tasks may be claimed.
     fn free(&self) -> u32 {
-        let closed = self.stop.is_some() || self.core.paused.load(Ordering::SeqCst);
         let used = self.running + self.reserved;
-        if closed {
+        if self.is_closed() {
             0
         } else {
             self.core.settings.concurrency.saturating_sub(used)
@@ -285,7 +292,7 @@ impl Dispatcher {
         }
         self.running += 1;
         let report = self.report.clone();
-        if self.stop.is_some() {
+        if self.is_closed() {
             let _ = report.send(Finished {
                 held,
                 run,
@@ -323,12 +330,10 @@ impl Dispatcher {
     /// The last words of this instance.
     async fn end(mut self) {
         if !self.core.stopped.is_cancelled() {
+            self.core.leaving.store(true, Ordering::SeqCst);
             let retire = Command::Retire(self.core.instance);
-            let batch = Batch {
-                commands: vec![retire],
-                claim: None,
-            };
-            if let Err(error) = self.core.backend.commit(batch).await {
+            // In turn with the keeper's announcements.
+            if let Err(error) = self.core.submit(retire).await {
                 tracing::warn!(%error, "can't say goodbye; another engine will notice");
             }
         }

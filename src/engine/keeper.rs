@@ -16,13 +16,15 @@ use super::{
 use crate::{
     error::{Error, Result},
     id::InstanceId,
-    model::{Claimed, Command, Due, Host, Instance, Outcome, Task, TaskFlags, TaskState},
+    model::{
+        Claimed, Command, Due, Host, Instance, Outcome, Page, Query, Task, TaskFlags, TaskState,
+    },
 };
 
-/// How much of each kind one look takes on.
+/// How much of each kind one look takes on at least.
 const BATCH: u32 = 500;
-/// The time between two rounds of pruning.
-const PRUNE_EVERY: Duration = Duration::from_secs(60);
+/// The time between two rounds of tidying.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 /// What a starting engine found and put right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,27 +41,42 @@ pub struct Repaired {
 pub(super) struct Keeper {
     core: Arc<Core>,
     here: Host,
+    /// Watches those who hold tasks.
     observer: Observer,
-    pruned: Duration,
+    /// Watches all, less often.
+    idle_observer: Observer,
+    tidied: Duration,
 }
 
 impl Keeper {
     pub fn new(core: Arc<Core>) -> Self {
         let observer = Observer::new(core.settings.lapse, core.settings.poll);
+        let idle_observer = Observer::new(core.settings.lapse, TIDY_EVERY);
         Self {
             core,
             here: hosts::here(),
             observer,
-            pruned: Duration::ZERO,
+            idle_observer,
+            tidied: Duration::ZERO,
         }
+    }
+
+    /// How much of each kind one look takes on: everything that this engine runs, so that no
+    /// cancelled task is overlooked, and more.
+    fn batch(&self) -> u32 {
+        self.core.settings.concurrency.saturating_add(BATCH)
     }
 
     /// Puts right what the past left, before anything is dispatched.
     pub async fn reconcile(&mut self) -> Result<Repaired> {
         let mut repaired = Repaired::default();
         loop {
-            let due = self.core.backend.due(self.core.instance, BATCH).await?;
-            let full = due.foreign.len() == BATCH as usize;
+            let due = self
+                .core
+                .backend
+                .due(self.core.instance, self.batch())
+                .await?;
+            let full = due.foreign.len() == self.batch() as usize;
             let more = self.answer(due).await?;
             repaired.rescued += more.rescued;
             repaired.adopted += more.adopted;
@@ -68,6 +85,7 @@ impl Keeper {
                 break;
             }
         }
+        repaired.dead_instances += self.forget_dead().await?;
         if repaired != Repaired::default() {
             tracing::info!(?repaired, "repaired what the past left");
         }
@@ -99,11 +117,15 @@ impl Keeper {
     async fn round(&mut self) -> Result<()> {
         // Set before the look: a time that is noted meanwhile stays noted.
         self.core.next.store(i64::MAX, Ordering::SeqCst);
-        let due = self.core.backend.due(self.core.instance, BATCH).await?;
+        let due = self
+            .core
+            .backend
+            .due(self.core.instance, self.batch())
+            .await?;
         if let Some(next) = due.next {
             self.core.next.fetch_min(next.as_micros(), Ordering::SeqCst);
         }
-        let full = [due.ripe.len(), due.foreign.len()].contains(&(BATCH as usize));
+        let full = [due.ripe.len(), due.foreign.len()].contains(&(self.batch() as usize));
         let ready = due.ready;
         self.answer(due).await?;
         if ready {
@@ -112,12 +134,13 @@ impl Keeper {
         if full {
             self.core.due.notify_one();
         }
-        if self.core.announce.swap(false, Ordering::SeqCst) {
+        let leaving = self.core.leaving.load(Ordering::SeqCst);
+        if self.core.announce.swap(false, Ordering::SeqCst) && !leaving {
             self.core
                 .submit(Command::Register(Box::new(self.core.announcement())))
                 .await?;
         }
-        self.prune().await
+        self.tidy().await
     }
 
     /// Answers each fact with the command it calls for.
@@ -159,8 +182,9 @@ impl Keeper {
     async fn look_after_held(&self, held: &[Task]) -> Result<()> {
         let mut lost = Vec::new();
         for task in held {
-            let known = lock(&self.core.held).get(&(task.id, task.lease)).cloned();
+            // In this order: a claim is closed after what it took is held.
             let first_open = lock(&self.core.open_claims).first().copied();
+            let known = lock(&self.core.held).get(&(task.id, task.lease)).cloned();
             match known {
                 Some(token) if task.flags.has(TaskFlags::CANCEL) => token.cancel(),
                 Some(_) => {}
@@ -186,14 +210,30 @@ impl Keeper {
 
     /// Those of the holders that are dead.
     fn dead(&mut self, holders: &[(InstanceId, Option<Instance>)]) -> Vec<InstanceId> {
-        let (own, here) = (self.core.instance, &self.here);
-        let others = holders.iter().filter(|(id, _)| *id != own);
-        let beats = others.map(|(id, instance)| match instance {
-            Some(instance) => (*id, instance.beat, hosts::life(here, &instance.host)),
-            None => (*id, -1, Life::Unknown),
-        });
-        self.observer
-            .look(self.core.backend.clock().monotonic(), beats)
+        let now = self.core.backend.clock().monotonic();
+        let holders = holders
+            .iter()
+            .map(|(id, instance)| (*id, instance.as_ref()));
+        let beats = beats(self.core.instance, &self.here, holders);
+        self.observer.look(now, beats)
+    }
+
+    /// Forgets instances that died while they held nothing. Returns how many.
+    async fn forget_dead(&mut self) -> Result<u64> {
+        let page = self.core.backend.list(&Query::Instances).await?;
+        let Page::Instances(all) = page else {
+            return Err(Error::database(
+                "a list of instances was answered with another",
+            ));
+        };
+        let now = self.core.backend.clock().monotonic();
+        let all = all.iter().map(|instance| (instance.id, Some(instance)));
+        let beats = beats(self.core.instance, &self.here, all);
+        let dead = self.idle_observer.look(now, beats);
+        for id in &dead {
+            self.rescue(*id).await?;
+        }
+        Ok(dead.len() as u64)
     }
 
     /// Takes back everything that a dead instance holds.
@@ -219,14 +259,20 @@ impl Keeper {
         Ok(rescued)
     }
 
-    /// Removes what is kept no longer, now and then.
-    async fn prune(&mut self) -> Result<()> {
-        let clock = self.core.backend.clock();
-        let now = clock.monotonic();
-        if now.saturating_sub(self.pruned) < PRUNE_EVERY && self.pruned != Duration::ZERO {
+    /// What need not be done in each round.
+    async fn tidy(&mut self) -> Result<()> {
+        let now = self.core.backend.clock().monotonic();
+        if now.saturating_sub(self.tidied) < TIDY_EVERY && self.tidied != Duration::ZERO {
             return Ok(());
         }
-        self.pruned = now;
+        self.tidied = now;
+        self.forget_dead().await?;
+        self.prune().await
+    }
+
+    /// Removes what is kept no longer.
+    async fn prune(&mut self) -> Result<()> {
+        let clock = self.core.backend.clock();
         while let Some(prune) = self.core.settings.keep.prune(clock.now()) {
             let pruned = self.core.backend.prune(&prune).await?;
             let most = pruned.tasks.max(pruned.runs).max(pruned.entries);
@@ -236,6 +282,19 @@ impl Keeper {
         }
         Ok(())
     }
+}
+
+/// What the observer looks at: the beats of other instances than `own`.
+fn beats<'a>(
+    own: InstanceId,
+    here: &'a Host,
+    instances: impl Iterator<Item = (InstanceId, Option<&'a Instance>)>,
+) -> impl Iterator<Item = (InstanceId, i64, Life)> {
+    let others = instances.filter(move |(id, _)| *id != own);
+    others.map(|(id, instance)| match instance {
+        Some(instance) => (id, instance.beat, hosts::life(here, &instance.host)),
+        None => (id, -1, Life::Unknown),
+    })
 }
 
 impl Core {

@@ -78,9 +78,10 @@ impl Keep {
     /// What to remove as of `now`; None when everything is kept.
     fn prune(&self, now: Timestamp) -> Option<Prune> {
         let before = |keep: Option<Duration>| {
-            keep.map_or(Timestamp::ZERO, |keep| {
-                Timestamp::from_micros(now.as_micros() - keep.as_micros() as i64)
-            })
+            // Longer than the clock can count back is for ever.
+            let micros = keep.and_then(|keep| i64::try_from(keep.as_micros()).ok());
+            let before = micros.and_then(|micros| now.as_micros().checked_sub(micros));
+            before.map_or(Timestamp::ZERO, Timestamp::from_micros)
         };
         let wanted = [self.tasks, self.runs, self.entries]
             .iter()
@@ -133,6 +134,8 @@ pub(crate) struct Core {
     paused: AtomicBool,
     /// The database has forgotten this instance.
     announce: AtomicBool,
+    /// This instance says goodbye: it announces itself no more.
+    leaving: AtomicBool,
     /// Counts changes that watchers may want to see.
     changes: watch::Sender<u64>,
     /// Why the engine can't go on, once it can't.
@@ -168,6 +171,7 @@ impl Core {
             next: AtomicI64::new(i64::MAX),
             paused: AtomicBool::new(false),
             announce: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             changes: watch::Sender::new(0),
             fatal: watch::Sender::new(None),
             stopping: CancellationToken::new(),
@@ -328,26 +332,27 @@ impl Core {
     /// Waits until this engine has nothing to do: nothing ready that it serves, nothing
     /// running, nothing due.
     pub async fn idle(&self) -> Result<()> {
+        // Twice in a row: what ripened after the first look is ready by the second question.
+        let mut before = false;
         loop {
             self.due.notify_one();
             self.ask(Control::Idle).await?;
             let due = self.backend.due(self.instance, 1).await?;
-            if due.ripe.is_empty() && due.foreign.is_empty() && due.held.is_empty() {
+            let quiet = due.ripe.is_empty() && due.foreign.is_empty() && due.held.is_empty();
+            if quiet && before {
                 return Ok(());
             }
+            before = quiet;
             tokio::task::yield_now().await;
         }
     }
 
     /// Finishes what runs, returns what does not, and stops.
     pub async fn shutdown(&self) -> Result<()> {
-        if self.stopped.is_cancelled() {
-            return Ok(());
-        }
+        // Having stopped, or been stopped meanwhile, is what was asked for.
         match self.ask(Control::Stop).await {
-            // Being stopped is what was asked for; the answer may come a moment later.
             Err(error) if error.is_closed() => Ok(()),
-            answered => answered,
+            result => result,
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     AttemptOutcome, ItemKind, ItemState, Phase, Rows, Run, RunFlags, RunState, Step, StepState,
-    Stream, Task, TaskState,
+    Stream, Task, TaskFlags, TaskSpec, TaskState,
 };
 use crate::{clock::Timestamp, id::TaskId};
 
@@ -38,6 +38,7 @@ pub fn audit(rows: &Rows) -> Vec<Violation> {
     rows.steps.values().for_each(|step| audit.step(step));
     audit.edges();
     rows.runs.values().for_each(|run| audit.run(run));
+    audit.messages();
     audit.streams();
     audit.found
 }
@@ -69,6 +70,50 @@ impl Audit<'_> {
                 format!("unique key {project}/{key} of missing task {task}")
             });
         }
+        for spec in rows.specs.values() {
+            let parent = spec.parent.is_none_or(|id| rows.specs.contains_key(&id));
+            let chat = spec.chat.is_none_or(|id| rows.chats.contains_key(&id));
+            let session = spec
+                .session
+                .is_none_or(|id| rows.sessions.contains_key(&id));
+            self.expect(parent && chat && session, || {
+                format!(
+                    "task {} has no parent {parent}, chat {chat}, session {session}",
+                    spec.id
+                )
+            });
+        }
+    }
+
+    /// A task that can still run has its unique key; one that gives it back has it no more
+    /// when it ends.
+    fn unique(&mut self, task: &Task, spec: &TaskSpec) {
+        let Some(key) = &spec.unique_key else { return };
+        let holder = self.rows.unique.get(&(spec.project.clone(), key.clone()));
+        let holds = holder == Some(&task.id);
+        let ended = task.state().is_terminal();
+        self.expect(holds || ended, || {
+            format!("task {} has lost its unique key to {holder:?}", task.id)
+        });
+        let frees = ended && task.flags.has(TaskFlags::UNIQUE);
+        self.expect(!holds || !frees, || {
+            format!("task {} has ended and keeps its unique key", task.id)
+        });
+    }
+
+    /// A pending task is held back if and only if someone paused it or its run.
+    fn pauses(&mut self, task: &Task) {
+        let run = task.step.and_then(|(run, _)| self.rows.runs.get(&run));
+        let run = run.is_some_and(|run| run.flags.has(RunFlags::PAUSED));
+        let paused = run || task.flags.has(TaskFlags::PAUSED);
+        let pending = task.state() == TaskState::Pending;
+        self.expect(!pending || paused == (task.phase == Phase::Paused), || {
+            format!("task {} is {:?} and paused: {paused}", task.id, task.phase)
+        });
+        let asked = task.flags.has(TaskFlags::CANCEL);
+        self.expect(!asked || task.phase == Phase::Running, || {
+            format!("task {} is {:?} and told to stop", task.id, task.phase)
+        });
     }
 
     fn task(&mut self, task: &Task) {
@@ -96,8 +141,18 @@ impl Audit<'_> {
         self.expect(task.phase != Phase::Waiting, || {
             format!("task {id} waits for nothing known")
         });
+        self.expect(i64::from(task.attempt) <= task.lease, || {
+            format!(
+                "task {id} is at attempt {} of lease {}",
+                task.attempt, task.lease
+            )
+        });
         self.outcome(task);
         self.blocked(task);
+        self.pauses(task);
+        if let Some(spec) = rows.specs.get(&id) {
+            self.unique(task, spec);
+        }
         if let Some(key) = task.step {
             let known = rows
                 .steps
@@ -181,6 +236,34 @@ impl Audit<'_> {
             let first = seen.insert((&slot.key, id));
             self.expect(first, || {
                 format!("task {id} holds two slots of {}", slot.key)
+            });
+        }
+        for key in self.rows.capacity.values() {
+            let slot = |n| self.rows.slots.contains_key(&(key.name.clone(), n));
+            let all = (0..key.slots.unwrap_or(0)).all(slot);
+            self.expect(all, || format!("a slot of {} is missing", key.name));
+        }
+        for slot in self.rows.slots.values().filter(|slot| slot.held.is_none()) {
+            let key = self.rows.capacity.get(&slot.key);
+            let within = key
+                .and_then(|key| key.slots)
+                .is_some_and(|max| slot.n < max);
+            self.expect(within, || {
+                format!("slot {} of {} is one too many", slot.n, slot.key)
+            });
+        }
+    }
+
+    fn messages(&mut self) {
+        let mut ids = BTreeSet::new();
+        for message in self.rows.messages.values() {
+            let chat = self.rows.chats.get(&message.chat);
+            let below = chat.is_some_and(|chat| message.seq < chat.next_seq);
+            self.expect(below && ids.insert(message.id), || {
+                format!(
+                    "message {} of chat {} is out of place",
+                    message.id, message.chat
+                )
             });
         }
     }

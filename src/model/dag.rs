@@ -1,6 +1,6 @@
 //! Checks on the shape of a flow, before anything of it is stored.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -98,8 +98,10 @@ fn unordered(steps: &[NewStep]) -> HashSet<usize> {
 /// Walks backwards among the steps that are left until one comes up again.
 fn one_cycle(steps: &[NewStep], left: &HashSet<usize>) -> Vec<String> {
     let mut path: Vec<usize> = Vec::new();
+    let mut place: HashMap<usize, usize> = HashMap::new();
     let mut at = *left.iter().min().expect("only called with steps left");
-    while !path.contains(&at) {
+    while !place.contains_key(&at) {
+        place.insert(at, path.len());
         path.push(at);
         let on = steps[at]
             .after
@@ -107,10 +109,7 @@ fn one_cycle(steps: &[NewStep], left: &HashSet<usize>) -> Vec<String> {
             .find(|on| left.contains(&(**on as usize)));
         at = *on.expect("each step that is left waits for another of them") as usize;
     }
-    let start = path
-        .iter()
-        .position(|no| *no == at)
-        .expect("the loop ended on it");
+    let start = place[&at];
     let mut names: Vec<String> = path[start..]
         .iter()
         .map(|no| steps[*no].name.clone())

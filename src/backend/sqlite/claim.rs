@@ -81,19 +81,30 @@ fn heads(
         }
     }
     let mut found = firsts.clone();
-    found.sort_unstable();
-    // A lane whose first comes after enough others has nothing to give.
-    let last = found.get(claim.limit as usize).copied();
-    for first in firsts
-        .into_iter()
-        .filter(|first| last.is_none_or(|last| *first < last))
-    {
-        let limit = keys.open(&lanes[&first.lane])?.min(claim.limit) - 1;
+    let last = last_wanted(&firsts, lanes, claim);
+    for first in firsts {
+        if last.is_some_and(|last| first > last) {
+            continue;
+        }
+        let limit = keys
+            .open(&lanes[&first.lane])?
+            .min(claim.limit)
+            .saturating_sub(1);
         let after = params![first.lane, first.priority, first.task, limit];
         found.extend(load::all(conn, sql::LANE_REST, after, head)?);
     }
     found.sort_unstable();
     Ok(found)
+}
+
+/// The head after which nothing is taken: enough that nothing can hold back come before.
+fn last_wanted(firsts: &[Head], lanes: &Lanes, claim: &Claim) -> Option<Head> {
+    let free = firsts
+        .iter()
+        .filter(|first| lanes[&first.lane].keys.is_empty());
+    let mut free: Vec<Head> = free.copied().collect();
+    free.sort_unstable();
+    free.get(claim.limit as usize).copied()
 }
 
 fn known<'a>(conn: &Connection, lanes: &'a mut Lanes, id: LaneId) -> Result<&'a Lane> {

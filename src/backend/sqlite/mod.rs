@@ -392,6 +392,9 @@ impl Backend for SqliteBackend {
 /// that transaction commits. Fire the wake after the commit, so that workers look at once
 /// (without it they find the task at their next poll).
 ///
+/// Begin the transaction with [`Immediate`](rusqlite::TransactionBehavior::Immediate): SQLite
+/// refuses at once to let a transaction write that has read before another one wrote.
+///
 /// # Errors
 /// When the rules refuse the task, or a newer program has changed the tables.
 pub fn enqueue_in(transaction: &rusqlite::Transaction<'_>, spec: TaskSpec) -> Result<Outcome> {

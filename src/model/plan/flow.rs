@@ -70,7 +70,8 @@ fn check(new: &NewRun) -> Result<(), Rejection> {
             .chain(spec.labels.keys()),
     )?;
     for step in steps {
-        are_names(step.agent.iter().chain(task::names_of(&step.options)))?;
+        are_names(&step.agent)?;
+        task::check_options(&step.options)?;
     }
     Ok(Dag::check(steps)?)
 }

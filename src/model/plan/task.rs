@@ -139,17 +139,21 @@ fn check(spec: &TaskSpec) -> Result<(), Rejection> {
     )?;
     let meta = spec.meta.as_ref().map_or(0, |meta| meta.as_str().len());
     fits("the task's meta", meta, limits::META_BYTES)?;
-    let options = &spec.options;
+    check_options(&spec.options)?;
     let names = [&spec.project, &spec.kind]
         .into_iter()
         .chain(&spec.unique_key)
         .chain(&spec.agent);
-    are_names(names.chain(spec.labels.keys()).chain(names_of(options)))
+    are_names(names.chain(spec.labels.keys()))
 }
 
-/// The names in a task's options.
-pub(super) fn names_of(options: &TaskOptions) -> impl Iterator<Item = &String> {
-    options.tags.iter().chain(&options.capacity)
+/// Refuses options that can't be stored.
+pub(super) fn check_options(options: &TaskOptions) -> Result<(), Rejection> {
+    if !(options.retry.factor.is_finite() && options.retry.jitter.is_finite()) {
+        let message = "a retry's factor and jitter must be numbers";
+        return Err(Rejection::Invalid(message.into()));
+    }
+    are_names(options.tags.iter().chain(&options.capacity))
 }
 
 /// Refuses a child of a cancelled task: it would have to be cancelled at once.

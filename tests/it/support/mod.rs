@@ -10,6 +10,7 @@ pub mod planned;
 pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+pub mod world;
 
 use std::{pin::Pin, sync::Arc};
 

@@ -1,0 +1,78 @@
+//! Investigates a folder: several readers search it side by side, code checks what they
+//! cite, and a report says what was found, where, and what was not looked at.
+//!
+//! ```text
+//! cargo run --release --example investigate -- src "How are tasks of a dead worker rescued?"
+//! ```
+//!
+//! It needs nothing but this program: no key, no network, no model. The readers are native
+//! agents, Rust functions that really search; a host would put coding agents in their place
+//! by registering others under the same names. Every step is recorded in an SQLite file, so
+//! an investigation survives Ctrl-C and `kill -9`: `--resume` continues it, and what was
+//! recorded is not done again.
+//!
+//! * [`flow`] draws the steps, and is the place to begin reading;
+//! * [`survey`], [`check`] and [`report`] are the steps that are code;
+//! * [`reader`] and [`conclude`] are the agents;
+//! * [`session`] starts the engine, follows the run, and stops it in order.
+
+mod args;
+mod block;
+mod check;
+mod conclude;
+mod evidence;
+mod flow;
+mod lines;
+mod progress;
+mod reader;
+mod report;
+mod session;
+mod survey;
+mod terms;
+
+use std::process::ExitCode;
+
+use args::{Action, Args};
+use session::{Ending, Outcome};
+
+/// As shells call a program that was stopped by Ctrl-C.
+const STOPPED: u8 = 130;
+
+/// The arguments make no sense.
+const USAGE: u8 = 2;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = match args::parse() {
+        Ok(args) => args,
+        Err(error) => {
+            eprintln!("investigate: {error}");
+            return USAGE.into();
+        }
+    };
+    match act(&args).await {
+        Ok(Ending::Done) => ExitCode::SUCCESS,
+        Ok(Ending::Stopped) => STOPPED.into(),
+        Err(error) => {
+            eprintln!("investigate: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn act(args: &Args) -> Outcome<Ending> {
+    match &args.action {
+        Action::Investigate { folder, question } => {
+            session::investigate(args, folder, question).await
+        }
+        Action::Resume => session::resume(args).await,
+        Action::History => session::history(args).await,
+        Action::Graph => show(&flow::investigate().mermaid(args.band)),
+        Action::Help => show(args::USAGE),
+    }
+}
+
+fn show(text: &str) -> Outcome<Ending> {
+    session::print(text)?;
+    Ok(Ending::Done)
+}

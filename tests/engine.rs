@@ -1,0 +1,6 @@
+//! The engine from outside: everything goes through the public API.
+
+#![cfg(feature = "sqlite")]
+
+#[path = "engine/mod.rs"]
+mod engine;

@@ -1,0 +1,15 @@
+//! Tests of the engine, on each backend.
+
+#[macro_use]
+mod support;
+
+mod cancelling;
+mod capacity;
+mod flows;
+mod inbox;
+mod leases;
+mod lifecycle;
+mod outside;
+mod tasks;
+mod waiting;
+mod watching;

@@ -1,0 +1,531 @@
+//! The examples, run as programs.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::{Mutex, OnceLock, mpsc},
+    time::{Duration, SystemTime},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use segue::{
+    Engine,
+    model::{AttemptOutcome, Needs, RunState, StepState},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long a program may be silent.
+const LIMIT: Duration = Duration::from_secs(60);
+
+const QUESTION: &str = "How are the tasks of a dead worker rescued?";
+
+// ---- programs
+
+/// An example's program. It is built when it is missing or older than its sources.
+fn program(name: &str) -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    let deps = std::env::current_exe().expect("the path of this test");
+    let profile = deps.ancestors().nth(2).expect("target/PROFILE/deps/TEST");
+    let path = |name: &str| {
+        let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+        profile.join("examples").join(file)
+    };
+    BUILT.get_or_init(|| {
+        let names = ["quickstart", "crash_and_resume", "investigate"];
+        let built = names.map(|name| changed(&path(name)));
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let newest = newest(&root.join("src")).max(newest(&root.join("examples")));
+        if built.iter().any(|built| built.is_none() || *built < newest) {
+            build(profile);
+        }
+    });
+    path(name)
+}
+
+fn build(profile: &Path) {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--examples", "--manifest-path"]);
+    cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+    cargo
+        .arg("--target-dir")
+        .arg(profile.parent().expect("target/PROFILE"));
+    if profile.ends_with("release") {
+        cargo.arg("--release");
+    }
+    assert!(
+        cargo.status().expect("cargo").success(),
+        "the examples don't build"
+    );
+}
+
+fn changed(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).ok()?.modified().ok()
+}
+
+fn newest(folder: &Path) -> Option<SystemTime> {
+    let entries = fs::read_dir(folder).expect("a source folder");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths
+        .map(|path| {
+            if path.is_dir() {
+                newest(&path)
+            } else {
+                changed(&path)
+            }
+        })
+        .max()
+        .flatten()
+}
+
+/// A program at work, whose stderr is read line by line.
+struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    seen: Mutex<Vec<String>>,
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let (tell, lines) = mpsc::channel();
+        let stderr = child.stderr.take().expect("it is piped");
+        std::thread::spawn(move || {
+            let lines = BufReader::new(stderr).lines().map_while(Result::ok);
+            lines.for_each(|line| drop(tell.send(line)));
+        });
+        Self {
+            child,
+            lines,
+            seen: Mutex::default(),
+        }
+    }
+
+    /// Waits for a line that begins so.
+    fn wait_for(&self, start: &str) {
+        loop {
+            let line = self.lines.recv_timeout(LIMIT);
+            let mut seen = self.seen.lock().expect("no one panicked");
+            let line = line.unwrap_or_else(|_| panic!("no line `{start}` in {seen:#?}"));
+            seen.push(line.clone());
+            if line.starts_with(start) {
+                return;
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("it lives");
+    }
+
+    /// Waits for its end. Returns its status, all of its stderr, and its stdout.
+    fn end(mut self) -> (ExitStatus, String, String) {
+        let mut stdout = String::new();
+        let pipe = self.child.stdout.as_mut().expect("it is piped");
+        pipe.read_to_string(&mut stdout).expect("stdout is text");
+        let status = self.child.wait().expect("it ends");
+        let mut lines = self.seen.into_inner().expect("no one panicked");
+        lines.extend(self.lines.iter());
+        (status, lines.join("\n"), stdout)
+    }
+}
+
+// ---- investigations
+
+/// A folder with a database in it.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(TempDir::new().expect("a temporary folder"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(&path).expect("a folder");
+        path
+    }
+
+    fn db(&self) -> PathBuf {
+        self.path("state/work.db")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program("investigate"));
+        command.arg("--db").arg(self.db()).args(arguments);
+        command
+    }
+
+    fn investigate(&self, arguments: &[&str]) -> Output {
+        self.command(arguments)
+            .output()
+            .expect("the program starts")
+    }
+
+    /// Like `investigate`, for one that must succeed. Returns the report.
+    fn report(&self, arguments: &[&str]) -> String {
+        let output = self.investigate(arguments);
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).expect("the report is text")
+    }
+
+    /// What the latest run returned.
+    async fn output(&self) -> Value {
+        let engine = Engine::sqlite(self.db()).connect().await.expect("connects");
+        let runs = engine.runs(None, &[], None, 1).await.expect("a list");
+        engine
+            .run(runs[0].spec.id)
+            .output()
+            .await
+            .expect("it completed")
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn own_sources() -> &'static str {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/src")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+/// Looks up what a run cites, independently of the example. Returns how many were right.
+fn check_citations(root: &Path, output: &Value) -> usize {
+    let findings = output["findings"].as_array().expect("findings");
+    for finding in findings {
+        assert_eq!(finding["verdict"], "verified", "{finding}");
+        let citation = &finding["finding"]["citation"];
+        let number = |name: &str| citation[name].as_u64().expect("a line number") as usize;
+        let path = root.join(citation["path"].as_str().expect("a path"));
+        let file = fs::read_to_string(path).expect("a text file");
+        let lines = file.lines().skip(number("first") - 1);
+        let lines: Vec<_> = lines.take(number("last") + 1 - number("first")).collect();
+        let (lines, quote) = (
+            lines.join("\n"),
+            citation["quote"].as_str().expect("a quote"),
+        );
+        match citation["cut"] == true {
+            true => assert!(lines.starts_with(quote), "{citation}"),
+            false => assert_eq!(lines, quote),
+        }
+    }
+    findings.len()
+}
+
+#[tokio::test]
+async fn what_is_cited_is_there() {
+    let place = Place::new();
+    let report = place.report(&["--band", "medium", own_sources(), QUESTION]);
+    let right = check_citations(Path::new(own_sources()), &place.output().await);
+    assert!(right > 20, "{right} citations");
+    assert!(
+        report.contains(&format!("{right} citations verified, 0 unverified.")),
+        "{report}"
+    );
+    assert!(report.contains("engine/keeper.rs"), "{report}");
+    let again = Place::new();
+    assert_eq!(
+        report,
+        again.report(&["--band", "medium", own_sources(), QUESTION])
+    );
+}
+
+#[tokio::test]
+async fn a_killed_investigation_is_continued() {
+    let (whole, killed) = (Place::new(), Place::new());
+    let report = whole.report(&[own_sources(), QUESTION]);
+
+    let running = Running::start(&mut killed.command(&["--slow", "100", own_sources(), QUESTION]));
+    running.wait_for("read 2: started");
+    running.signal(Signal::KILL);
+    let (status, _, stdout) = running.end();
+    assert!(!status.success() && stdout.is_empty());
+
+    let resumed = killed.investigate(&["--resume"]);
+    let told = stderr(&resumed);
+    assert!(resumed.status.success(), "{told}");
+    assert!(
+        told.contains("survey: completed before, not repeated"),
+        "{told}"
+    );
+    assert!(told.contains("read 1: completed after"), "{told}");
+    assert_eq!(String::from_utf8_lossy(&resumed.stdout), report);
+    assert_eq!(whole.output().await, killed.output().await);
+    recorded_once(&killed.db()).await;
+
+    let nothing = killed.investigate(&["--resume"]);
+    assert_eq!(nothing.status.code(), Some(1));
+    assert!(stderr(&nothing).contains("nothing to resume"));
+}
+
+/// Every step has completed, exactly once. The kill interrupted readers at most: a step that
+/// was released may not have been taken up yet.
+async fn recorded_once(db: &Path) {
+    let engine = Engine::sqlite(db).connect().await.expect("connects");
+    let runs = engine
+        .runs(None, &[RunState::Completed], None, 10)
+        .await
+        .expect("a list");
+    assert_eq!(runs.len(), 1);
+    let steps = engine.run(runs[0].spec.id).steps().await.expect("steps");
+    let attempts = steps.iter().filter_map(|step| step.task).collect();
+    let needs = Needs {
+        attempts,
+        ..Needs::default()
+    };
+    let rows = engine.backend().read(&needs).await.expect("rows");
+    let mut interrupted = BTreeMap::new();
+    for step in &steps {
+        assert_eq!(step.state, StepState::Completed, "{}", step.name);
+        let with = |outcome| {
+            let own = rows
+                .attempts
+                .values()
+                .filter(|attempt| Some(attempt.task) == step.task);
+            own.filter(|attempt| attempt.outcome == outcome).count()
+        };
+        assert_eq!(with(AttemptOutcome::Completed), 1, "{}", step.name);
+        interrupted.insert(step.name.as_str(), with(AttemptOutcome::Interrupted));
+    }
+    assert!(
+        interrupted
+            .iter()
+            .all(|(name, count)| { *count <= usize::from(name.starts_with("read ")) })
+    );
+}
+
+/// One file for the first reader, many for the second; killed when the first has finished.
+fn killed_between_readers(place: &Place) -> PathBuf {
+    let folder = place.folder("project");
+    place.folder("project/a");
+    place.folder("project/b");
+    let big = "the widget is here\n\nnothing else\n".repeat(15_000);
+    fs::write(folder.join("a/big.txt"), big).expect("a file");
+    for no in 0..100 {
+        fs::write(folder.join(format!("b/{no}.txt")), "a widget too\n").expect("a file");
+    }
+    let question = "where is the widget?";
+    let running = Running::start(&mut place.command(&["--slow", "50", text(&folder), question]));
+    running.wait_for("read 1: completed");
+    running.signal(Signal::KILL);
+    assert!(!running.end().0.success());
+    folder
+}
+
+#[test]
+fn what_changed_meanwhile_is_told() {
+    let place = Place::new();
+    let folder = killed_between_readers(&place);
+    let big = folder.join("a/big.txt");
+    let moved = format!(
+        "a new first line\n{}",
+        fs::read_to_string(&big).expect("the file")
+    );
+    fs::write(&big, moved).expect("the file");
+    fs::remove_dir_all(folder.join("b")).expect("the folder");
+
+    let report = place.report(&["--resume"]);
+    assert!(
+        report.contains("0 citations verified, 40 unverified."),
+        "{report}"
+    );
+    assert_eq!(
+        report
+            .matches("UNVERIFIED: the lines say something else")
+            .count(),
+        40
+    );
+    assert!(
+        report.contains("**Gap**: reader 2 failed, so its 100 files"),
+        "{report}"
+    );
+    assert!(report.contains("1 of 101 text files were read"), "{report}");
+}
+
+#[test]
+fn ctrl_c_stops_in_order() {
+    let place = Place::new();
+    let running = Running::start(&mut place.command(&["--slow", "100", own_sources(), QUESTION]));
+    running.wait_for("read 1: started");
+    running.signal(Signal::INT);
+    let (status, told, stdout) = running.end();
+    assert_eq!(status.code(), Some(130), "{told}");
+    assert!(
+        told.contains("Continue with: investigate --resume --db"),
+        "{told}"
+    );
+    assert_eq!(stdout, "");
+    assert!(place.report(&["--resume"]).contains("0 unverified"));
+}
+
+#[test]
+fn a_pipe_gets_plain_lines() {
+    let place = Place::new();
+    let output = place.investigate(&[own_sources(), QUESTION]);
+    let told = stderr(&output);
+    assert!(!told.contains('\x1b'), "{told}");
+    for step in ["survey", "read 1", "read 2", "check", "conclude", "report"] {
+        let count = |start: String| told.lines().filter(|line| line.starts_with(&start)).count();
+        assert_eq!(count(format!("{step}: started")), 1, "{told}");
+        assert_eq!(count(format!("{step}: completed after ")), 1, "{told}");
+    }
+}
+
+#[test]
+fn earlier_investigations_are_listed() {
+    let place = Place::new();
+    let none = place.investigate(&["--history"]);
+    assert!(none.status.success() && none.stdout.is_empty());
+    assert!(!place.db().exists(), "looking makes no database");
+    let folder = place.folder("small");
+    fs::write(folder.join("a"), "first and second widget\n").expect("a file");
+    for question in ["first?", "second?"] {
+        let out = place.path("report.md");
+        place.report(&[
+            "--out",
+            text(&out),
+            "--band",
+            "large",
+            text(&folder),
+            question,
+        ]);
+        assert!(
+            fs::read_to_string(out)
+                .expect("the report")
+                .contains(question)
+        );
+    }
+    let history = place.report(&["--history"]);
+    let lines: Vec<_> = history.lines().collect();
+    assert_eq!(lines.len(), 2, "{history}");
+    assert!(
+        lines[0].ends_with("second?") && lines[1].ends_with("first?"),
+        "{history}"
+    );
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.contains("completed") && line.contains("large"))
+    );
+}
+
+#[test]
+fn the_graph_follows_the_band() {
+    for (band, readers) in [("small", 2), ("medium", 4), ("large", 6)] {
+        let graph = Place::new().report(&["--graph", "--band", band]);
+        assert!(graph.starts_with("flowchart TD"), "{graph}");
+        assert_eq!(graph.matches("(reader)").count(), readers, "{graph}");
+    }
+}
+
+#[test]
+fn nothing_to_read_is_told() {
+    let place = Place::new();
+    let (empty, binary) = (place.folder("empty"), place.folder("binary"));
+    fs::write(binary.join("a"), b"widget\0").expect("a file");
+    let missing = place.path("missing");
+    for (folder, code, words) in [
+        (&missing, 1, "can't look into"),
+        (&empty, 1, "it is empty"),
+        (&binary, 1, "binary: 1"),
+        (&binary.join("a"), 1, "is not a folder"),
+    ] {
+        let output = place.investigate(&[text(folder), "where is the widget?"]);
+        assert_eq!(output.status.code(), Some(code));
+        assert!(stderr(&output).contains(words), "{}", stderr(&output));
+        assert_eq!(output.stdout, b"");
+    }
+    for arguments in [
+        &["--band", "huge"][..],
+        &["one"],
+        &["--resume", "--graph"],
+        &["--what"],
+    ] {
+        assert_eq!(
+            place.investigate(arguments).status.code(),
+            Some(2),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn odd_files_are_read_or_skipped() {
+    let place = Place::new();
+    let folder = place.folder("odd");
+    let million = fs::File::create(folder.join("million.txt")).expect("a file");
+    let mut million = std::io::BufWriter::new(million);
+    (0..1_000_000).for_each(|no| writeln!(million, "widget {no}").expect("room"));
+    million.flush().expect("room");
+    fs::write(folder.join("long.txt"), "widget ".repeat(1_000_000)).expect("a file");
+    fs::write(folder.join("windows.txt"), "a widget\r\nthe widget\r\n").expect("a file");
+    fs::write(folder.join("latin.txt"), b"widget caf\xe9\nwidget cafe\n").expect("a file");
+    #[cfg(target_os = "linux")]
+    odd_names(&folder);
+
+    let report = place.report(&[text(&folder), "where is the widget?"]);
+    assert!(
+        report.contains("4 of 4 text files were read, 1000005 lines"),
+        "{report}"
+    );
+    assert!(report.contains("0 unverified"), "{report}");
+    assert!(report.contains("latin.txt:2-2"), "{report}");
+    #[cfg(target_os = "linux")]
+    for words in ["symbolic link: 1", "name that is not UTF-8: 1"] {
+        assert!(report.contains(words), "{report}");
+    }
+    let output = place.output().await;
+    for finding in output["findings"].as_array().expect("findings") {
+        let quote = finding["finding"]["citation"]["quote"]
+            .as_str()
+            .expect("a quote");
+        assert!(quote.len() <= 410, "{} bytes", quote.len());
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn odd_names(folder: &Path) {
+    use std::os::unix::{ffi::OsStrExt, fs::symlink};
+    symlink(".", folder.join("loop")).expect("a link");
+    let name = std::ffi::OsStr::from_bytes(b"bad\xff.txt");
+    fs::write(folder.join(name), "widget").expect("a file");
+}
+
+// ---- the others
+
+#[test]
+fn quickstart_says_hello() {
+    let place = Place::new();
+    let mut command = Command::new(program("quickstart"));
+    let output = command
+        .current_dir(place.0.path())
+        .output()
+        .expect("it starts");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(output.stdout, b"hello Ada\n");
+}
+
+#[test]
+fn a_crash_repeats_nothing_that_was_recorded() {
+    let output = Command::new(program("crash_and_resume"))
+        .output()
+        .expect("it starts");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("as it must be"));
+}

@@ -1,0 +1,282 @@
+//! Flows that are wrong, and flows that are large: through the plan alone, where the work
+//! that a step costs can be counted.
+
+use segue::{
+    clock::Timestamp,
+    id::{InstanceId, RunId, TaskId},
+    model::*,
+};
+
+fn step(name: impl Into<String>, after: Vec<u32>) -> NewStep {
+    NewStep {
+        name: name.into(),
+        kind: StepKind::Code,
+        after,
+        agent: None,
+        lane: None,
+        options: TaskOptions::default(),
+    }
+}
+
+fn chain(length: u32) -> Vec<NewStep> {
+    let after = |no: u32| no.checked_sub(1).into_iter().collect();
+    (0..length)
+        .map(|no| step(format!("s{no}"), after(no)))
+        .collect()
+}
+
+/// So many steps, then one that waits for all of them.
+fn fan_in(width: u32) -> Vec<NewStep> {
+    let wide = (0..width).map(|no| step(format!("s{no}"), vec![]));
+    wide.chain([step("join", (0..width).collect())]).collect()
+}
+
+/// Rows that only plans change.
+struct Planned {
+    rows: Rows,
+    now: Timestamp,
+    /// Rows that the last plan loaded, and in how many rounds.
+    loaded: (usize, usize),
+}
+
+impl Planned {
+    fn launch(steps: Vec<NewStep>) -> (Self, RunId) {
+        let now = Timestamp::from_micros(1_000_000);
+        let mut this = Self {
+            rows: Rows::default(),
+            now,
+            loaded: (0, 0),
+        };
+        let id = RunId::new();
+        let spec = RunSpec {
+            id,
+            project: "default".into(),
+            flow: "large".into(),
+            version: 3,
+            band: Band::Large,
+            model: None,
+            input: Payload::null(),
+            definition: Payload::null(),
+            labels: [].into(),
+            meta: None,
+            created_at: now,
+        };
+        this.plan(vec![Command::Launch(Box::new(NewRun {
+            spec,
+            priority: 0,
+            steps,
+        }))]);
+        (this, id)
+    }
+
+    fn plan(&mut self, commands: Vec<Command>) {
+        let mut plan = Plan::new(commands, self.now);
+        self.loaded = (0, 0);
+        while let Some(needs) = plan.needs() {
+            let rows = self.rows.load(&needs);
+            self.loaded.0 += rows.tasks.len() + rows.steps.len() + rows.edges.len();
+            self.loaded.1 += 1;
+            plan.supply(rows, self.now);
+        }
+        let (changes, receipts) = plan.finish();
+        assert!(receipts.iter().all(Result::is_ok), "{receipts:?}");
+        self.rows.apply(changes);
+    }
+
+    fn claim(&mut self, id: TaskId) -> Task {
+        let worker = InstanceId::from(uuid::Uuid::nil());
+        let serves = std::sync::Arc::default();
+        let claim = Claim {
+            instance: worker,
+            seq: 1,
+            limit: 1,
+            serves,
+            again: false,
+        };
+        let task = self.rows.tasks[&id].claimed(&claim, self.now);
+        self.rows.tasks.insert(id, task.clone());
+        task
+    }
+
+    fn end(&mut self, held: Vec<Task>, decision: &Decision) {
+        let settle = |held| {
+            let (retry, decision) = (Retry::NEVER, decision.clone());
+            Command::Settle(Box::new(Settle {
+                held,
+                retry,
+                decision,
+                usage: None,
+                said: None,
+            }))
+        };
+        self.plan(held.into_iter().map(settle).collect());
+    }
+
+    fn sound(&self) {
+        let found = audit(&self.rows);
+        assert!(found.is_empty(), "{found:#?}");
+    }
+
+    fn count(&self, state: StepState) -> usize {
+        self.rows
+            .steps
+            .values()
+            .filter(|step| step.state == state)
+            .count()
+    }
+}
+
+fn done() -> Decision {
+    Decision::Complete(Payload::null())
+}
+
+fn failed() -> Decision {
+    let message = "broken".to_owned();
+    Decision::Fail(Fault {
+        kind: FaultKind::Error,
+        message,
+        retryable: false,
+    })
+}
+
+#[test]
+fn a_chain_of_10_000_costs_a_few_rows_a_step() {
+    let (mut flow, run) = Planned::launch(chain(10_000));
+    for no in 0..10_000 {
+        let task = flow.claim(TaskId::of_step(run, no));
+        flow.end(vec![task], &done());
+        assert!(flow.loaded.0 <= 8, "step {no} loaded {:?}", flow.loaded);
+    }
+    assert_eq!(flow.rows.runs[&run].state, RunState::Completed);
+    flow.sound();
+}
+
+#[test]
+fn a_join_of_10_000_is_released_once_and_costs_a_few_rows_a_step() {
+    let (mut flow, run) = Planned::launch(fan_in(10_000));
+    let tasks: Vec<Task> = (0..10_000)
+        .map(|no| flow.claim(TaskId::of_step(run, no)))
+        .collect();
+    for task in &tasks[..5_000] {
+        flow.end(vec![task.clone()], &done());
+        assert!(flow.loaded.0 <= 8, "one of many loaded {:?}", flow.loaded);
+    }
+    for part in tasks[5_000..].chunks(100) {
+        assert!(!flow.rows.tasks.contains_key(&TaskId::of_step(run, 10_000)));
+        flow.end(part.to_vec(), &done());
+    }
+    let join = flow.claim(TaskId::of_step(run, 10_000));
+    flow.sound();
+    flow.end(vec![join], &done());
+    assert_eq!(flow.rows.runs[&run].state, RunState::Completed);
+}
+
+#[test]
+fn a_skip_goes_down_10_000_levels_in_one_plan() {
+    let (mut flow, run) = Planned::launch(chain(10_000));
+    let task = flow.claim(TaskId::of_step(run, 0));
+    flow.end(vec![task], &failed());
+    assert!(flow.loaded.1 <= 3, "loaded in {} rounds", flow.loaded.1);
+    assert_eq!(flow.count(StepState::Skipped), 9_999);
+    assert_eq!(flow.rows.runs[&run].state, RunState::Failed);
+    flow.sound();
+}
+
+#[test]
+fn a_run_with_10_000_tasks_in_the_queue_is_cancelled_at_once() {
+    let (mut flow, run) = Planned::launch(fan_in(10_000));
+    for no in 0..5_000 {
+        flow.claim(TaskId::of_step(run, no));
+    }
+    flow.plan(vec![Command::CancelRun(run)]);
+    assert_eq!(flow.count(StepState::Cancelled), 5_001);
+    let asked = flow
+        .rows
+        .tasks
+        .values()
+        .filter(|task| task.flags.has(TaskFlags::CANCEL));
+    assert_eq!(asked.count(), 5_000);
+    flow.sound();
+}
+
+#[test]
+fn a_cycle_of_100_000_is_named() {
+    let mut steps = chain(100_000);
+    steps[0].after.push(99_999);
+    match Dag::check(&steps) {
+        Err(DagError::Cycle(names)) => assert_eq!(names.len(), 100_001),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_flow_is_named() {
+    let a = |after| step("a", after);
+    let rows: Vec<(Vec<NewStep>, &str)> = vec![
+        (
+            vec![a(vec![0])],
+            "these steps wait for each other and would never start: a -> a",
+        ),
+        (
+            vec![a(vec![1]), step("b", vec![0])],
+            "these steps wait for each other and would never start: a -> b -> a",
+        ),
+        (
+            vec![
+                step("free", vec![]),
+                a(vec![2]),
+                step("b", vec![1, 0]),
+                step("late", vec![2]),
+            ],
+            "these steps wait for each other and would never start: a -> b -> a",
+        ),
+        (
+            vec![a(vec![]), a(vec![])],
+            "two steps are called `a`; give each its own name",
+        ),
+        (
+            vec![a(vec![1])],
+            "step `a` depends on step number 1, which this flow does not have",
+        ),
+        (
+            vec![step("", vec![])],
+            "a step's name must have 1 to 255 bytes, and `` has not",
+        ),
+    ];
+    for (steps, expected) in rows {
+        let error = Dag::check(&steps).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    }
+    let many = vec![a(vec![]); limits::STEPS + 1];
+    assert_eq!(
+        Dag::check(&many),
+        Err(DagError::TooManySteps(limits::STEPS + 1))
+    );
+}
+
+#[test]
+fn a_step_without_a_lane_waits_for_its_flows_code() {
+    let mut wanted = step("a", vec![]);
+    wanted.options.tags = vec!["gpu".into()];
+    wanted.options.capacity = vec!["k".into()];
+    let (flow, run) = Planned::launch(vec![wanted]);
+    let lane = &flow.rows.lanes[&flow.rows.steps[&(run, 0)].lane];
+    assert_eq!(lane.needs, ["flow:large@3", "tag:gpu"]);
+    assert_eq!(lane.keys, ["k"]);
+}
+
+#[test]
+fn a_step_frees_the_slots_that_only_its_lane_names() {
+    let mut wanted = step("a", vec![]);
+    wanted.lane = Some(Lane::new(vec!["x".into()], vec!["k".into()]));
+    let (mut flow, run) = Planned::launch(vec![wanted]);
+    flow.plan(vec![Command::SetCapacity {
+        key: "k".into(),
+        slots: Some(1),
+    }]);
+    let task = flow.claim(TaskId::of_step(run, 0));
+    flow.rows.hold(&task);
+    flow.sound();
+    flow.end(vec![task], &done());
+    assert_eq!(flow.rows.slots[&("k".into(), 0)].held, None);
+}
