@@ -83,9 +83,7 @@ impl Keep {
             let before = micros.and_then(|micros| now.as_micros().checked_sub(micros));
             before.map_or(Timestamp::ZERO, Timestamp::from_micros)
         };
-        let wanted = [self.tasks, self.runs, self.entries]
-            .iter()
-            .any(Option::is_some);
+        let wanted = [self.tasks, self.runs, self.entries].iter().any(Option::is_some);
         wanted.then(|| Prune {
             tasks_before: before(self.tasks),
             runs_before: before(self.runs),
@@ -186,8 +184,7 @@ impl Core {
         self: &Arc<Self>,
         controls: mpsc::UnboundedReceiver<Control>,
     ) -> Result<Repaired> {
-        self.submit(Command::Register(Box::new(self.announcement())))
-            .await?;
+        self.submit(Command::Register(Box::new(self.announcement()))).await?;
         let mut keeper = keeper::Keeper::new(Arc::clone(self));
         let repaired = keeper.reconcile().await?;
         pulse::start(Arc::clone(self))?;
@@ -245,8 +242,7 @@ impl Core {
     }
 
     fn changed(&self) {
-        self.changes
-            .send_modify(|count| *count = count.wrapping_add(1));
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Makes the keeper look at `time` at the latest.
@@ -297,10 +293,7 @@ impl Core {
         if let Some(spec) = lock(&self.run_specs).get(&id) {
             return Ok(Arc::clone(spec));
         }
-        let needs = crate::model::Needs {
-            run_specs: [id].into(),
-            ..Default::default()
-        };
+        let needs = crate::model::Needs { run_specs: [id].into(), ..Default::default() };
         let spec = self.backend.read(&needs).await?.run_specs.remove(&id);
         let spec = spec.ok_or_else(|| crate::model::Rejection::not_found("run", id))?;
         let spec = Arc::new(spec);
@@ -364,9 +357,7 @@ impl Core {
 
     async fn ask(&self, control: fn(oneshot::Sender<()>) -> Control) -> Result<()> {
         let (reply, answer) = oneshot::channel();
-        self.control
-            .send(control(reply))
-            .map_err(|_| Error::closed())?;
+        self.control.send(control(reply)).map_err(|_| Error::closed())?;
         self.or_fatal(async {
             // The dispatcher drops the question when it has stopped.
             let _ = answer.await;

@@ -183,12 +183,7 @@ impl Probe {
 
     /// Waits until so many handlers more have ended or were dropped.
     pub async fn left(&self, count: u32) {
-        self.0
-            .left
-            .acquire_many(count)
-            .await
-            .expect("open")
-            .forget();
+        self.0.left.acquire_many(count).await.expect("open").forget();
     }
 
     /// Lets so many handlers go.
@@ -271,9 +266,7 @@ impl Faulty {
 
 fn one_of(count: &AtomicU32) -> bool {
     let less = |count: u32| count.checked_sub(1);
-    count
-        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
-        .is_ok()
+    count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()
 }
 
 #[async_trait]

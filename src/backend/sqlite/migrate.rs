@@ -71,9 +71,7 @@ pub(super) fn version(conn: &Connection) -> Result<i64> {
     if known == Some(0) {
         return Ok(0);
     }
-    let version = load::one(conn, sql::SCHEMA_VERSION, [], |row| {
-        row.get::<_, Option<i64>>(0)
-    })?;
+    let version = load::one(conn, sql::SCHEMA_VERSION, [], |row| row.get::<_, Option<i64>>(0))?;
     Ok(version.flatten().unwrap_or(0))
 }
 
@@ -81,16 +79,14 @@ pub(super) fn version(conn: &Connection) -> Result<i64> {
 fn back_up(conn: &Connection, path: &Path, version: i64) -> Result<()> {
     let copy = free_name(path, version);
     tracing::info!(copy = %copy.display(), "backing the database up before it is migrated");
-    conn.execute(sql::BACK_UP, [copy.to_string_lossy()])
-        .map(drop)
-        .map_err(|error| {
-            let message = format!(
-                "{} could not be backed up to {} before its migration, and is as it was: {error}",
-                path.display(),
-                copy.display()
-            );
-            Error::migration(message).caused_by(error)
-        })
+    conn.execute(sql::BACK_UP, [copy.to_string_lossy()]).map(drop).map_err(|error| {
+        let message = format!(
+            "{} could not be backed up to {} before its migration, and is as it was: {error}",
+            path.display(),
+            copy.display()
+        );
+        Error::migration(message).caused_by(error)
+    })
 }
 
 fn free_name(path: &Path, version: i64) -> PathBuf {
@@ -101,8 +97,5 @@ fn free_name(path: &Path, version: i64) -> PathBuf {
     };
     let first = name(format!(".backup-v{version}"));
     let others = (2..).map(|n| name(format!(".backup-v{version}-{n}")));
-    std::iter::once(first)
-        .chain(others)
-        .find(|path| !path.exists())
-        .expect("the names never end")
+    std::iter::once(first).chain(others).find(|path| !path.exists()).expect("the names never end")
 }

@@ -34,11 +34,7 @@ impl Plan {
     pub fn new(commands: Vec<Command>, now: Timestamp) -> Self {
         let mut work = Work::default();
         work.now = now;
-        Self {
-            commands,
-            asked: Needs::default(),
-            work,
-        }
+        Self { commands, asked: Needs::default(), work }
     }
 
     /// What must be loaded next; None when all that is needed is known.
@@ -62,10 +58,7 @@ impl Plan {
     /// The changes to save, and one answer for each command.
     pub fn finish(mut self) -> (Changes, Vec<Receipt>) {
         let commands = std::mem::take(&mut self.commands);
-        let receipts = commands
-            .into_iter()
-            .map(|command| apply(&mut self.work, command))
-            .collect();
+        let receipts = commands.into_iter().map(|command| apply(&mut self.work, command)).collect();
         (self.work.finish(), receipts)
     }
 }
@@ -103,11 +96,7 @@ fn apply(work: &mut Work, command: Command) -> Receipt {
 fn fits(what: &str, bytes: usize, max: usize) -> Result<(), Rejection> {
     match bytes <= max {
         true => Ok(()),
-        false => Err(Rejection::TooLarge {
-            what: what.into(),
-            bytes,
-            max,
-        }),
+        false => Err(Rejection::TooLarge { what: what.into(), bytes, max }),
     }
 }
 

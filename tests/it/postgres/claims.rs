@@ -6,10 +6,7 @@ use super::*;
 async fn a_claim_follows_priority_and_then_age_over_all_lanes() {
     let db = fresh_schema(ManualClock::default()).await;
     let specs: Vec<_> = (0..40i16)
-        .map(|n| TaskSpec {
-            priority: n % 3,
-            ..spec(["a", "b", "c"][n as usize % 3])
-        })
+        .map(|n| TaskSpec { priority: n % 3, ..spec(["a", "b", "c"][n as usize % 3]) })
         .collect();
     commit(&db, specs.into_iter().map(enqueue).collect()).await;
     let rows = dump(&db).await;
@@ -26,19 +23,8 @@ async fn a_claim_follows_priority_and_then_age_over_all_lanes() {
 async fn keyed_lanes_take_slots_and_give_them_back() {
     let clock = ManualClock::default();
     let db = fresh_schema(clock.clone()).await;
-    let limit = |key: &str, slots| Command::SetCapacity {
-        key: key.into(),
-        slots,
-    };
-    commit(
-        &db,
-        vec![
-            limit("k", Some(2)),
-            limit("m", Some(1)),
-            limit("free", None),
-        ],
-    )
-    .await;
+    let limit = |key: &str, slots| Command::SetCapacity { key: key.into(), slots };
+    commit(&db, vec![limit("k", Some(2)), limit("m", Some(1)), limit("free", None)]).await;
     let mut commands = Vec::new();
     for _ in 0..5 {
         commands.push(enqueue(keyed("a", &["k"])));
@@ -64,24 +50,14 @@ async fn keyed_lanes_take_slots_and_give_them_back() {
         }
     }
     let rows = dump(&db).await;
-    assert!(
-        rows.tasks
-            .values()
-            .all(|task| task.phase == Phase::Completed)
-    );
+    assert!(rows.tasks.values().all(|task| task.phase == Phase::Completed));
     assert!(rows.slots.values().all(|slot| slot.held.is_none()));
 
     // A parked key holds its tasks back until its time.
     let until = clock.now() + Duration::from_secs(60);
     let done = commit(
         &db,
-        vec![
-            enqueue(keyed("c", &["free"])),
-            Command::Park {
-                key: "free".into(),
-                until,
-            },
-        ],
+        vec![enqueue(keyed("c", &["free"])), Command::Park { key: "free".into(), until }],
     )
     .await;
     assert_eq!(done.next, Some(until));
@@ -95,10 +71,7 @@ async fn keyed_lanes_take_slots_and_give_them_back() {
 #[tokio::test]
 async fn a_slot_above_the_limit_goes_when_it_is_free() {
     let db = fresh_schema(ManualClock::default()).await;
-    let limit = |slots| Command::SetCapacity {
-        key: "k".into(),
-        slots,
-    };
+    let limit = |slots| Command::SetCapacity { key: "k".into(), slots };
     let mut commands = vec![limit(Some(3))];
     commands.extend((0..4).map(|_| enqueue(keyed("a", &["k"]))));
     commit(&db, commands).await;
@@ -108,10 +81,7 @@ async fn a_slot_above_the_limit_goes_when_it_is_free() {
     assert_eq!(dump(&db).await.slots.len(), 3);
     commit(&db, vec![complete(&held[1]), complete(&held[2])]).await;
     let slots = dump(&db).await.slots;
-    assert_eq!(
-        slots.keys().cloned().collect::<Vec<_>>(),
-        [("k".to_owned(), 0)]
-    );
+    assert_eq!(slots.keys().cloned().collect::<Vec<_>>(), [("k".to_owned(), 0)]);
     assert!(take(&db, claim(2, 9, &["task:a"])).await.is_empty());
     commit(&db, vec![complete(&held[0])]).await;
     assert_eq!(take(&db, claim(3, 9, &["task:a"])).await.len(), 1);
@@ -120,10 +90,7 @@ async fn a_slot_above_the_limit_goes_when_it_is_free() {
 #[tokio::test]
 async fn a_full_lane_hides_nothing_and_slows_nobody() {
     let db = fresh_schema(ManualClock::default()).await;
-    let limit = Command::SetCapacity {
-        key: "full".into(),
-        slots: Some(1),
-    };
+    let limit = Command::SetCapacity { key: "full".into(), slots: Some(1) };
     commit(&db, vec![limit, enqueue(keyed("a", &["full"]))]).await;
     assert_eq!(take(&db, claim(1, 50, &["task:a"])).await.len(), 1);
     let alone = fifty_claims(&db, 100).await;
@@ -150,22 +117,9 @@ async fn fifty_claims(db: &PostgresBackend, seq: i64) -> Duration {
 #[tokio::test]
 async fn workers_side_by_side_share_the_tasks_exactly() {
     let db = fresh_schema(ManualClock::default()).await;
-    commit(
-        &db,
-        vec![Command::SetCapacity {
-            key: "k".into(),
-            slots: Some(2),
-        }],
-    )
-    .await;
+    commit(&db, vec![Command::SetCapacity { key: "k".into(), slots: Some(2) }]).await;
     let plain = (0..300).map(|_| enqueue(spec("a")));
-    commit(
-        &db,
-        plain
-            .chain((0..60).map(|_| enqueue(keyed("b", &["k"]))))
-            .collect(),
-    )
-    .await;
+    commit(&db, plain.chain((0..60).map(|_| enqueue(keyed("b", &["k"])))).collect()).await;
     let worker = |n: u128| {
         let db = db.clone();
         tokio::spawn(async move {
@@ -173,14 +127,8 @@ async fn workers_side_by_side_share_the_tasks_exactly() {
             let mut done = 0;
             let mut commands = Vec::new();
             for seq in 1.. {
-                let claim = Claim {
-                    instance,
-                    ..claim(seq, 3, &["task:a", "task:b"])
-                };
-                let batch = Batch {
-                    commands: std::mem::take(&mut commands),
-                    claim: Some(claim),
-                };
+                let claim = Claim { instance, ..claim(seq, 3, &["task:a", "task:b"]) };
+                let batch = Batch { commands: std::mem::take(&mut commands), claim: Some(claim) };
                 let answer = db.commit(batch).await.unwrap();
                 assert!(
                     answer
@@ -192,11 +140,7 @@ async fn workers_side_by_side_share_the_tasks_exactly() {
                 commands = answer.claimed.iter().map(complete).collect();
                 if commands.is_empty() && !db.due(instance, 1).await.unwrap().ready {
                     let rows = db.stats().await.unwrap();
-                    if rows
-                        .tasks
-                        .get(&TaskState::Pending)
-                        .is_none_or(|left| *left == 0)
-                    {
+                    if rows.tasks.get(&TaskState::Pending).is_none_or(|left| *left == 0) {
                         return done;
                     }
                 }
@@ -220,24 +164,15 @@ async fn a_unique_key_raced_for_is_taken_once() {
     let db = fresh_schema(ManualClock::default()).await;
     let race = (0..8).map(|_| {
         let db = db.clone();
-        let spec = TaskSpec {
-            unique_key: Some("one".into()),
-            ..spec("a")
-        };
-        tokio::spawn(async move {
-            commit(&db, vec![enqueue(spec)])
-                .await
-                .receipts
-                .remove(0)
-                .unwrap()
-        })
+        let spec = TaskSpec { unique_key: Some("one".into()), ..spec("a") };
+        tokio::spawn(
+            async move { commit(&db, vec![enqueue(spec)]).await.receipts.remove(0).unwrap() },
+        )
     });
     let mut made = BTreeSet::new();
     let mut created = 0;
     for racer in race.collect::<Vec<_>>() {
-        let Outcome::Task { id, created: new } = racer.await.unwrap() else {
-            panic!()
-        };
+        let Outcome::Task { id, created: new } = racer.await.unwrap() else { panic!() };
         made.insert(id);
         created += u32::from(new);
     }

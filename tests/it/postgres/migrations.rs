@@ -26,35 +26,17 @@ async fn a_newer_database_is_refused_unchanged() {
         .await
         .unwrap();
     let refused = db.migrate().await.unwrap_err();
-    assert!(
-        refused.is_migration() && refused.to_string().contains("99"),
-        "{refused}"
-    );
+    assert!(refused.is_migration() && refused.to_string().contains("99"), "{refused}");
     assert!(refused.to_string().contains('2'), "{refused}");
     let moved_on = |error: Error| assert!(error.is_schema_moved_on(), "{error}");
     moved_on(
-        db.commit(Batch {
-            commands: vec![enqueue(spec("a"))],
-            claim: None,
-        })
-        .await
-        .unwrap_err(),
+        db.commit(Batch { commands: vec![enqueue(spec("a"))], claim: None }).await.unwrap_err(),
     );
     moved_on(
-        db.commit(Batch {
-            commands: vec![],
-            claim: Some(claim(1, 1, &[])),
-        })
-        .await
-        .unwrap_err(),
+        db.commit(Batch { commands: vec![], claim: Some(claim(1, 1, &[])) }).await.unwrap_err(),
     );
     let never = Timestamp::ZERO;
-    let prune = Prune {
-        tasks_before: never,
-        runs_before: never,
-        entries_before: never,
-        limit: 1,
-    };
+    let prune = Prune { tasks_before: never, runs_before: never, entries_before: never, limit: 1 };
     moved_on(db.prune(&prune).await.unwrap_err());
     assert!(dump(&db).await.specs.is_empty());
 }
@@ -100,9 +82,7 @@ async fn a_failing_migration_leaves_the_database_as_it_was() {
     // A table in the way of the second migration.
     let schema = db.schema();
     client
-        .batch_execute(&format!(
-            "CREATE SCHEMA {schema}; CREATE TABLE {schema}.flow_steps ()"
-        ))
+        .batch_execute(&format!("CREATE SCHEMA {schema}; CREATE TABLE {schema}.flow_steps ()"))
         .await
         .unwrap();
     let failed = db.migrate().await.unwrap_err();

@@ -30,13 +30,7 @@ fn spec(kind: &str) -> TaskSpec {
 
 fn keyed(kind: &str, keys: &[&str]) -> TaskSpec {
     let capacity = keys.iter().map(|key| (*key).to_owned()).collect();
-    TaskSpec {
-        options: TaskOptions {
-            capacity,
-            ..TaskOptions::default()
-        },
-        ..spec(kind)
-    }
+    TaskSpec { options: TaskOptions { capacity, ..TaskOptions::default() }, ..spec(kind) }
 }
 
 fn enqueue(spec: TaskSpec) -> Command {
@@ -48,13 +42,7 @@ fn serves(names: &[&str]) -> Arc<BTreeSet<String>> {
 }
 
 fn claim(seq: i64, limit: u32, of: &[&str]) -> Claim {
-    Claim {
-        instance: me(),
-        seq,
-        limit,
-        serves: serves(of),
-        again: false,
-    }
+    Claim { instance: me(), seq, limit, serves: serves(of), again: false }
 }
 
 fn me() -> InstanceId {
@@ -76,22 +64,11 @@ fn settle(held: &Claimed, decision: Decision) -> Command {
 }
 
 async fn commit(db: &PostgresBackend, commands: Vec<Command>) -> Committed {
-    db.commit(Batch {
-        commands,
-        claim: None,
-    })
-    .await
-    .unwrap()
+    db.commit(Batch { commands, claim: None }).await.unwrap()
 }
 
 async fn take(db: &PostgresBackend, claim: Claim) -> Vec<Claimed> {
-    db.commit(Batch {
-        commands: vec![],
-        claim: Some(claim),
-    })
-    .await
-    .unwrap()
-    .claimed
+    db.commit(Batch { commands: vec![], claim: Some(claim) }).await.unwrap().claimed
 }
 
 fn ids(claimed: &[Claimed]) -> Vec<TaskId> {
@@ -113,29 +90,23 @@ async fn host(url: &str) -> Client {
 
 async fn sql(db: &PostgresBackend) -> Client {
     let client = host(&cluster::url()).await;
-    client
-        .batch_execute(&format!("SET search_path = {}", db.schema()))
-        .await
-        .unwrap();
+    client.batch_execute(&format!("SET search_path = {}", db.schema())).await.unwrap();
     client
 }
 
-/// Waits for a condition, with a limit.
-async fn until(holds: impl Fn() -> bool) {
+/// Waits until wake-ups arrive; that they do is a wake-up.
+async fn listening(db: &PostgresBackend) {
     let wait = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        while !db.is_listening() {
+            db.wait(SOON).await;
         }
     };
-    timeout(SOON, wait).await.expect("it holds soon");
+    timeout(SOON, wait).await.expect("it listens soon");
 }
 
 /// Takes the hints that are left of the subscription.
 async fn drain(db: &PostgresBackend) {
-    while timeout(Duration::from_millis(100), db.wait(SOON))
-        .await
-        .is_ok()
-    {}
+    while timeout(Duration::from_millis(100), db.wait(SOON)).await.is_ok() {}
 }
 
 async fn heard(db: &PostgresBackend) -> bool {

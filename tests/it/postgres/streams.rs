@@ -39,11 +39,7 @@ fn chain(steps: u32) -> NewRun {
         meta: None,
         created_at: Timestamp::ZERO,
     };
-    NewRun {
-        spec,
-        priority: 0,
-        steps: (0..steps).map(step).collect(),
-    }
+    NewRun { spec, priority: 0, steps: (0..steps).map(step).collect() }
 }
 
 #[tokio::test]
@@ -54,18 +50,8 @@ async fn a_chain_costs_one_commit_a_step_and_is_told_in_order() {
     let mut commands = vec![Command::Launch(Box::new(run))];
     for seq in 1..=11 {
         let wish = claim(seq, 5, &["flow:chain@1"]);
-        let done = db
-            .commit(Batch {
-                commands,
-                claim: Some(wish),
-            })
-            .await
-            .unwrap();
-        assert!(
-            done.receipts.iter().all(Result::is_ok),
-            "{:?}",
-            done.receipts
-        );
+        let done = db.commit(Batch { commands, claim: Some(wish) }).await.unwrap();
+        assert!(done.receipts.iter().all(Result::is_ok), "{:?}", done.receipts);
         assert_eq!(done.streams, [Stream::Run(id)]);
         assert_eq!(done.claimed.len(), usize::from(seq <= 10));
         commands = done.claimed.iter().map(complete).collect();
@@ -73,20 +59,11 @@ async fn a_chain_costs_one_commit_a_step_and_is_told_in_order() {
     let rows = dump(&db).await;
     assert_eq!(rows.runs[&id].state, RunState::Completed);
     let own = db.tail(Stream::Run(id), Cursor::START, 100).await.unwrap();
-    assert_eq!(
-        own.iter().map(|entry| entry.seq).collect::<Vec<_>>(),
-        (1..=11).collect::<Vec<_>>()
-    );
+    assert_eq!(own.iter().map(|entry| entry.seq).collect::<Vec<_>>(), (1..=11).collect::<Vec<_>>());
     let rest = db.tail(Stream::Run(id), own[4].cursor, 3).await.unwrap();
-    assert_eq!(
-        rest.iter().map(|entry| entry.seq).collect::<Vec<_>>(),
-        [6, 7, 8]
-    );
+    assert_eq!(rest.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [6, 7, 8]);
     let all = until_tail(&db, 11).await;
-    assert_eq!(
-        db.tail(Stream::All, all[3].cursor, 2).await.unwrap(),
-        all[4..6]
-    );
+    assert_eq!(db.tail(Stream::All, all[3].cursor, 2).await.unwrap(), all[4..6]);
     assert_eq!(db.due(me(), 1).await.unwrap().tail, all[10].cursor);
     let Page::Runs(runs) = db
         .list(&Query::Runs {
@@ -138,23 +115,10 @@ async fn an_entry_of_a_slow_commit_is_never_skipped() {
     .await
     .unwrap();
     commit(&db, vec![say(fast, 1)]).await;
-    assert!(
-        db.tail(Stream::All, Cursor::START, 9)
-            .await
-            .unwrap()
-            .is_empty()
-    );
-    assert_eq!(
-        db.tail(Stream::Chat(fast), Cursor::START, 9)
-            .await
-            .unwrap()
-            .len(),
-        1
-    );
+    assert!(db.tail(Stream::All, Cursor::START, 9).await.unwrap().is_empty());
+    assert_eq!(db.tail(Stream::Chat(fast), Cursor::START, 9).await.unwrap().len(), 1);
     // Whoever waits looks again, though nobody announces the slow one.
-    timeout(SOON, db.wait(Duration::from_secs(3600)))
-        .await
-        .unwrap();
+    timeout(SOON, db.wait(Duration::from_secs(3600))).await.unwrap();
     open.commit().await.unwrap();
     let all = until_tail(&db, 2).await;
     assert_eq!(
@@ -168,41 +132,19 @@ async fn pruning_removes_what_is_old_and_whole() {
     let clock = ManualClock::default();
     let db = fresh_schema(clock.clone()).await;
     let parent = spec("a");
-    let child = TaskSpec {
-        parent: Some(parent.id),
-        unique_key: Some("k".into()),
-        ..spec("a")
-    };
-    commit(
-        &db,
-        vec![
-            enqueue(parent),
-            enqueue(child),
-            Command::Launch(Box::new(chain(2))),
-        ],
-    )
-    .await;
+    let child = TaskSpec { parent: Some(parent.id), unique_key: Some("k".into()), ..spec("a") };
+    commit(&db, vec![enqueue(parent), enqueue(child), Command::Launch(Box::new(chain(2)))]).await;
     let mut commands = Vec::new();
     for seq in 1..4 {
         let wish = claim(seq, 5, &["flow:chain@1", "task:a"]);
-        let done = db
-            .commit(Batch {
-                commands,
-                claim: Some(wish),
-            })
-            .await
-            .unwrap();
+        let done = db.commit(Batch { commands, claim: Some(wish) }).await.unwrap();
         commands = done.claimed.iter().map(complete).collect();
     }
     let all = until_tail(&db, 3).await;
     clock.advance(Duration::from_secs(5));
     let before = clock.now();
-    let prune = Prune {
-        tasks_before: before,
-        runs_before: before,
-        entries_before: before,
-        limit: 10,
-    };
+    let prune =
+        Prune { tasks_before: before, runs_before: before, entries_before: before, limit: 10 };
     let first = db.prune(&prune).await.unwrap();
     assert_eq!((first.tasks, first.runs), (1, 1));
     let second = db.prune(&prune).await.unwrap();
@@ -215,9 +157,7 @@ async fn pruning_removes_what_is_old_and_whole() {
     }
     let last = all.last().unwrap().cursor;
     assert_eq!(db.tail(Stream::All, last, 9).await.unwrap(), []);
-    let own = db
-        .tail(all[0].stream, Cursor { major: 1, minor: 0 }, 9)
-        .await;
+    let own = db.tail(all[0].stream, Cursor { major: 1, minor: 0 }, 9).await;
     assert!(own.unwrap_err().is_cursor_expired());
     assert!(db.stats().await.unwrap().disk_bytes > 0);
 }
@@ -227,42 +167,26 @@ async fn a_commit_wakes_other_processes_and_not_its_own() {
     let db = options().connect().await.unwrap();
     db.migrate().await.unwrap();
     let schema = db.schema().to_owned();
-    let other = Options::new(cluster::url())
-        .schema(&schema)
-        .connect()
-        .await
-        .unwrap();
-    until(|| db.is_listening() && other.is_listening()).await;
+    let other = Options::new(cluster::url()).schema(&schema).connect().await.unwrap();
+    listening(&db).await;
+    listening(&other).await;
     drain(&db).await;
     drain(&other).await;
     let start = std::time::Instant::now();
     let (_, heard_it) = tokio::join!(commit(&db, vec![enqueue(spec("a"))]), heard(&other));
     assert!(heard_it);
     println!("commit to wake-up: {:?}", start.elapsed());
-    assert!(
-        timeout(Duration::from_millis(200), db.wait(SOON))
-            .await
-            .is_err(),
-        "it heard itself"
-    );
+    assert!(timeout(Duration::from_millis(200), db.wait(SOON)).await.is_err(), "it heard itself");
 
     let client = sql(&db).await;
-    let insert = client.execute(
-        "INSERT INTO tasks (project_id, input) VALUES ('p', '1')",
-        &[],
-    );
+    let insert = client.execute("INSERT INTO tasks (project_id, input) VALUES ('p', '1')", &[]);
     let (_, both) = tokio::join!(insert, async { heard(&db).await && heard(&other).await });
     assert!(both, "a row of another program wakes everybody");
 }
 
 #[tokio::test]
 async fn without_listening_it_polls() {
-    let db = options()
-        .listen(false)
-        .poll(Duration::from_millis(20))
-        .connect()
-        .await
-        .unwrap();
+    let db = options().listen(false).poll(Duration::from_millis(20)).connect().await.unwrap();
     let start = std::time::Instant::now();
     db.wait(SOON).await;
     assert!(start.elapsed() < SOON / 2);
