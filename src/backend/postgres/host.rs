@@ -59,7 +59,7 @@ pub async fn enqueue_in(
 async fn try_enqueue(client: &Client, schema: &str, spec: TaskSpec) -> Attempted<Receipt> {
     let line = Line::Host(client);
     let mut pipe = Pipe::default();
-    let path = pipe.add(sql::SWAP_PATH, params![sql::path_value(schema)]);
+    let path = pipe.add(sql::SWAP_PATH, params![sql::quoted(schema)]);
     let now = pipe.add(sql::NOW, Vec::new());
     let answers = pipe.send(line).await?;
     let path: String = Cells::new(only(answers[path].first())?).next()?;

@@ -213,7 +213,7 @@ pub(super) fn add_counts(pipe: &mut Pipe<'_>) -> usize {
 pub(super) fn stats(found: &[Vec<Row>]) -> Result<Stats> {
     let mut stats = Stats::default();
     for (phase, count) in rows::all(&found[0], pair)? {
-        let state = Phase::from_number(phase).map(Phase::state).unwrap_or(TaskState::Pending);
+        let state = Phase::from_number(phase).map_or(TaskState::Pending, Phase::state);
         *stats.tasks.entry(state).or_default() += count;
     }
     let foreign = count(&found[1])?;

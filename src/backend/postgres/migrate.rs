@@ -49,7 +49,7 @@ pub(super) async fn migrate(connector: &Connector) -> Result<()> {
 async fn migrate_with(client: &mut Client, schema: &str, known: &[Step]) -> Result<()> {
     let tx = client.transaction().await?;
     tx.query(sql::MIGRATION_LOCK, &[&schema]).await?;
-    tx.batch_execute(&sql::local_search_path(schema)).await?;
+    tx.query(sql::SWAP_PATH, &[&sql::quoted(schema)]).await?;
     let found = version(&tx, schema).await?;
     let newest = known.last().map_or(0, |step| step.version);
     if found > newest {
@@ -70,7 +70,7 @@ async fn migrate_with(client: &mut Client, schema: &str, known: &[Step]) -> Resu
 pub(super) async fn check(connector: &Connector) -> Result<()> {
     let (mut client, _driver) = connector.plain(std::sync::Arc::new(|_| ())).await?;
     let tx = client.transaction().await?;
-    tx.batch_execute(&sql::local_search_path(&connector.schema)).await?;
+    tx.query(sql::SWAP_PATH, &[&sql::quoted(&connector.schema)]).await?;
     let (found, newest) = (version(&tx, &connector.schema).await?, newest());
     if i64::from(found) == newest {
         return Ok(());

@@ -572,22 +572,13 @@ pub const LIST_CHATS: &str = "SELECT id, project_id, session_id, title, meta, ne
 
 // ---- names: statements that take no parameters
 
-/// A name in a statement. Schemas are checked to need no more than this.
-fn quoted(name: &str) -> String {
+/// A name in a statement.
+pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 pub fn search_path(schema: &str) -> String {
     format!("SET search_path = {}", quoted(schema))
-}
-
-pub fn local_search_path(schema: &str) -> String {
-    format!("SET LOCAL search_path = {}", quoted(schema))
-}
-
-/// What a search path is set to, for [`SWAP_PATH`].
-pub fn path_value(schema: &str) -> String {
-    quoted(schema)
 }
 
 pub fn create_schema(schema: &str) -> String {

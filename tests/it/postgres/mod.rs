@@ -94,14 +94,14 @@ async fn sql(db: &PostgresBackend) -> Client {
     client
 }
 
-/// Waits for a condition, with a limit.
-async fn until(holds: impl Fn() -> bool) {
+/// Waits until wake-ups arrive; that they do is a wake-up.
+async fn listening(db: &PostgresBackend) {
     let wait = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        while !db.is_listening() {
+            db.wait(SOON).await;
         }
     };
-    timeout(SOON, wait).await.expect("it holds soon");
+    timeout(SOON, wait).await.expect("it listens soon");
 }
 
 /// Takes the hints that are left of the subscription.

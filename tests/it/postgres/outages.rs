@@ -7,7 +7,7 @@ async fn it_goes_on_by_itself_after_the_server_was_restarted() {
     let cluster = Cluster::start();
     let db = Options::new(cluster.url()).connect().await.unwrap();
     db.migrate().await.unwrap();
-    until(|| db.is_listening()).await;
+    listening(&db).await;
     commit(&db, vec![enqueue(spec("a"))]).await;
     assert!(!db.beat(me()).await.unwrap());
     let held = take(&db, claim(1, 1, &["task:a"])).await;
@@ -23,7 +23,7 @@ async fn it_goes_on_by_itself_after_the_server_was_restarted() {
     let done = timeout(SOON, settle).await.unwrap();
     assert_eq!(done.receipts, [Ok(Outcome::State(TaskState::Completed))]);
     assert!(!db.beat(me()).await.unwrap());
-    until(|| db.is_listening()).await;
+    listening(&db).await;
     let other = Options::new(cluster.url()).connect().await.unwrap();
     drain(&db).await;
     let (_, heard) = tokio::join!(commit(&other, vec![enqueue(spec("a"))]), heard(&db));
@@ -57,9 +57,7 @@ async fn a_dropped_commit_leaves_nothing_open() {
         cut.await;
         drop(work);
         let none = async {
-            while client.query_one(open, &[&schema]).await.unwrap().get::<_, i64>(0) > 0 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            while client.query_one(open, &[&schema]).await.unwrap().get::<_, i64>(0) > 0 {}
         };
         timeout(SOON / 4, none).await.expect("no transaction stays open");
     }

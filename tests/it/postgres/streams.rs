@@ -168,7 +168,8 @@ async fn a_commit_wakes_other_processes_and_not_its_own() {
     db.migrate().await.unwrap();
     let schema = db.schema().to_owned();
     let other = Options::new(cluster::url()).schema(&schema).connect().await.unwrap();
-    until(|| db.is_listening() && other.is_listening()).await;
+    listening(&db).await;
+    listening(&other).await;
     drain(&db).await;
     drain(&other).await;
     let start = std::time::Instant::now();
