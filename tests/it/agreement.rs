@@ -18,6 +18,7 @@ use segue::{
 
 use crate::{
     support::{Subject, subjects},
+    transitions::forbidden,
     workload::{EVERYTHING, Step, Workload},
 };
 
@@ -68,7 +69,10 @@ async fn history(seed: u64) {
         let answers = each(&all, |subject| subject.run(&step)).await;
         same(&all, &answers, After(n, Some(&step)));
         workload.observe(&answers[0].claimed);
-        rows = agreed(&all, After(n, Some(&step))).await;
+        let after = agreed(&all, After(n, Some(&step))).await;
+        let found = forbidden(&rows, &after, &step, &answers[0].receipts);
+        assert!(found.is_empty(), "{found:#?}\nafter {}", After(n, Some(&step)));
+        rows = after;
     }
     finish(&all, &clock).await;
 }

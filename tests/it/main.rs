@@ -10,4 +10,5 @@ mod properties;
 mod rules;
 mod run_rules;
 mod support;
+mod transitions;
 mod workload;

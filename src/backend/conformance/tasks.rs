@@ -192,6 +192,8 @@ pub(super) async fn the_lease_never_goes_back(kit: Kit) {
     for (lease, decision) in (1..).zip(endings) {
         let task = kit.claim_one().await;
         assert_eq!((task.id, task.lease), (id, lease));
+        let early = Command::Rescue { task: id, lease: lease + 1 };
+        assert_eq!(kit.refused(early).await, Rejection::StaleLease);
         let failed = matches!(decision, Decision::Fail(_));
         kit.done(settle(&task, decision)).await;
         if failed {
