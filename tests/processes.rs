@@ -553,3 +553,24 @@ fn the_log_stays_bounded_while_others_read() {
         worker.shutdown().await.unwrap();
     });
 }
+
+#[test]
+fn an_engine_needs_no_polling_for_its_own_work() {
+    run(async {
+        let (folder, _) = fresh().await;
+        let builder = by_bell(folder.path()).task("count", count).flow(&chain());
+        let builder = builder.host(folder.path().to_owned()).concurrency(2);
+        let engine = builder.start().await.unwrap();
+        let task = engine.enqueue("count", &()).await.unwrap();
+        task.output::<()>().await.unwrap();
+        let later = NewTask::new("count", &()).after(Duration::from_millis(50));
+        let later = engine.submit(later).await.unwrap();
+        later.output::<()>().await.unwrap();
+        let flow = chain();
+        let launches = (0..20).map(|n| engine.launch(&flow, n).into_future());
+        for run in join_all(launches).await {
+            run.unwrap().output().await.unwrap();
+        }
+        engine.shutdown().await.unwrap();
+    });
+}
