@@ -241,10 +241,7 @@ async fn no_commit_fails_beside_a_program_that_writes_now_and_then(store: Store)
     for n in 0..300 {
         // The backend itself: an engine would try again, and nobody would see it.
         let spec = NewTask::new("nobody", &n).into_spec().unwrap();
-        let batch = Batch {
-            commands: vec![model::Command::Enqueue(Box::new(spec))],
-            claim: None,
-        };
+        let batch = Batch { commands: vec![model::Command::Enqueue(Box::new(spec))], claim: None };
         backend.commit(batch).await.unwrap();
     }
     stop.cancel();

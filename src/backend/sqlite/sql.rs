@@ -171,12 +171,12 @@ pub const CLAIM: &str = "UPDATE segue_task_states SET phase = 4, attempt = attem
     WHERE id = ?1 AND phase = 1
     RETURNING id, phase, lane, priority, run_at, attempt, failures, interruptions, lease, rev,
     holder, claim, run_id, step_no, flags, started_at, ended_at";
-pub const CLAIMED_BEFORE: &str = "SELECT id FROM segue_task_states
-    WHERE phase = 4 AND holder = ?1 AND claim = ?2 ORDER BY priority, id";
 pub const SLOTS_HELD: &str =
     "SELECT count(*) FROM segue_slots WHERE key = ?1 AND task_id IS NOT NULL";
 pub const TAKE_SLOT: &str = "UPDATE segue_slots SET task_id = ?2, lease = ?3 WHERE key = ?1
     AND n = (SELECT min(n) FROM segue_slots WHERE key = ?1 AND task_id IS NULL)";
+pub const CLAIMED_BEFORE: &str = "SELECT id FROM segue_task_states
+    WHERE phase = 4 AND holder = ?1 AND claim = ?2 ORDER BY priority, id";
 
 // ---- what is due
 
@@ -195,7 +195,9 @@ pub const HELD: &str = "SELECT id, phase, lane, priority, run_at, attempt, failu
 pub const NEXT_HOLDER: &str =
     "SELECT min(holder) FROM segue_task_states WHERE phase = 4 AND holder > ?1";
 pub const ANY_READY: &str = "SELECT EXISTS (SELECT 1 FROM segue_task_states WHERE phase = 1)";
-pub const LAST_ENTRY: &str = "SELECT coalesce(max(pos), 0) FROM segue_entries";
+/// The newest entry, whether it is kept or was pruned.
+pub const LAST_ENTRY: &str = "SELECT max(coalesce((SELECT max(pos) FROM segue_entries), 0),
+    coalesce((SELECT value FROM segue_meta WHERE name = 'pruned'), 0))";
 
 // ---- following
 
