@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::support::{Probe, Store, eventually, note};
 
-each_backend!(
+on_sqlite!(
     a_task_of_the_hosts_transaction_exists_when_that_commits,
     a_row_that_another_program_inserts_is_adopted_and_run,
     a_row_that_carries_everything_is_run_as_it_says,

@@ -13,6 +13,13 @@ pub const SCHEMA_VERSION: &str = "SELECT max(version) FROM segue_schema_history"
 pub const HAS_SCHEMA: &str =
     "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'segue_schema_history'";
 
+pub const CREATE_HISTORY: &str = "CREATE TABLE IF NOT EXISTS segue_schema_history
+    (version int4 PRIMARY KEY, name varchar(255), applied_on varchar(255), checksum varchar(255))";
+pub const HISTORY: &str = "SELECT version, checksum FROM segue_schema_history ORDER BY version";
+pub const ADD_HISTORY: &str =
+    "INSERT INTO segue_schema_history (version, name, applied_on, checksum)
+    VALUES (?1, ?2, ?3, ?4)";
+
 // ---- loading by key
 
 pub const TASK: &str = "SELECT id, phase, lane, priority, run_at, attempt, failures, interruptions,
