@@ -24,6 +24,8 @@ use segue::{
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(120);
+/// How many tasks a child runs at once.
+const PLACES: u32 = 32;
 
 // ---- children
 
@@ -197,7 +199,7 @@ fn database(folder: &Path) -> PathBuf {
 
 fn engine(folder: &Path) -> Builder {
     let builder = Engine::sqlite(database(folder));
-    builder.poll(Duration::from_millis(100)).concurrency(32)
+    builder.poll(Duration::from_millis(100)).concurrency(PLACES)
 }
 
 /// An engine that hears of nothing but the bell.
@@ -226,7 +228,7 @@ fn logged(folder: &Path) -> Vec<Vec<String>> {
 }
 
 async fn count(context: Context, _: Value) -> Result<(), Failure> {
-    log(&*context.host::<PathBuf>()?, &context.task().to_string());
+    log(&context.host::<PathBuf>()?, &context.task().to_string());
     Ok(())
 }
 
@@ -253,7 +255,7 @@ fn chain() -> Flow<u32, u32> {
             last,
             move |context, n: u32| async move {
                 let run = context.run().expect("a step is of a run");
-                log(&*context.host::<PathBuf>()?, &format!("{run} {no}"));
+                log(&context.host::<PathBuf>()?, &format!("{run} {no}"));
                 for _ in 0..20 {
                     tokio::task::yield_now().await;
                 }
@@ -358,12 +360,6 @@ fn of_a_killed_process_only_unrecorded_executions_repeat_and_soon() {
         .await;
         workers[1].kill();
         let start = Instant::now();
-        let held = reader.backend().read(&Needs::everything()).await.unwrap();
-        let held = held
-            .tasks
-            .values()
-            .filter(|task| task.state() == TaskState::Running);
-        let held: BTreeSet<String> = held.map(|task| task.id.to_string()).collect();
         all_completed(&reader, 6_000).await;
         assert!(
             start.elapsed() < Duration::from_secs(15),
@@ -378,12 +374,15 @@ fn of_a_killed_process_only_unrecorded_executions_repeat_and_soon() {
                 .push(line[1].clone());
         }
         assert_eq!(by_task.len(), 6_000);
-        for (task, pids) in by_task.iter().filter(|(_, pids)| pids.len() > 1) {
+        let repeated: Vec<_> = by_task.iter().filter(|(_, pids)| pids.len() > 1).collect();
+        assert!(repeated.len() <= PLACES as usize, "{}", repeated.len());
+        for (task, pids) in repeated {
             assert_eq!((pids.len(), &pids[0]), (2, &killed));
-            assert!(held.contains(task), "what was recorded never repeats");
             let task = reader.task(task.parse::<TaskId>().unwrap());
             let attempts = task.attempts().await.unwrap();
-            assert_eq!(attempts[0].outcome, AttemptOutcome::Interrupted);
+            let outcomes: Vec<_> = attempts.iter().map(|attempt| attempt.outcome).collect();
+            let expected = [AttemptOutcome::Interrupted, AttemptOutcome::Completed];
+            assert_eq!(outcomes, expected, "what was recorded never repeats");
         }
         audited(&reader).await;
         let listed = reader.instances().await.unwrap();
@@ -417,7 +416,8 @@ fn flows_that_are_killed_again_and_again_never_repeat_a_recorded_step() {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut recorded = BTreeMap::new();
         let mut kills = 0;
-        while kills < 12 && recorded.len() < runs.len() * STEPS {
+        // A step whose worker dies ten times fails.
+        while kills < 9 && recorded.len() < runs.len() * STEPS {
             let mut worker = Child::start(folder.path(), "work");
             let lines = logged(folder.path()).len() + random.usize(1..15);
             eventually("some more steps", || async {
