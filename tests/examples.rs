@@ -1,5 +1,10 @@
 //! The examples, run as programs.
 
+#[cfg(feature = "postgres")]
+#[allow(dead_code, reason = "the server is not restarted here")]
+#[path = "it/support/cluster.rs"]
+mod cluster;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -35,8 +40,9 @@ fn program(name: &str) -> PathBuf {
         profile.join("examples").join(file)
     };
     BUILT.get_or_init(|| {
-        let names = ["quickstart", "crash_and_resume", "investigate"];
-        let built = names.map(|name| changed(&path(name)));
+        let mut names = vec!["quickstart", "crash_and_resume", "investigate"];
+        names.extend(cfg!(feature = "postgres").then_some("workers"));
+        let built: Vec<_> = names.iter().map(|name| changed(&path(name))).collect();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let newest = newest(&root.join("src")).max(newest(&root.join("examples")));
         if built.iter().any(|built| built.is_none() || *built < newest) {
@@ -50,6 +56,15 @@ fn build(profile: &Path) {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--examples", "--manifest-path"]);
     cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+    if cfg!(feature = "postgres") {
+        cargo.arg("--all-features");
+    }
+    // What cargo tells this test; some build scripts would run anew for it.
+    let told = std::env::vars().map(|(name, _)| name);
+    let told = told.filter(|name| name.starts_with("CARGO_PKG") || name.starts_with("CARGO_MAN"));
+    for name in told {
+        cargo.env_remove(name);
+    }
     cargo.arg("--target-dir").arg(profile.parent().expect("target/PROFILE"));
     if profile.ends_with("release") {
         cargo.arg("--release");
@@ -426,4 +441,22 @@ fn a_crash_repeats_nothing_that_was_recorded() {
     let output = Command::new(program("crash_and_resume")).output().expect("it starts");
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(String::from_utf8_lossy(&output.stdout).contains("as it must be"));
+}
+
+/// The program itself checks each result, and that each is recorded once.
+#[cfg(feature = "postgres")]
+#[test]
+fn workers_do_everything_though_one_is_killed() {
+    let schema = cluster::schema();
+    let output = Command::new(program("workers")).args([cluster::url(), schema]).output();
+    let output = output.expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", stderr(&output));
+    let count = |after: &str| {
+        let line = said.lines().find(|line| line.contains(after)).expect("it is said");
+        line.split(' ').next().and_then(|word| word.parse::<u32>().ok()).expect("a number")
+    };
+    assert_eq!(count("tasks are recorded as done"), 300);
+    assert!(count("attempts were interrupted") <= 4, "one worker runs four at once: {said}");
+    assert!(said.contains("before it was killed"), "{said}");
 }

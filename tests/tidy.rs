@@ -192,6 +192,56 @@ fn statements_are_in_sql_files_only() {
     }));
 }
 
+/// Closing any descriptor of these files drops the locks that SQLite holds on them.
+#[test]
+fn the_files_of_sqlite_are_opened_by_sqlite_alone() {
+    expect_none(&complaints(&files(&["src/backend/sqlite"], ".rs"), |path, place| {
+        let (own, name) = (path.ends_with("neighbours.rs"), ident(place.first())?);
+        let wrong = match name.as_str() {
+            "File" | "OpenOptions" | "MmapRaw" => !own,
+            "fs" if !own => !is_harmless(place),
+            "open" if own => is_open_of_another(place),
+            _ => false,
+        };
+        wrong.then(|| format!("`{name}`: only files of our own beside the database are opened"))
+    }));
+}
+
+/// `fs::remove_file` and `fs::metadata` open nothing.
+fn is_harmless(place: &[TokenTree]) -> bool {
+    let called = ident(place.get(3)).unwrap_or_default();
+    has("remove_file metadata", &called)
+}
+
+/// `open(..)` of what is not `&beside(..)`, and is neither a definition nor within it.
+fn is_open_of_another(place: &[TokenTree]) -> bool {
+    let Some(TokenTree::Group(list)) = place.get(1) else { return false };
+    let inside: Vec<_> = list.stream().into_iter().collect();
+    let is_definition = inside.iter().any(|token| is_punct(token, ':'));
+    let is_ours = ident(inside.get(1)).as_deref() == Some("beside");
+    let is_within = inside.len() == 1 && ident(inside.first()).as_deref() == Some("path");
+    !(inside.is_empty() || is_definition || is_within || is_ours)
+}
+
+/// A transaction that begins by reading is refused when it writes after another has written.
+#[test]
+fn transactions_of_sqlite_that_write_begin_by_writing() {
+    let mut reading = 0;
+    for path in files(&["src/backend/sqlite"], ".rs") {
+        each_place(&code(&path), &mut |place| match place {
+            [TokenTree::Ident(name), TokenTree::Group(list), ..] if list.stream().is_empty() => {
+                reading += u32::from(name == "transaction" || name == "savepoint");
+            }
+            [TokenTree::Ident(name), ..] => {
+                let deferred = has("Deferred unchecked_transaction", &name.to_string());
+                assert!(!deferred, "{}: `{name}`", path.display());
+            }
+            _ => {}
+        });
+    }
+    assert_eq!(reading, 1, "only `reading` begins one, on a connection that can't write");
+}
+
 fn is_sql(text: &str) -> bool {
     let words: Vec<&str> = text.trim_matches('"').split_whitespace().collect();
     let pair = |wanted: [&str; 2]| words.windows(2).any(|pair| pair == wanted);

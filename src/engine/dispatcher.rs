@@ -290,6 +290,7 @@ impl Dispatcher {
     async fn end(mut self) {
         if !self.core.stopped.is_cancelled() {
             self.core.leaving.store(true, Ordering::SeqCst);
+            drop(self.core.rounds.lock().await);
             let retire = Command::Retire(self.core.instance);
             // In turn with the keeper's announcements.
             if let Err(error) = self.core.submit(retire).await {

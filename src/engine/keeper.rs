@@ -93,6 +93,12 @@ impl Keeper {
                 () = clock.sleep(until.min(self.core.settings.poll)) => {}
                 () = self.core.stopped.cancelled() => return,
             }
+            // Whoever leaves waits for a round that is under way, and no other begins.
+            let core = Arc::clone(&self.core);
+            let _round = core.rounds.lock().await;
+            if core.leaving.load(Ordering::SeqCst) {
+                return;
+            }
             match self.round().await {
                 Err(error) if error.is_schema_moved_on() => self.core.fail(error),
                 Err(error) => {
@@ -120,8 +126,7 @@ impl Keeper {
         if full {
             self.core.due.notify_one();
         }
-        let leaving = self.core.leaving.load(Ordering::SeqCst);
-        if self.core.announce.swap(false, Ordering::SeqCst) && !leaving {
+        if self.core.announce.swap(false, Ordering::SeqCst) {
             self.core.submit(Command::Register(Box::new(self.core.announcement()))).await?;
         }
         self.tidy().await

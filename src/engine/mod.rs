@@ -134,6 +134,8 @@ pub(crate) struct Core {
     announce: AtomicBool,
     /// This instance says goodbye: it announces itself no more.
     leaving: AtomicBool,
+    /// Held during a round of the keeper.
+    rounds: tokio::sync::Mutex<()>,
     /// Counts changes that watchers may want to see.
     changes: watch::Sender<u64>,
     /// Why the engine can't go on, once it can't.
@@ -170,6 +172,7 @@ impl Core {
             paused: AtomicBool::new(false),
             announce: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
+            rounds: tokio::sync::Mutex::default(),
             changes: watch::Sender::new(0),
             fatal: watch::Sender::new(None),
             stopping: CancellationToken::new(),

@@ -5,6 +5,7 @@ mod audits;
 mod conformance;
 mod flows;
 mod migrations;
+mod plans;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod postgres_engine;
@@ -14,3 +15,7 @@ mod run_rules;
 mod support;
 mod transitions;
 mod workload;
+
+#[cfg(feature = "sqlite")]
+#[allow(unused_imports, reason = "the statements are compiled in by `plans`")]
+use segue::model;

@@ -284,7 +284,8 @@ pub const INSERT_ENTRY: &str = "INSERT INTO entries (kind, stream, seq, at, body
 
 /// The lanes with a ready task, one index probe each, and which of them may be served now:
 /// given to the worker ($2), no key parked at $1, a free slot of each limited key. ($3, $4)
-/// are the capacity keys of lanes.
+/// are the capacity keys of lanes. What is held is counted by `count(task_id)`, so that the
+/// planner does not read the index of all held slots.
 macro_rules! open_lanes {
     () => {
         "WITH RECURSIVE walk (lane) AS (
@@ -294,7 +295,7 @@ macro_rules! open_lanes {
     ready AS MATERIALIZED (SELECT lane FROM walk WHERE lane IS NOT NULL), gates AS MATERIALIZED (
         SELECT p.lane, bool_or(k.slots IS NOT NULL) AS limited,
             bool_or(k.parked_until > $1::timestamptz OR (k.slots IS NOT NULL AND k.slots <=
-                (SELECT count(*) FROM slots s WHERE s.key = k.name AND s.task_id IS NOT NULL)))
+                (SELECT count(s.task_id) FROM slots s WHERE s.key = k.name)))
                 AS shut FROM unnest($3::bigint[], $4::text[]) AS p (lane, key)
         JOIN capacity_keys k ON k.name = p.key
         WHERE p.lane IN (SELECT lane FROM ready) OR p.lane IS NULL GROUP BY p.lane),
@@ -378,7 +379,7 @@ pub const LANE_HEAD: &str = concat!(
 pub const SLOTS_FREE: &str = "SELECT k.name, s.n FROM capacity_keys k LEFT JOIN LATERAL (
         SELECT s.n FROM slots s WHERE s.key = k.name AND s.task_id IS NULL AND s.n < k.slots
         ORDER BY s.n LIMIT greatest(0, least($2::bigint, k.slots -
-            (SELECT count(*) FROM slots h WHERE h.key = k.name AND h.task_id IS NOT NULL)))) s
+            (SELECT count(h.task_id) FROM slots h WHERE h.key = k.name)))) s
     ON true WHERE k.name = ANY ($1::text[]) AND k.slots IS NOT NULL ORDER BY k.name, s.n";
 /// Takes the tasks $1 with the slots ($5, $6) for the tasks $4. One whose row or slots
 /// another transaction has locked or taken since is left out.
@@ -441,12 +442,12 @@ pub const ANY_READY: &str = "WITH RECURSIVE walk (lane) AS (
         SELECT FROM json_array_elements_text(l.keys::json) AS p (key)
         JOIN capacity_keys k ON k.name = p.key
         WHERE k.parked_until > $1::timestamptz OR k.slots <=
-            (SELECT count(*) FROM slots s WHERE s.key = k.name AND s.task_id IS NOT NULL)))";
-/// The last entry that no running transaction can slip one before.
-/// The newest entry that can be followed, whether it is kept or was pruned.
+            (SELECT count(s.task_id) FROM slots s WHERE s.key = k.name)))";
+/// The newest entry that no running transaction can slip one before, kept or pruned. It says
+/// `entries.xid`, since `xid` alone would be the number that is returned, which has no index.
 pub const LAST_ENTRY: &str = "SELECT x, p FROM (
     (SELECT xid::text::bigint AS x, pos AS p FROM entries
-    WHERE xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY xid DESC, pos DESC LIMIT 1)
+    WHERE xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY entries.xid DESC, entries.pos DESC LIMIT 1)
     UNION ALL SELECT (SELECT value FROM meta WHERE name = 'pruned_xid'),
     (SELECT value FROM meta WHERE name = 'pruned_pos')) e
     WHERE x IS NOT NULL ORDER BY x DESC, p DESC LIMIT 1";
@@ -457,7 +458,8 @@ pub const TAIL: &str = "SELECT xid::text::bigint, pos, kind, stream, seq, at, bo
     WHERE stream = $1::uuid AND seq > $2::bigint ORDER BY seq LIMIT $3::bigint";
 pub const TAIL_ALL: &str = "SELECT xid::text::bigint, pos, kind, stream, seq, at, body FROM entries
     WHERE (xid, pos) > ($1::text::xid8, $2::bigint)
-    AND xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY xid, pos LIMIT $3::bigint";
+    AND xid < pg_snapshot_xmin(pg_current_snapshot())
+    ORDER BY entries.xid, entries.pos LIMIT $3::bigint";
 /// Whether there are entries that a running transaction could still slip one before.
 pub const HIDDEN: &str = "SELECT EXISTS (SELECT FROM entries
     WHERE xid >= pg_snapshot_xmin(pg_current_snapshot()))";

@@ -59,3 +59,45 @@ fn set(conn: &Connection, name: &str, value: &str) -> Result<()> {
     let message = format!("SQLite kept {name} at {actual} where segue needs {value}");
     Err(Error::database(message))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pragma(conn: &Connection, name: &str) -> String {
+        let value =
+            conn.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0));
+        match value.expect("a pragma") {
+            rusqlite::types::Value::Integer(number) => number.to_string(),
+            rusqlite::types::Value::Text(text) => text,
+            other => panic!("{name} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_connection_has_what_the_guarantees_rest_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("work.db");
+        for (durability, synchronous) in [(Durability::Full, "2"), (Durability::Normal, "1")] {
+            let conn = writer(&path, durability).expect("a file");
+            let known = ["synchronous", "journal_mode", "foreign_keys", "busy_timeout"];
+            let known = known.map(|name| pragma(&conn, name));
+            assert_eq!(known, [synchronous, "wal", "1", "10000"]);
+            assert_eq!(pragma(&conn, "auto_vacuum"), "2", "it was set before the first page");
+        }
+        let conn = reader(&path).expect("a file");
+        assert_eq!(pragma(&conn, "query_only"), "1");
+        assert_eq!(pragma(&conn, "busy_timeout"), "10000");
+        assert_eq!(pragma(&conn, "journal_mode"), "wal");
+    }
+
+    #[test]
+    fn a_pragma_that_does_not_take_is_an_error() {
+        // A database in memory has no log.
+        let refused = writer(Path::new(":memory:"), Durability::Full).expect_err("it has none");
+        assert!(refused.to_string().contains("kept journal_mode at memory"), "{refused}");
+        let conn = Connection::open_in_memory().expect("memory");
+        assert!(set(&conn, "no_such_pragma", "1").is_err());
+        assert!(set(&conn, "synchronous", "wal").is_err(), "a value that it does not know");
+    }
+}

@@ -1,0 +1,218 @@
+//! The plans of PostgreSQL, which are the same with and without statistics.
+
+use std::collections::BTreeSet;
+
+use segue::backend::{Backend, postgres::PostgresBackend};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+use crate::support::cluster;
+
+#[allow(dead_code, reason = "not every statement has a plan that matters")]
+#[path = "../../../src/backend/postgres/sql.rs"]
+mod sql;
+
+/// A connection like those of the backend, on tables of the present version.
+async fn migrated() -> (PostgresBackend, Client) {
+    let backend = cluster::options().connect().await.unwrap();
+    backend.migrate().await.unwrap();
+    let (client, connection) = tokio_postgres::connect(&cluster::url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let settings = format!("{}; {}", sql::search_path(backend.schema()), sql::SETTINGS);
+    client.batch_execute(&settings).await.unwrap();
+    (backend, client)
+}
+
+#[tokio::test]
+async fn every_statement_fits_the_tables() {
+    let (_backend, client) = migrated().await;
+    let all = super::statements!(
+        SETTINGS BEGIN BEGIN_SNAPSHOT BEGIN_VIEW COMMIT ROLLBACK NOW MIGRATION_LOCK HAS_NAMESPACE
+        TABLES SWAP_PATH SAVEPOINT RELEASE UNDO CHILD_TASKS STEPS_AFTER LANE_HEAD SLOTS_FREE
+        HOLDERS HIDDEN PRUNE_LOCK DISK_BYTES PRUNE_ENTRIES_OF LIST_TASKS NOTIFIER_SETTINGS NOTIFY
+    );
+    for (name, texts) in &all {
+        for text in texts.iter().flat_map(|text| text.split(';')) {
+            let prepared = client.prepare(text).await;
+            prepared.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        }
+    }
+    for text in [sql::TASK, sql::CHILD_TASKS, sql::RUN, sql::CHAT, sql::CAPACITY] {
+        client.prepare(&format!("{text}{}", sql::LOCKED)).await.unwrap();
+    }
+    let source = include_str!("../../../src/backend/postgres/sql.rs");
+    super::expect_all(source, &all, &["LOCKED"]);
+}
+
+/// 300,000 tasks: 80,000 ready in 8 lanes, 10,000 scheduled, 9,000 that wait for others, 1,000
+/// running in 5 instances, 200,000 finished; and what they leave behind.
+const ROWS: &str = "
+    SET session_replication_role = replica; SET synchronous_commit = off;
+    CREATE FUNCTION id(n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE AS
+        $$ SELECT lpad(to_hex(n), 32, '0')::uuid $$;
+    CREATE TEMP TABLE n AS
+        SELECT n::int, id(n) AS id, 'epoch'::timestamptz + n * interval '1 s' AS t
+        FROM generate_series(0, 299999) n;
+    INSERT INTO tasks (id, project_id, input, parent_task_id, origin, created_at)
+        SELECT id, 'p', '1', CASE WHEN n % 10 = 1 THEN id(n - 1) END, 'segue', t FROM n;
+    INSERT INTO task_states SELECT id,
+        CASE WHEN n >= 100000 THEN 6 + n % 3 WHEN n % 10 < 8 THEN 1 WHEN n % 10 = 8 THEN 2
+            WHEN n % 100 = 9 THEN 4 ELSE 0 END,
+        n % 10, 0, t, 1, 0, 0, 1, 1,
+        CASE WHEN n < 100000 AND n % 100 = 9 THEN id(n / 100 % 5) END,
+        n / 100, NULL, 0, 0, t, t FROM n;
+    INSERT INTO task_attempts (task_id, lease, attempt, started_at, ended_at, outcome)
+        SELECT id, 1, 1, t, t, 0 FROM n WHERE n >= 100000;
+    INSERT INTO unique_keys SELECT 'p', n, id FROM n WHERE n < 50000;
+    INSERT INTO inbox_items SELECT id, id, 1, 'q', 'k', '', '', (n % 50 > 0)::int, NULL, NULL, t, t
+        FROM n WHERE n < 20000;
+    INSERT INTO lanes SELECT n, '[]', '[]' FROM n WHERE n < 10;
+    INSERT INTO capacity_keys SELECT 'k' || n, 1000, t FROM n WHERE n < 20;
+    INSERT INTO slots SELECT 'k' || n % 20, n / 20, CASE WHEN n % 3 = 0 THEN id END, 1
+        FROM n WHERE n < 20000;
+    INSERT INTO flow_runs SELECT id, 'p', 'f', 1, 'small', NULL, '', '', NULL, NULL, t
+        FROM n WHERE n < 500;
+    INSERT INTO flow_run_states SELECT id, n % 2, 0, 9, 0, 9, t, 'p', 0, t FROM n WHERE n < 500;
+    INSERT INTO flow_steps SELECT id(n % 500), n / 500, 's', 0, 0, 0, id, 0, NULL, NULL, NULL, t
+        FROM n WHERE n < 50000;
+    INSERT INTO flow_edges SELECT run_id, no, no + 1 FROM flow_steps WHERE no < 99;
+    INSERT INTO entries (stream, seq, kind, at, body)
+        SELECT id(n % 500), n / 500 + 1, 0, t, '' FROM n WHERE n < 50000;
+    INSERT INTO instances SELECT id, '', '', 0, 0, 0, '', t FROM n WHERE n < 5;
+    SET session_replication_role = origin";
+
+/// A statement, its parameters, and the indexes that it finds its rows by.
+type Case = (&'static str, &'static str, &'static str);
+
+const HOT: &[Case] = &[
+    (sql::TASK, "ARRAY[id(77)]", "task_states_pkey"),
+    (sql::SPEC, "ARRAY[id(77)]", "tasks_pkey"),
+    (sql::CHILDREN, "ARRAY[id(70)]", "tasks_by_parent"),
+    (sql::CHILD_TASKS, "ARRAY[id(70)]", "task_states_pkey tasks_by_parent"),
+    (sql::ATTEMPTS, "ARRAY[id(177777)]", "task_attempts_pkey"),
+    (sql::ITEM, "ARRAY[id(77)]", "inbox_items_pkey"),
+    (sql::ITEMS_OF, "ARRAY[id(77)]", "inbox_items_by_task"),
+    (sql::UNIQUE, "ARRAY['p'], ARRAY['7']", "unique_keys_pkey"),
+    (sql::SLOTS, "ARRAY['none']", "slots_pkey"),
+    (sql::RUN, "ARRAY[id(77)]", "flow_run_states_pkey"),
+    (sql::STEP, "ARRAY[id(77)], ARRAY[7]", "flow_steps_pkey"),
+    (sql::STEPS_OF, "ARRAY[id(77)]", "flow_steps_pkey"),
+    (sql::STEPS_AFTER, "ARRAY[id(77)], ARRAY[7]", "flow_edges_pkey flow_steps_pkey"),
+    (sql::EDGES_FROM, "ARRAY[id(77)], ARRAY[7]", "flow_edges_pkey"),
+    (sql::EDGES_OF, "ARRAY[id(77)]", "flow_edges_pkey"),
+    (
+        sql::UPDATE_TASK,
+        "ARRAY[id(70)], ARRAY[6], ARRAY[now()], ARRAY[1], ARRAY[0], ARRAY[0], ARRAY[1], ARRAY[2],
+         ARRAY[NULL::uuid], ARRAY[0], ARRAY[0], ARRAY[now()], ARRAY[now()], ARRAY[id(70)],
+         ARRAY[9], ARRAY[1], ARRAY[NULL::uuid], ARRAY[now()], ARRAY[now()], ARRAY[0],
+         ARRAY[NULL], ARRAY[NULL], ARRAY[NULL]",
+        "task_states_pkey",
+    ),
+    (
+        sql::FREE_SLOTS,
+        "ARRAY[id(77)]",
+        "capacity_keys_pkey slots_by_task slots_pkey task_states_pkey",
+    ),
+    (sql::FREE_UNIQUE, "ARRAY[id(77)]", "unique_keys_by_task"),
+    (
+        sql::UPDATE_STEP,
+        "ARRAY[id(77)], ARRAY[7], ARRAY[1], ARRAY[0], ARRAY[NULL::uuid], ARRAY[NULL], ARRAY[now()]",
+        "flow_steps_pkey",
+    ),
+    (
+        sql::CLAIM,
+        "now(), ARRAY[1, 2, 3], ARRAY[]::bigint[], ARRAY[]::text[],
+         ARRAY[0, 1, 2, 3, 4, 5, 6, 7], 10, id(1), 77",
+        "capacity_keys_pkey slots_pkey task_states_pkey task_states_ready tasks_pkey",
+    ),
+    (
+        sql::LANE_HEAD,
+        "now(), ARRAY[1, 2, 3], ARRAY[1], ARRAY['k1'], 10",
+        "capacity_keys_pkey slots_pkey task_states_ready",
+    ),
+    (sql::SLOTS_FREE, "ARRAY['k1'], 10", "capacity_keys_pkey slots_pkey"),
+    (
+        sql::TAKE_SLOT,
+        "now(), id(1), 77, ARRAY[id(70)], ARRAY[id(70)], ARRAY['k1'], ARRAY[1]",
+        "slots_pkey task_states_pkey tasks_pkey",
+    ),
+    (sql::CLAIMED_BEFORE, "id(1), 7", "task_states_running tasks_pkey"),
+    (sql::BEAT, "id(1)", "instances_pkey"),
+    (sql::RIPE, "now(), 10", "task_states_timer"),
+    (sql::RIPE, "'epoch', 10", "task_states_timer"),
+    (sql::NEXT_TIMER, "", "task_states_timer"),
+    (sql::FOREIGN, "10", "tasks_foreign"),
+    (sql::HELD, "id(2), 10", "task_states_running"),
+    (sql::HOLDERS, "", "instances_pkey task_states_running"),
+    (sql::ANY_READY, "now()", "capacity_keys_pkey lanes_pkey slots_pkey task_states_ready"),
+    (sql::LAST_ENTRY, "", "entries_by_commit"),
+    (sql::TAIL, "id(77), 7, 10", "entries_stream_seq_key"),
+    (sql::TAIL_ALL, "'0', 0, 10", "entries_by_commit"),
+    (sql::HIDDEN, "", "entries_by_commit"),
+    (sql::ENTRY_IS_KEPT, "id(77), 7", "entries_stream_seq_key"),
+    (sql::TASKS_OF_RUN, "ARRAY[id(77)]", "flow_steps_pkey"),
+    (sql::DELETE_TASK[0], "ARRAY[id(77)]", "task_attempts_pkey"),
+    (sql::DELETE_TASK[1], "ARRAY[id(77)]", "inbox_items_by_task"),
+    (sql::DELETE_TASK[2], "ARRAY[id(77)]", "unique_keys_by_task"),
+    (sql::DELETE_TASK[3], "ARRAY[id(77)]", "task_states_pkey"),
+];
+
+/// So many pages are enough for the few rows that are asked for.
+const PAGES: u64 = 400;
+
+/// What was seen of a statement that ran, and was undone.
+#[derive(Debug)]
+struct Seen {
+    indexes: BTreeSet<String>,
+    /// Pages that it looked at.
+    pages: u64,
+    text: String,
+}
+
+async fn explain(client: &Client, text: &str, params: &str) -> Seen {
+    let call = if params.is_empty() { String::new() } else { format!("({params})") };
+    let run = format!(
+        "BEGIN; PREPARE it AS {text};
+         EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, SUMMARY OFF) EXECUTE it{call};
+         DEALLOCATE it; ROLLBACK"
+    );
+    let answer = client.simple_query(&run).await;
+    let answer = answer.unwrap_or_else(|error| panic!("{error:?}: {run}"));
+    let lines = answer.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let indexes = text.split(" using ").skip(1).filter_map(|rest| rest.split_whitespace().next());
+    let indexes = indexes.map(str::to_owned).collect();
+    let buffers = text.lines().find(|line| line.contains("Buffers: shared"));
+    let numbers = buffers.unwrap_or_default().split(['=', ' ']);
+    let pages = numbers.take_while(|part| *part != "dirtied").filter_map(|n| n.parse::<u64>().ok());
+    Seen { indexes, pages: pages.sum(), text }
+}
+
+#[tokio::test]
+async fn hot_statements_find_their_rows_by_index_in_large_tables() {
+    let (_backend, client) = migrated().await;
+    // Statistics must not come by themselves.
+    let tables = "SELECT string_agg(format('ALTER TABLE %I SET (autovacuum_enabled = off)',
+        relname), ';') FROM pg_class WHERE relnamespace = current_schema()::regnamespace
+        AND relkind = 'r'";
+    let off: String = client.query_one(tables, &[]).await.unwrap().get(0);
+    client.batch_execute(&off).await.unwrap();
+    client.batch_execute(ROWS).await.unwrap();
+    for statistics in ["", "ANALYZE"] {
+        client.batch_execute(statistics).await.unwrap();
+        for (text, params, expected) in HOT {
+            let seen = explain(&client, text, params).await;
+            let expected = expected.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(seen.indexes, expected, "{text}\n{}", seen.text);
+            assert!(seen.pages <= PAGES, "{} pages of {text}\n{}", seen.pages, seen.text);
+            let scans = ["Seq Scan", "Bitmap"].iter().any(|scan| seen.text.contains(scan));
+            assert!(!scans, "{text}\n{}", seen.text);
+        }
+        // Off the path: no index has what is finished, so it is looked for in the order of ids.
+        let seen = explain(&client, sql::OLD_TASKS, "now(), 10").await;
+        assert!(seen.indexes.contains("task_states_pkey"), "{}", seen.text);
+        assert!(!seen.text.contains("Sort"), "{}", seen.text);
+    }
+}
