@@ -1,6 +1,6 @@
 //! Claiming: the heads of the lanes that a worker may serve.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use rusqlite::{Connection, Row, params};
 
@@ -93,10 +93,9 @@ fn last_wanted(firsts: &[Head], lanes: &Lanes, claim: &Claim) -> Option<Head> {
 }
 
 fn known<'a>(conn: &Connection, lanes: &'a mut Lanes, id: LaneId) -> Result<&'a Lane> {
-    if !lanes.contains_key(&id) {
+    if let Entry::Vacant(unknown) = lanes.entry(id) {
         let lane = load::one(conn, sql::LANE, [id], rows::lane)?;
-        let lane = lane.ok_or_else(|| Error::database(format!("lane {id} is missing")))?;
-        lanes.insert(id, lane);
+        unknown.insert(lane.ok_or_else(|| Error::database(format!("lane {id} is missing")))?);
     }
     Ok(&lanes[&id])
 }

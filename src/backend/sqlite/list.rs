@@ -168,7 +168,7 @@ pub(super) fn stats(conn: &Connection) -> Result<Stats> {
     let mut stats = Stats::default();
     let pairs = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, count(row, 1)?));
     for (phase, count) in all(conn, sql::COUNT_TASKS, [], pairs)? {
-        let state = Phase::from_number(phase).map(Phase::state).unwrap_or(TaskState::Pending);
+        let state = Phase::from_number(phase).map_or(TaskState::Pending, Phase::state);
         *stats.tasks.entry(state).or_default() += count;
     }
     let foreign = one(conn, sql::COUNT_FOREIGN, [], |row| count(row, 0))?.unwrap_or(0);

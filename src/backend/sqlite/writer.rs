@@ -143,7 +143,7 @@ impl Writer {
     /// Folds a log back that readers have let grow.
     fn bound_wal(&mut self) {
         self.commits += 1;
-        if self.commits % WAL_LOOK == 0 && super::wal_bytes(&self.path) > WAL_BYTES {
+        if self.commits.is_multiple_of(WAL_LOOK) && super::wal_bytes(&self.path) > WAL_BYTES {
             let folded = self.conn.query_row(sql::CHECKPOINT, [], |_| Ok(()));
             if let Err(error) = folded {
                 tracing::warn!(%error, "the log can't be folded back yet");
