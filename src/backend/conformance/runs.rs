@@ -17,7 +17,7 @@ pub(super) async fn a_launched_run_is_stored_once(kit: Kit) {
     let receipt = kit.twice(Command::Launch(Box::new(new.clone()))).await;
     assert_eq!(receipt, Ok(Outcome::Run { id, created: true }));
     let rows = kit.rows().await;
-    let spec = crate::model::RunSpec { created_at: kit.now(), ..new.spec };
+    let spec = crate::model::RunSpec { created_at: kit.now(), ..new.spec.clone() };
     assert_eq!(rows.run_specs[&id], spec);
     assert_eq!((rows.runs[&id].open_steps, rows.runs[&id].state), (3, RunState::Running));
     let edges: Vec<_> = rows.edges.iter().map(|(_, from, to)| (*from, *to)).collect();
@@ -26,6 +26,11 @@ pub(super) async fn a_launched_run_is_stored_once(kit: Kit) {
     assert_eq!(waiting, [0, 1, 2]);
     assert_eq!(kit.steps(id).await, "a=Running b=Pending c=Pending");
     assert_eq!(rows.tasks.len(), 1, "only a step that can start has a task");
+    kit.complete(&kit.claim_one().await).await;
+    let before = kit.rows().await;
+    let again = kit.done(Command::Launch(Box::new(new))).await;
+    assert_eq!(again, Outcome::Run { id, created: false });
+    assert_eq!(before, kit.rows().await, "it goes on from where it was");
 }
 
 pub(super) async fn a_join_is_released_when_all_have_completed(kit: Kit) {
