@@ -67,8 +67,9 @@ async fn lead(url: &str, schema: &str) -> Result<(), Box<dyn std::error::Error>>
 
     tasks[tasks.len() / 3].ended().await?;
     let mut victim = workers.swap_remove(0);
-    victim.kill()?;
+    let killed = victim.kill();
     victim.wait()?;
+    killed?;
     println!("killed worker {}", victim.id());
 
     let mut by = BTreeMap::<u32, u32>::new();

@@ -74,7 +74,7 @@ proptest! {
     ) {
         let plain = Retry { attempts_max: 50, delay_ms, factor, delay_max_ms: 3_600_000, jitter: 0.0 };
         prop_assert!(plain.delay(failures, task) <= plain.delay(failures + 1, task));
-        let jittered = Retry { jitter, ..plain.clone() }.delay(failures, task);
+        let jittered = Retry { jitter, ..plain }.delay(failures, task);
         let full = plain.delay(failures, task);
         prop_assert!(jittered <= full);
         let least = full.mul_f64(1.0 - jitter);
