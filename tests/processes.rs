@@ -24,6 +24,8 @@ use segue::{
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(120);
+/// How many tasks a child runs at once.
+const PLACES: u32 = 32;
 
 // ---- children
 
@@ -47,7 +49,11 @@ impl Child {
             .expect("a child");
         let stdin = process.stdin.take();
         let lines = BufReader::new(process.stdout.take().expect("a pipe"));
-        let mut child = Self { process, stdin, lines };
+        let mut child = Self {
+            process,
+            stdin,
+            lines,
+        };
         child.hear("ready");
         child
     }
@@ -104,7 +110,10 @@ async fn told() -> String {
         let mut line = String::new();
         std::io::stdin().read_line(&mut line).map(|_| line)
     };
-    tokio::task::spawn_blocking(read).await.expect("a thread").expect("a pipe")
+    tokio::task::spawn_blocking(read)
+        .await
+        .expect("a thread")
+        .expect("a pipe")
 }
 
 #[test]
@@ -120,7 +129,11 @@ fn a_child_plays_its_role() {
             "bell" => work(&folder, by_bell(&folder)).await,
             "hold" => {
                 let lease = (Duration::from_secs(2), Duration::from_millis(200));
-                work(&folder, engine(&folder).concurrency(4).lease(lease.0, lease.1)).await;
+                work(
+                    &folder,
+                    engine(&folder).concurrency(4).lease(lease.0, lease.1),
+                )
+                .await;
             }
             _ => work(&folder, engine(&folder)).await,
         }
@@ -155,7 +168,10 @@ async fn write(folder: &Path) {
     say("ready");
     let one = async || -> segue::Result<()> {
         let task = engine.enqueue("count", &()).await?;
-        engine.backend().beat(engine.instances().await?[0].id).await?;
+        engine
+            .backend()
+            .beat(engine.instances().await?[0].id)
+            .await?;
         task.output().await
     };
     let mut done = 0;
@@ -183,7 +199,7 @@ fn database(folder: &Path) -> PathBuf {
 
 fn engine(folder: &Path) -> Builder {
     let builder = Engine::sqlite(database(folder));
-    builder.poll(Duration::from_millis(100)).concurrency(32)
+    builder.poll(Duration::from_millis(100)).concurrency(PLACES)
 }
 
 /// An engine that hears of nothing but the bell.
@@ -194,9 +210,14 @@ fn by_bell(folder: &Path) -> Builder {
 
 /// Counts an execution outside the database.
 fn log(folder: &Path, line: &str) {
-    let file = OpenOptions::new().append(true).create(true).open(folder.join("log"));
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(folder.join("log"));
     let line = format!("{line} {}\n", std::process::id());
-    file.expect("a log").write_all(line.as_bytes()).expect("a line");
+    file.expect("a log")
+        .write_all(line.as_bytes())
+        .expect("a line");
 }
 
 /// What was logged: the words of each line, the last of which is the pid.
@@ -207,7 +228,7 @@ fn logged(folder: &Path) -> Vec<Vec<String>> {
 }
 
 async fn count(context: Context, _: Value) -> Result<(), Failure> {
-    log(&*context.host::<PathBuf>()?, &context.task().to_string());
+    log(&context.host::<PathBuf>()?, &context.task().to_string());
     Ok(())
 }
 
@@ -229,14 +250,18 @@ fn chain() -> Flow<u32, u32> {
     let input = draft.input::<u32>();
     let mut last = input;
     for no in 0..STEPS {
-        last = draft.code(format!("step {no}"), last, move |context, n: u32| async move {
-            let run = context.run().expect("a step is of a run");
-            log(&*context.host::<PathBuf>()?, &format!("{run} {no}"));
-            for _ in 0..20 {
-                tokio::task::yield_now().await;
-            }
-            Ok(n + 1)
-        });
+        last = draft.code(
+            format!("step {no}"),
+            last,
+            move |context, n: u32| async move {
+                let run = context.run().expect("a step is of a run");
+                log(&context.host::<PathBuf>()?, &format!("{run} {no}"));
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+                Ok(n + 1)
+            },
+        );
     }
     draft.returns(input, last)
 }
@@ -265,7 +290,13 @@ async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl Fn
 async fn fresh() -> (tempfile::TempDir, Engine) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path();
-    engine(path).start().await.unwrap().shutdown().await.unwrap();
+    engine(path)
+        .start()
+        .await
+        .unwrap()
+        .shutdown()
+        .await
+        .unwrap();
     let reader = engine(path).connect().await.unwrap();
     (folder, reader)
 }
@@ -285,7 +316,12 @@ async fn audited(reader: &Engine) {
 
 async fn enqueue(reader: &Engine, kind: &str, count: u32) {
     let new = |n: u32| reader.submit(NewTask::new(kind, &n)).into_future();
-    assert!(join_all((0..count).map(new)).await.iter().all(Result::is_ok));
+    assert!(
+        join_all((0..count).map(new))
+            .await
+            .iter()
+            .all(Result::is_ok)
+    );
 }
 
 // ---- tests
@@ -318,25 +354,35 @@ fn of_a_killed_process_only_unrecorded_executions_repeat_and_soon() {
         let mut workers = ["work"; 2].map(|role| Child::start(folder.path(), role));
         let killed = workers[1].pid().to_string();
         let of_killed = |log: &[Vec<String>]| log.iter().filter(|line| line[1] == killed).count();
-        eventually("half-way", || async { of_killed(&logged(folder.path())) > 1_500 }).await;
+        eventually("half-way", || async {
+            of_killed(&logged(folder.path())) > 1_500
+        })
+        .await;
         workers[1].kill();
         let start = Instant::now();
-        let held = reader.backend().read(&Needs::everything()).await.unwrap();
-        let held = held.tasks.values().filter(|task| task.state() == TaskState::Running);
-        let held: BTreeSet<String> = held.map(|task| task.id.to_string()).collect();
         all_completed(&reader, 6_000).await;
-        assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(15),
+            "{:?}",
+            start.elapsed()
+        );
         let mut by_task = BTreeMap::<_, Vec<_>>::new();
         for line in logged(folder.path()) {
-            by_task.entry(line[0].clone()).or_default().push(line[1].clone());
+            by_task
+                .entry(line[0].clone())
+                .or_default()
+                .push(line[1].clone());
         }
         assert_eq!(by_task.len(), 6_000);
-        for (task, pids) in by_task.iter().filter(|(_, pids)| pids.len() > 1) {
+        let repeated: Vec<_> = by_task.iter().filter(|(_, pids)| pids.len() > 1).collect();
+        assert!(repeated.len() <= PLACES as usize, "{}", repeated.len());
+        for (task, pids) in repeated {
             assert_eq!((pids.len(), &pids[0]), (2, &killed));
-            assert!(held.contains(task), "what was recorded never repeats");
             let task = reader.task(task.parse::<TaskId>().unwrap());
             let attempts = task.attempts().await.unwrap();
-            assert_eq!(attempts[0].outcome, AttemptOutcome::Interrupted);
+            let outcomes: Vec<_> = attempts.iter().map(|attempt| attempt.outcome).collect();
+            let expected = [AttemptOutcome::Interrupted, AttemptOutcome::Completed];
+            assert_eq!(outcomes, expected, "what was recorded never repeats");
         }
         audited(&reader).await;
         let listed = reader.instances().await.unwrap();
@@ -370,7 +416,8 @@ fn flows_that_are_killed_again_and_again_never_repeat_a_recorded_step() {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut recorded = BTreeMap::new();
         let mut kills = 0;
-        while kills < 12 && recorded.len() < runs.len() * STEPS {
+        // A step whose worker dies ten times fails.
+        while kills < 9 && recorded.len() < runs.len() * STEPS {
             let mut worker = Child::start(folder.path(), "work");
             let lines = logged(folder.path()).len() + random.usize(1..15);
             eventually("some more steps", || async {
@@ -412,7 +459,10 @@ fn flows_that_are_killed_again_and_again_never_repeat_a_recorded_step() {
             }
         }
         let repeated = log.len() - runs.len() * STEPS;
-        assert!(repeated <= interrupted, "{repeated} of {interrupted} (seed {seed})");
+        assert!(
+            repeated <= interrupted,
+            "{repeated} of {interrupted} (seed {seed})"
+        );
         audited(&reader).await;
     });
 }
@@ -434,20 +484,31 @@ fn a_stopped_process_keeps_its_work_and_nothing_runs_twice() {
         // Both beat again, which they do only while they are known.
         let beats = async || {
             let known = reader.instances().await.unwrap();
-            known.iter().map(|instance| instance.beat).collect::<Vec<_>>()
+            known
+                .iter()
+                .map(|instance| instance.beat)
+                .collect::<Vec<_>>()
         };
         let before = beats().await;
         assert_eq!(before.len(), 2);
         eventually("both beat", || async {
             let now = beats().await;
-            now.iter().zip(&before).filter(|(now, then)| *now > &(**then + 5)).count() == 2
+            now.iter()
+                .zip(&before)
+                .filter(|(now, then)| *now > &(**then + 5))
+                .count()
+                == 2
         })
         .await;
         fs::write(folder.path().join("release"), "").unwrap();
         all_completed(&reader, 8).await;
         assert_eq!(logged(folder.path()).len(), 8, "each ran once");
         let rows = reader.backend().read(&Needs::everything()).await.unwrap();
-        assert!(rows.tasks.values().all(|task| (task.lease, task.interruptions) == (1, 0)));
+        assert!(
+            rows.tasks
+                .values()
+                .all(|task| (task.lease, task.interruptions) == (1, 0))
+        );
         going.finish();
         stopped.finish();
         audited(&reader).await;
@@ -459,7 +520,9 @@ fn processes_open_and_migrate_a_fresh_file_at_once() {
     run(async {
         for _ in 0..4 {
             let folder = tempfile::tempdir().unwrap();
-            let mut all: Vec<_> = (0..4).map(|_| Child::start(folder.path(), "open")).collect();
+            let mut all: Vec<_> = (0..4)
+                .map(|_| Child::start(folder.path(), "open"))
+                .collect();
             for child in &mut all {
                 let stdin = child.stdin.as_mut().unwrap();
                 stdin.write_all(b"go\n").unwrap();
@@ -477,7 +540,9 @@ fn processes_open_and_migrate_a_fresh_file_at_once() {
 fn four_processes_that_write_never_see_a_locked_database() {
     run(async {
         let (folder, reader) = fresh().await;
-        let mut all: Vec<_> = (0..4).map(|_| Child::start(folder.path(), "write")).collect();
+        let mut all: Vec<_> = (0..4)
+            .map(|_| Child::start(folder.path(), "write"))
+            .collect();
         let start = Instant::now();
         eventually("some seconds have passed", || async {
             reader.stats().await.unwrap();
@@ -507,9 +572,16 @@ fn work_is_picked_up_and_a_runs_end_is_heard_by_the_bell_alone() {
         let start = Instant::now();
         for n in 1..=20 {
             reader.enqueue("count", &n).await.unwrap();
-            eventually("it is picked up", || async { logged(folder.path()).len() == n }).await;
+            eventually("it is picked up", || async {
+                logged(folder.path()).len() == n
+            })
+            .await;
         }
-        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            start.elapsed()
+        );
         let run = reader.launch(&chain(), 1).await.unwrap();
         assert_eq!(run.output().await.unwrap() as usize, STEPS + 1);
         worker.finish();
@@ -529,7 +601,9 @@ fn the_log_stays_bounded_while_others_read() {
         for _ in 0..30 {
             let tasks = (0..10).map(|_| worker.enqueue("echo", &text).into_future());
             let tasks = join_all(tasks).await;
-            let ends = tasks.into_iter().map(|task| async move { task.unwrap().ended().await });
+            let ends = tasks
+                .into_iter()
+                .map(|task| async move { task.unwrap().ended().await });
             let reading = join_all((0..5).map(|_| reader.tasks(Default::default(), None, 50)));
             tokio::join!(join_all(ends), reading);
             most = most.max(wal().await);
@@ -537,19 +611,53 @@ fn the_log_stays_bounded_while_others_read() {
         assert!(most <= 64, "{most} MiB");
         // A reader of the host's own that takes its time holds the log back.
         let slow = rusqlite::Connection::open(database(folder.path())).unwrap();
-        slow.execute_batch("BEGIN; SELECT count(*) FROM segue_tasks").unwrap();
+        slow.execute_batch("BEGIN; SELECT count(*) FROM segue_tasks")
+            .unwrap();
         let mut tasks = 0;
         while wal().await < 70 {
             tasks += 1;
-            worker.enqueue("echo", &text).await.unwrap().ended().await.unwrap();
+            worker
+                .enqueue("echo", &text)
+                .await
+                .unwrap()
+                .ended()
+                .await
+                .unwrap();
             assert!(tasks < 2_000);
         }
         slow.execute_batch("COMMIT").unwrap();
         eventually("the log was folded back", || async {
-            worker.enqueue("echo", &json!("small")).await.unwrap().ended().await.unwrap();
+            worker
+                .enqueue("echo", &json!("small"))
+                .await
+                .unwrap()
+                .ended()
+                .await
+                .unwrap();
             wal().await <= 64
         })
         .await;
         worker.shutdown().await.unwrap();
+    });
+}
+
+#[test]
+fn an_engine_needs_no_polling_for_its_own_work() {
+    run(async {
+        let (folder, _) = fresh().await;
+        let builder = by_bell(folder.path()).task("count", count).flow(&chain());
+        let builder = builder.host(folder.path().to_owned()).concurrency(2);
+        let engine = builder.start().await.unwrap();
+        let task = engine.enqueue("count", &()).await.unwrap();
+        task.output::<()>().await.unwrap();
+        let later = NewTask::new("count", &()).after(Duration::from_millis(50));
+        let later = engine.submit(later).await.unwrap();
+        later.output::<()>().await.unwrap();
+        let flow = chain();
+        let launches = (0..20).map(|n| engine.launch(&flow, n).into_future());
+        for run in join_all(launches).await {
+            run.unwrap().output().await.unwrap();
+        }
+        engine.shutdown().await.unwrap();
     });
 }

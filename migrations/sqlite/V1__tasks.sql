@@ -45,7 +45,18 @@ CREATE TABLE segue_messages (
 -- may insert here: it gives project_id and input, leaves origin NULL, and the
 -- engine adopts the row. SQLite before 3.41 lacks unhex() and must give an id too.
 CREATE TABLE segue_tasks (
-    id             BLOB PRIMARY KEY NOT NULL CHECK (length(id) = 16) DEFAULT (zeroblob(16)),
+    -- A row without an id gets one that is ordered by time (UUID version 7): the milliseconds
+    -- since 1970, byte by byte, then random ones. SQLite before 3.41, which other programs may
+    -- carry, has no function that makes a byte of a number; substr() of all bytes does.
+    id             BLOB PRIMARY KEY NOT NULL CHECK (length(id) = 16) DEFAULT (CAST(
+        substr(x'000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f404142434445464748494a4b4c4d4e4f505152535455565758595a5b5c5d5e5f606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9fa0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebfc0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedfe0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff', (CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) >> 40 & 255) + 1, 1)
+        || substr(x'000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f404142434445464748494a4b4c4d4e4f505152535455565758595a5b5c5d5e5f606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9fa0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebfc0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedfe0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff', (CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) >> 32 & 255) + 1, 1)
+        || substr(x'000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f404142434445464748494a4b4c4d4e4f505152535455565758595a5b5c5d5e5f606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9fa0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebfc0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedfe0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff', (CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) >> 24 & 255) + 1, 1)
+        || substr(x'000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f404142434445464748494a4b4c4d4e4f505152535455565758595a5b5c5d5e5f606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9fa0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebfc0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedfe0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff', (CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) >> 16 & 255) + 1, 1)
+        || substr(x'000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f404142434445464748494a4b4c4d4e4f505152535455565758595a5b5c5d5e5f606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9fa0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebfc0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedfe0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff', (CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) >> 8 & 255) + 1, 1)
+        || substr(x'000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f404142434445464748494a4b4c4d4e4f505152535455565758595a5b5c5d5e5f606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9fa0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebfc0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedfe0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff', (CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) >> 0 & 255) + 1, 1)
+        || substr(x'707172737475767778797a7b7c7d7e7f', (random() & 15) + 1, 1) || randomblob(1)
+        || substr(x'808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9fa0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf', (random() & 63) + 1, 1) || randomblob(7) AS BLOB)),
     project_id     TEXT NOT NULL,
     kind           TEXT NOT NULL DEFAULT 'agent',
     input          TEXT NOT NULL,
@@ -74,22 +85,6 @@ CREATE INDEX segue_tasks_by_parent ON segue_tasks (parent_task_id) WHERE parent_
 CREATE INDEX segue_tasks_by_arena ON segue_tasks (arena_id) WHERE arena_id IS NOT NULL;
 CREATE INDEX segue_tasks_by_session ON segue_tasks (session_id) WHERE session_id IS NOT NULL;
 CREATE INDEX segue_tasks_by_chat ON segue_tasks (chat_id) WHERE chat_id IS NOT NULL;
-
--- A row without an id gets one that is ordered by time (UUID version 7): the milliseconds
--- since 1970, byte by byte, before random ones. Old versions of SQLite, which other programs
--- may carry, have no function for it.
-CREATE TRIGGER segue_tasks_id AFTER INSERT ON segue_tasks WHEN NEW.id = zeroblob(16)
-BEGIN
-    UPDATE segue_tasks SET id = (
-        SELECT CAST(substr(byte, (ms >> 40 & 255) + 1, 1) || substr(byte, (ms >> 32 & 255) + 1, 1)
-                 || substr(byte, (ms >> 24 & 255) + 1, 1) || substr(byte, (ms >> 16 & 255) + 1, 1)
-                 || substr(byte, (ms >> 8 & 255) + 1, 1) || substr(byte, (ms & 255) + 1, 1)
-                 || substr(byte, (random() & 15) + 113, 1) || randomblob(1)
-                 || substr(byte, (random() & 63) + 129, 1) || randomblob(7) AS BLOB)
-        FROM (SELECT CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) AS ms,
-x'000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f404142434445464748494a4b4c4d4e4f505152535455565758595a5b5c5d5e5f606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9fa0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebfc0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedfe0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff' AS byte))
-    WHERE id = zeroblob(16);
-END;
 
 -- Where a task stands: the hot row. phase: 0 waiting, 1 ready, 2 scheduled, 3 paused,
 -- 4 running, 5 blocked, 6 completed, 7 failed, 8 cancelled. Finished rows are in none

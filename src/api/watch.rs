@@ -40,7 +40,7 @@ impl Watch {
     ///
     /// # Errors
     /// [An expired cursor](Error::is_cursor_expired) when what follows it was pruned,
-    /// [closed](Error::is_closed) when the engine shuts down.
+    /// [closed](Error::is_closed) when the engine shuts down, or why it had to stop.
     pub async fn next(&mut self) -> Result<Entry> {
         loop {
             if let Some(entry) = self.try_next().await? {
@@ -48,7 +48,7 @@ impl Watch {
             }
             tokio::select! {
                 changed = self.changes.changed() => changed.map_err(|_| Error::closed())?,
-                () = self.core.stopped.cancelled() => return Err(Error::closed()),
+                () = self.core.stopped.cancelled() => return Err(self.core.ended()),
             }
         }
     }

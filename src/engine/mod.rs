@@ -276,8 +276,14 @@ impl Core {
             Ok(error) = fatal.wait_for(Option::is_some) => {
                 Err(error.as_ref().map_or_else(Error::closed, |error| error.share()))
             }
-            () = self.stopped.cancelled() => Err(Error::closed()),
+            () = self.stopped.cancelled() => Err(self.ended()),
         }
+    }
+
+    /// Why nobody is there to ask any more.
+    pub fn ended(&self) -> Error {
+        let fatal = self.fatal.borrow();
+        fatal.as_ref().map_or_else(Error::closed, |error| error.share())
     }
 
     /// Stops for good: nothing of this engine may write any more.
@@ -357,7 +363,7 @@ impl Core {
 
     async fn ask(&self, control: fn(oneshot::Sender<()>) -> Control) -> Result<()> {
         let (reply, answer) = oneshot::channel();
-        self.control.send(control(reply)).map_err(|_| Error::closed())?;
+        self.control.send(control(reply)).map_err(|_| self.ended())?;
         self.or_fatal(async {
             // The dispatcher drops the question when it has stopped.
             let _ = answer.await;

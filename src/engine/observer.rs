@@ -29,9 +29,9 @@ pub(super) struct Observer {
 
 impl Observer {
     /// An instance lapses when its beat was seen unchanged for `lapse`, by looks that are
-    /// usually `every` apart.
+    /// usually `every` apart, and never by fewer than four.
     pub fn new(lapse: Duration, every: Duration) -> Self {
-        Self { lapse, step: every * 2, looked: None, seen: HashMap::new() }
+        Self { lapse, step: (every * 2).min(lapse / 4), looked: None, seen: HashMap::new() }
     }
 
     /// Takes a look at `now` (monotonic). Returns those that are dead.

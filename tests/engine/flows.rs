@@ -37,6 +37,7 @@ each_backend!(
     a_flow_without_steps_is_a_usage_error,
     a_run_that_does_not_exist_is_not_found,
     a_long_chain_and_a_wide_fan_in_complete,
+    steps_never_wait_for_the_next_poll,
     retention_removes_whole_runs_only,
 );
 
@@ -531,4 +532,23 @@ async fn retention_removes_whole_runs_only(store: Store) {
     assert_eq!(live.state().await.unwrap(), RunState::Running);
     let first = live.watch().try_next().await.unwrap();
     assert!(first.is_some(), "the entries of a run that lives are kept");
+}
+
+async fn steps_never_wait_for_the_next_poll(store: Store) {
+    let mut draft = Flow::new("chain");
+    let input = draft.input::<u32>();
+    let mut last = input;
+    for n in 0..20 {
+        last = draft.code(format!("step {n}"), last, async |_, n: u32| Ok(n + 1));
+    }
+    let flow = draft.returns(input, last);
+    let builder = store.builder().poll(Duration::from_secs(3_600));
+    let engine = builder.concurrency(3).flow(&flow).start().await.unwrap();
+    let mut runs = Vec::new();
+    for n in 0..30 {
+        runs.push(engine.launch(&flow, n).await.unwrap());
+    }
+    for (n, run) in (0..).zip(runs) {
+        assert_eq!(run.output().await.unwrap(), n + 20);
+    }
 }

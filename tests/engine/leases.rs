@@ -96,13 +96,13 @@ async fn scene(store: &Store, new: NewTask) -> Scene {
     commit(&backend, Command::Enqueue(Box::new(spec))).await.unwrap();
     let claimed = claim(&backend, stranger, 1).await.remove(0);
     let builder = store.builder().clock(clock.clone()).poll(Duration::from_secs(1));
-    let builder = builder.task("note", note).host(probe.clone());
+    let builder = builder.host(probe.clone());
     Scene { clock, backend, stranger, claimed, probe, builder }
 }
 
 async fn a_silent_instances_task_runs_again_and_its_late_result_is_refused(store: Store) {
     let scene = scene(&store, NewTask::new("note", "x")).await;
-    let engine = scene.builder.start().await.unwrap();
+    let engine = scene.builder.task("note", note).start().await.unwrap();
     assert_eq!(engine.repaired().rescued, 0, "it may live");
     let task = engine.task(scene.claimed.task.id);
     let start = scene.clock.now();
@@ -154,7 +154,7 @@ async fn a_late_result_is_refused_while_the_next_attempt_runs(store: Store) {
 
 async fn an_instance_whose_beat_rises_keeps_its_task(store: Store) {
     let scene = scene(&store, NewTask::new("note", "x")).await;
-    let engine = scene.builder.start().await.unwrap();
+    let engine = scene.builder.task("note", note).start().await.unwrap();
     let task = engine.task(scene.claimed.task.id);
     for _ in 0..100 {
         scene.clock.advance(Duration::from_secs(5));
@@ -173,7 +173,7 @@ async fn an_interrupted_task_asks_or_fails_where_it_says_so(store: Store) {
         [(Interrupted::Ask, TaskState::Blocked), (Interrupted::Fail, TaskState::Failed)]
     {
         let scene = scene(&store, NewTask::new("note", "x").interrupted(policy)).await;
-        let engine = scene.builder.start().await.unwrap();
+        let engine = scene.builder.task("note", note).start().await.unwrap();
         let task = engine.task(scene.claimed.task.id);
         eventually("it is taken back", || async {
             scene.clock.advance(Duration::from_secs(1));

@@ -3,6 +3,11 @@
 #[macro_use]
 mod support;
 
+#[cfg(feature = "postgres")]
+#[allow(dead_code, reason = "the server is not restarted here")]
+#[path = "../it/support/cluster.rs"]
+mod cluster;
+
 mod cancelling;
 mod capacity;
 mod flows;

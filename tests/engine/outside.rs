@@ -6,14 +6,16 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use segue::{
     Context, Failure, NewTask, Waiting,
     backend::sqlite::enqueue_in,
+    clock::Clock,
     id::TaskId,
-    model::{ItemKind, Outcome, TaskState},
+    model::{self, Batch, ItemKind, Outcome, TaskState},
 };
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::support::{Probe, Store, eventually, note};
 
-each_backend!(
+on_sqlite!(
     a_task_of_the_hosts_transaction_exists_when_that_commits,
     a_row_that_another_program_inserts_is_adopted_and_run,
     a_row_that_carries_everything_is_run_as_it_says,
@@ -22,6 +24,7 @@ each_backend!(
     rows_that_were_inserted_while_nothing_ran_are_adopted_at_the_start,
     the_sqlite_program_can_insert_tasks,
     a_pending_row_shows_in_views_before_it_is_adopted,
+    no_commit_fails_beside_a_program_that_writes_now_and_then,
 );
 
 fn open(store: &Store) -> Connection {
@@ -219,4 +222,28 @@ async fn a_pending_row_shows_in_views_before_it_is_adopted(store: Store) {
     assert_eq!(reader.stats().await.unwrap().tasks[&TaskState::Pending], 1);
     let all = reader.tasks(Default::default(), None, 10).await.unwrap();
     assert_eq!(all.len(), 1);
+}
+
+async fn no_commit_fails_beside_a_program_that_writes_now_and_then(store: Store) {
+    let backend = store.backend(Clock::System).await;
+    let (conn, stop) = (open(&store), CancellationToken::new());
+    let writes = std::thread::spawn({
+        let stop = stop.clone();
+        move || {
+            conn.execute_batch("CREATE TABLE own (n)").unwrap();
+            while !stop.is_cancelled() {
+                conn.execute("INSERT INTO own (n) VALUES (1)", []).unwrap();
+                // One that never rests would starve everyone: SQLite knows no queue.
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        }
+    });
+    for n in 0..300 {
+        // The backend itself: an engine would try again, and nobody would see it.
+        let spec = NewTask::new("nobody", &n).into_spec().unwrap();
+        let batch = Batch { commands: vec![model::Command::Enqueue(Box::new(spec))], claim: None };
+        backend.commit(batch).await.unwrap();
+    }
+    stop.cancel();
+    writes.join().unwrap();
 }

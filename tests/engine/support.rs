@@ -13,10 +13,7 @@ use std::{
 use async_trait::async_trait;
 use segue::{
     Builder, Context, Engine, Error, Failure, Result,
-    backend::{
-        Backend,
-        sqlite::{Options, SqliteBackend},
-    },
+    backend::{Backend, sqlite::Options},
     clock::Clock,
     id::InstanceId,
     model::{
@@ -34,11 +31,29 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
     Sqlite,
+    #[cfg(feature = "postgres")]
+    Postgres,
 }
 
 /// Makes a test of each function, for each backend. A function that is not listed is dead
 /// code, which the compiler reports.
 macro_rules! each_backend {
+    ($($name:ident),+ $(,)?) => {
+        on_sqlite!($($name),+);
+        #[cfg(feature = "postgres")]
+        mod postgres {
+            $(
+                #[test]
+                fn $name() {
+                    crate::engine::support::check(crate::engine::support::Kind::Postgres, super::$name);
+                }
+            )+
+        }
+    };
+}
+
+/// The same, for what only a file can do.
+macro_rules! on_sqlite {
     ($($name:ident),+ $(,)?) => {
         mod sqlite {
             $(
@@ -66,17 +81,24 @@ pub fn check<F: Future<Output = ()>>(kind: Kind, test: impl FnOnce(Store) -> F) 
     });
 }
 
-/// A fresh database, which goes with its last clone.
+/// A fresh database. A file goes with its last clone, a schema with the server.
 #[derive(Clone)]
 pub struct Store {
     kind: Kind,
     folder: Arc<tempfile::TempDir>,
+    #[cfg(feature = "postgres")]
+    schema: String,
 }
 
 impl Store {
     async fn fresh(kind: Kind) -> Self {
         let folder = Arc::new(tempfile::tempdir().expect("a folder"));
-        Self { kind, folder }
+        Self {
+            kind,
+            folder,
+            #[cfg(feature = "postgres")]
+            schema: super::cluster::schema(),
+        }
     }
 
     /// The SQLite file.
@@ -88,6 +110,8 @@ impl Store {
     pub fn builder(&self) -> Builder {
         let builder = match self.kind {
             Kind::Sqlite => Engine::sqlite_with(self.sqlite(Clock::System)),
+            #[cfg(feature = "postgres")]
+            Kind::Postgres => Engine::postgres_with(self.postgres()),
         };
         builder.poll(Duration::from_millis(50))
     }
@@ -99,11 +123,22 @@ impl Store {
 
     /// A handle of the database without an engine.
     pub async fn backend(&self, clock: impl Into<Clock>) -> Arc<dyn Backend> {
-        let backend: SqliteBackend = match self.kind {
-            Kind::Sqlite => self.sqlite(clock).open().expect("a database"),
+        let backend: Arc<dyn Backend> = match self.kind {
+            Kind::Sqlite => Arc::new(self.sqlite(clock).open().expect("a database")),
+            #[cfg(feature = "postgres")]
+            Kind::Postgres => {
+                let backend = self.postgres().clock(clock).connect();
+                Arc::new(backend.await.expect("the test server can be reached"))
+            }
         };
         backend.migrate().await.expect("tables");
-        Arc::new(backend)
+        backend
+    }
+
+    #[cfg(feature = "postgres")]
+    fn postgres(&self) -> segue::backend::postgres::Options {
+        let options = super::cluster::options();
+        options.schema(&self.schema).poll(Duration::from_millis(20))
     }
 
     async fn audit(&self) {

@@ -18,6 +18,7 @@ use segue::{
 
 use crate::{
     support::{Subject, subjects},
+    transitions::forbidden,
     workload::{EVERYTHING, Step, Workload},
 };
 
@@ -68,7 +69,10 @@ async fn history(seed: u64) {
         let answers = each(&all, |subject| subject.run(&step)).await;
         same(&all, &answers, After(n, Some(&step)));
         workload.observe(&answers[0].claimed);
-        rows = agreed(&all, After(n, Some(&step))).await;
+        let after = agreed(&all, After(n, Some(&step))).await;
+        let found = forbidden(&rows, &after, &step, &answers[0].receipts);
+        assert!(found.is_empty(), "{found:#?}\nafter {}", After(n, Some(&step)));
+        rows = after;
     }
     finish(&all, &clock).await;
 }
@@ -256,7 +260,9 @@ impl Subject {
     async fn all_entries_show(&self) {
         let there = self.backend.read(&Needs::everything()).await.unwrap().entries.len();
         let look = async {
-            while self.backend.tail(Stream::All, Cursor::START, u32::MAX).await.unwrap().len() < there {
+            while self.backend.tail(Stream::All, Cursor::START, u32::MAX).await.unwrap().len()
+                < there
+            {
                 tokio::task::yield_now().await;
             }
         };

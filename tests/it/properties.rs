@@ -115,6 +115,12 @@ proptest! {
     }
 
     #[test]
+    fn a_cursor_survives_as_text(major in any::<i64>(), minor in 0i64..) {
+        let cursor = Cursor { major, minor };
+        prop_assert_eq!(cursor.to_string().parse::<Cursor>().unwrap(), cursor);
+    }
+
+    #[test]
     fn times_add_and_compare(micros in -1i64 << 60..1 << 60, by in 0u64..1 << 60) {
         let (time, by) = (Timestamp::from_micros(micros), Duration::from_micros(by));
         prop_assert_eq!((time + by).since(time), by);

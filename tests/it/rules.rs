@@ -128,6 +128,7 @@ fn a_late_word_of_an_old_attempt_counts_no_more() {
         ("claim; snooze; wait 10s; claim; old-snooze", "running attempt=2 lease=2"),
         ("claim; release; claim; old-release", "running attempt=1 lease=2"),
         ("claim; release; claim; old-complete! StaleLease", "running attempt=1 lease=2"),
+        ("claim; release; claim; old-rescue! StaleLease", "running attempt=1 lease=2"),
         ("claim; fail; retry; claim; old-fail", "running attempt=2 lease=2"),
         ("claim; complete; fail! StaleLease", "completed attempt=1 lease=1"),
     ];
@@ -273,7 +274,7 @@ fn the_commands_of_a_batch_take_effect_in_order() {
 fn values_that_are_too_large_or_empty_are_refused() {
     let long = "x".repeat(limits::NAME_BYTES + 1);
     let huge = Payload::text(&"x".repeat(limits::PAYLOAD_BYTES));
-    let wrong: [&dyn Fn(&mut TaskSpec); 8] = [
+    let wrong: [&dyn Fn(&mut TaskSpec); 9] = [
         &|spec| spec.kind = String::new(),
         &|spec| spec.kind = long.clone(),
         &|spec| spec.project = String::new(),
@@ -281,6 +282,7 @@ fn values_that_are_too_large_or_empty_are_refused() {
         &|spec| spec.options.tags = vec![long.clone()],
         &|spec| spec.options.capacity = vec![String::new()],
         &|spec| spec.input = huge.clone(),
+        &|spec| spec.options.retry.factor = f64::NAN,
         &|spec| spec.step = Some((segue::id::RunId::new(), 0)),
     ];
     let world = World::new();

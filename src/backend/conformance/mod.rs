@@ -124,6 +124,7 @@ macro_rules! conformance_clauses {
                 an_enqueued_task_is_stored_once
                 every_field_of_a_task_is_kept
                 large_values_are_kept_and_larger_ones_refused
+                text_that_no_database_takes_is_refused_or_mended
                 a_scheduled_task_waits_for_its_time
                 each_decision_has_its_effect
                 a_repeated_settle_is_answered_the_same

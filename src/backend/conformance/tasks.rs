@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::kit::{Kit, done, enqueue, fault, settle, settle_retrying, work};
+use super::kit::{Kit, done, enqueue, fault, keyed, settle, settle_retrying, work};
 use crate::{
     id::{ArenaId, ItemId, TaskId},
     model::{
-        Access, Ask, AttemptOutcome, Command, Decision, Interrupted, ItemKind, Outcome, Payload,
-        Phase, Rejection, Retry, Task, TaskFlags, TaskOptions, TaskSpec, TaskState, limits,
+        Access, Ask, AttemptOutcome, Command, Decision, Fault, FaultKind, Interrupted, ItemKind,
+        Outcome, Payload, Phase, Rejection, Retry, Task, TaskFlags, TaskOptions, TaskSpec,
+        TaskState, limits,
     },
 };
 
@@ -87,6 +88,31 @@ pub(super) async fn large_values_are_kept_and_larger_ones_refused(kit: Kit) {
     let meta = Some(Payload::text(&"x".repeat(limits::META_BYTES)));
     let refused = kit.refused(enqueue(TaskSpec { meta, ..work() })).await;
     assert!(matches!(refused, Rejection::TooLarge { .. }), "{refused}");
+}
+
+pub(super) async fn text_that_no_database_takes_is_refused_or_mended(kit: Kit) {
+    let nul = || "a\0b".to_owned();
+    let wrong = [
+        TaskSpec { project: nul(), ..work() },
+        TaskSpec { kind: nul(), ..work() },
+        TaskSpec { unique_key: Some(nul()), ..work() },
+        TaskSpec { model: Some(nul()), ..work() },
+        keyed(&["a\0b"]),
+    ];
+    for spec in wrong {
+        let refused = kit.refused(enqueue(spec)).await;
+        assert!(matches!(refused, Rejection::Invalid(_)), "{refused}");
+    }
+    kit.refused(Command::SetCapacity { key: nul(), slots: Some(1) }).await;
+    let task = kit.running(TaskSpec { input: Payload::text("a\0b"), ..work() }).await;
+    let parked = Decision::Park { key: nul(), wait: Duration::ZERO };
+    kit.refused(settle(&task, parked)).await;
+    let fault = Fault { kind: FaultKind::Error, message: nul(), retryable: false };
+    kit.done(settle(&task, Decision::Fail(fault))).await;
+    let rows = kit.rows().await;
+    let error = rows.attempts[&(task.id, 1)].error.as_deref();
+    assert_eq!(error, Some("a\u{fffd}b"), "what a program printed is never the reason to fail");
+    assert_eq!(rows.specs[&task.id].input, Payload::text("a\0b"), "JSON has a way to write it");
 }
 
 pub(super) async fn a_scheduled_task_waits_for_its_time(kit: Kit) {
@@ -192,6 +218,8 @@ pub(super) async fn the_lease_never_goes_back(kit: Kit) {
     for (lease, decision) in (1..).zip(endings) {
         let task = kit.claim_one().await;
         assert_eq!((task.id, task.lease), (id, lease));
+        let early = Command::Rescue { task: id, lease: lease + 1 };
+        assert_eq!(kit.refused(early).await, Rejection::StaleLease);
         let failed = matches!(decision, Decision::Fail(_));
         kit.done(settle(&task, decision)).await;
         if failed {

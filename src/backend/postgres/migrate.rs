@@ -89,7 +89,7 @@ fn failed(schema: &str, found: i32, newest: i32, error: Error) -> Error {
     }
     let message = format!(
         "schema \"{schema}\" could not be brought from version {found} to {newest}, and is as \
-         it was: {error}"
+         it was: {error}. Put that right, and start again"
     );
     Error::migration(message).caused_by(error)
 }

@@ -2,8 +2,8 @@
 //! order: their difference is the list of dialect differences.
 //!
 //! Names are not qualified: the schema is the connection's search path. Statements work on
-//! sets of rows, which come as arrays, one for each column. `x IN (SELECT ..) OR x IS NULL`, where x is never NULL, keeps the planner from making a join
-//! of it: the set is hashed once, and looked up for each row.
+//! sets of rows, which come as arrays, one for each column. `x IN (SELECT ..) OR x IS NULL`,
+//! where x is never NULL, keeps the planner from making a join of it: the set is hashed once.
 
 // ---- the connection and the schema
 
@@ -61,12 +61,10 @@ pub const TASKS_ALL: &str = "SELECT id, phase, lane, priority, run_at, attempt, 
     FROM task_states";
 pub const SPEC: &str = "SELECT id, project_id, kind, input, priority, run_at, parent_task_id,
     arena_id, session_id, chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id,
-    unique_key, options, labels, meta, created_at, origin
-    FROM tasks WHERE id = ANY ($1::uuid[])";
+    unique_key, options, labels, meta, created_at, origin FROM tasks WHERE id = ANY ($1::uuid[])";
 pub const SPECS_ALL: &str = "SELECT id, project_id, kind, input, priority, run_at, parent_task_id,
     arena_id, session_id, chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id,
-    unique_key, options, labels, meta, created_at, origin
-    FROM tasks";
+    unique_key, options, labels, meta, created_at, origin FROM tasks";
 pub const CHILDREN: &str = "SELECT id, project_id, kind, input, priority, run_at, parent_task_id,
     arena_id, session_id, chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id,
     unique_key, options, labels, meta, created_at, origin
@@ -194,8 +192,7 @@ pub const UPDATE_TASK: &str = "WITH held AS (UPDATE task_states s SET phase = u.
     SELECT a.* FROM unnest($14::uuid[], $15::bigint[], $16::int[], $17::uuid[], $18::timestamptz[],
     $19::timestamptz[], $20::smallint[], $21::text[], $22::text[], $23::text[]) AS a (task_id,
     lease, attempt, holder, started_at, ended_at, outcome, output, error, usage)
-    WHERE a.task_id IN (SELECT id FROM held) OR a.task_id IS NULL)
-    SELECT id FROM held";
+    WHERE a.task_id IN (SELECT id FROM held) OR a.task_id IS NULL) SELECT id FROM held";
 pub const INSERT_ATTEMPT: &str = "INSERT INTO task_attempts (task_id, lease, attempt, holder,
     started_at, ended_at, outcome, output, error, usage)
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::uuid[], $5::timestamptz[],
@@ -290,17 +287,13 @@ macro_rules! open_lanes {
     () => {
         "WITH RECURSIVE walk (lane) AS (
         (SELECT lane FROM task_states WHERE phase = 1 ORDER BY lane LIMIT 1)
-        UNION ALL
-        SELECT (SELECT s.lane FROM task_states s WHERE s.phase = 1 AND s.lane > w.lane
-            ORDER BY s.lane LIMIT 1)
-        FROM walk w WHERE w.lane IS NOT NULL),
-    ready AS MATERIALIZED (SELECT lane FROM walk WHERE lane IS NOT NULL),
-    gates AS MATERIALIZED (
+        UNION ALL SELECT (SELECT s.lane FROM task_states s WHERE s.phase = 1 AND s.lane > w.lane
+            ORDER BY s.lane LIMIT 1) FROM walk w WHERE w.lane IS NOT NULL),
+    ready AS MATERIALIZED (SELECT lane FROM walk WHERE lane IS NOT NULL), gates AS MATERIALIZED (
         SELECT p.lane, bool_or(k.slots IS NOT NULL) AS limited,
             bool_or(k.parked_until > $1::timestamptz OR (k.slots IS NOT NULL AND k.slots <=
                 (SELECT count(*) FROM slots s WHERE s.key = k.name AND s.task_id IS NOT NULL)))
-                AS shut
-        FROM unnest($3::bigint[], $4::text[]) AS p (lane, key)
+                AS shut FROM unnest($3::bigint[], $4::text[]) AS p (lane, key)
         JOIN capacity_keys k ON k.name = p.key
         WHERE p.lane IN (SELECT lane FROM ready) OR p.lane IS NULL GROUP BY p.lane),
     open AS MATERIALIZED (
@@ -340,23 +333,18 @@ macro_rules! claimed_columns {
 pub const CLAIM: &str = concat!(
     open_lanes!(),
     ",
-    found AS MATERIALIZED (SELECT
-        (SELECT array_agg(lane) FROM ready
+    found AS MATERIALIZED (SELECT (SELECT array_agg(lane) FROM ready
             WHERE lane NOT IN (SELECT unnest($5::bigint[]))) AS unknown,
-        EXISTS (SELECT FROM open WHERE limited) AS limited),
-    shares AS MATERIALIZED (
+        EXISTS (SELECT FROM open WHERE limited) AS limited), shares AS MATERIALIZED (
         SELECT f.lane, count(*) AS share FROM (
             SELECT l.lane, h.priority, h.id FROM open l CROSS JOIN LATERAL (
                 SELECT s.id, s.priority FROM task_states s WHERE s.phase = 1 AND s.lane = l.lane
                 ORDER BY s.priority, s.id LIMIT $6::bigint) h
             WHERE (SELECT unknown IS NULL AND NOT limited FROM found)
-            ORDER BY h.priority, h.id LIMIT $6::bigint) f
-        GROUP BY f.lane),
-    heads AS MATERIALIZED (
-        SELECT h.id FROM shares l CROSS JOIN LATERAL (
+            ORDER BY h.priority, h.id LIMIT $6::bigint) f GROUP BY f.lane),
+    heads AS MATERIALIZED ( SELECT h.id FROM shares l CROSS JOIN LATERAL (
             SELECT s.id FROM task_states s WHERE s.phase = 1 AND s.lane = l.lane
-            ORDER BY s.priority, s.id LIMIT l.share
-            FOR UPDATE SKIP LOCKED) h),
+            ORDER BY s.priority, s.id LIMIT l.share FOR UPDATE SKIP LOCKED) h),
     ",
     taken!("$1", "$7", "$8"),
     "

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::{load, sql};
 use crate::error::{Error, Result};
@@ -10,9 +10,6 @@ use crate::error::{Error, Result};
 mod embedded {
     refinery::embed_migrations!("migrations/sqlite");
 }
-
-/// The table that remembers which migrations were applied.
-pub(super) const HISTORY: &str = "segue_schema_history";
 
 /// The newest schema that this program knows.
 pub(super) fn newest() -> i64 {
@@ -38,18 +35,72 @@ pub(super) fn migrate(conn: &mut Connection, path: &Path) -> Result<()> {
     if found == newest {
         return Ok(());
     }
-    if found > 0 {
-        back_up(conn, path, found)?;
-    }
-    let mut runner = embedded::migrations::runner().set_grouped(true);
-    runner.set_migration_table_name(HISTORY);
-    runner.run(conn).map(drop).map_err(|error| {
+    check_history(conn, path)?;
+    let copy = (found > 0).then(|| back_up(conn, path, found)).transpose()?;
+    apply(conn, found).map_err(|error| {
+        // The file is as it was: a copy for each try would only fill the disk.
+        copy.iter().for_each(|copy| remove(copy));
         let message = format!(
-            "{} could not be brought from schema {found} to {newest}, and is as it was: {error}",
-            path.display()
+            "{} could not be brought from schema {found} to {newest}, and is as it was: {}. \
+             Put that right, and start again",
+            path.display(),
+            reason(&error)
         );
         Error::migration(message).caused_by(error)
     })
+}
+
+/// Applies what is missing, and remembers it, in one transaction.
+fn apply(conn: &mut Connection, found: i64) -> rusqlite::Result<()> {
+    let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(sql::CREATE_HISTORY)?;
+    let runner = embedded::migrations::runner();
+    let mut steps: Vec<_> = runner.get_migrations().iter().collect();
+    steps.sort_by_key(|step| step.version());
+    for step in steps {
+        let version = i64::from(step.version());
+        if version <= found {
+            continue;
+        }
+        tracing::info!(version, name = step.name(), "migrating");
+        transaction.execute_batch(step.sql().unwrap_or_default())?;
+        let (now, checksum) = (chrono::Utc::now().to_rfc3339(), step.checksum().to_string());
+        let applied = params![version, step.name(), now, checksum];
+        transaction.execute(sql::ADD_HISTORY, applied)?;
+    }
+    transaction.commit()
+}
+
+/// Refuses to build on migrations that are not this program's.
+fn check_history(conn: &Connection, path: &Path) -> Result<()> {
+    if version(conn)? == 0 {
+        return Ok(());
+    }
+    let runner = embedded::migrations::runner();
+    let applied = load::all(conn, sql::HISTORY, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for (version, checksum) in applied {
+        let (version, checksum): (i64, String) = (version, checksum);
+        let mut known = runner.get_migrations().iter();
+        let same = known.any(|step| {
+            (step.version().into(), step.checksum().to_string()) == (version, checksum.clone())
+        });
+        if !same {
+            return Err(Error::migration(format!(
+                "migration {version} of {} is not the one that this program knows. The file was \
+                 not changed",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What SQLite said, without the statements that it said it of.
+fn reason(error: &rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// Whether the tables are of this program's version.
@@ -75,18 +126,32 @@ pub(super) fn version(conn: &Connection) -> Result<i64> {
     Ok(version.flatten().unwrap_or(0))
 }
 
-/// A copy of the database beside it, before it is changed.
-fn back_up(conn: &Connection, path: &Path, version: i64) -> Result<()> {
+/// A copy of the database beside it, before it is changed. Returns where it is.
+fn back_up(conn: &Connection, path: &Path, version: i64) -> Result<PathBuf> {
     let copy = free_name(path, version);
     tracing::info!(copy = %copy.display(), "backing the database up before it is migrated");
-    conn.execute(sql::BACK_UP, [copy.to_string_lossy()]).map(drop).map_err(|error| {
+    let copied = conn.execute(sql::BACK_UP, [copy.to_string_lossy()]);
+    copied.map_err(|error| {
+        remove(&copy);
         let message = format!(
-            "{} could not be backed up to {} before its migration, and is as it was: {error}",
+            "{} could not be backed up to {} before its migration, and is as it was: {error}. \
+             Put that right, and start again",
             path.display(),
             copy.display()
         );
         Error::migration(message).caused_by(error)
-    })
+    })?;
+    Ok(copy)
+}
+
+/// Removes a copy that is not needed, or not whole.
+fn remove(copy: &Path) {
+    match std::fs::remove_file(copy) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, copy = %copy.display(), "can't remove a copy");
+        }
+        _ => {}
+    }
 }
 
 fn free_name(path: &Path, version: i64) -> PathBuf {

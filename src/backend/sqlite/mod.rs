@@ -256,7 +256,8 @@ impl Shared {
         let (conn, turnstile) = match pulse.take() {
             Some(own) => own,
             None => {
-                let conn = conn::writer(&self.options.path, self.options.durability)?;
+                // A beat need not survive a power cut: it does not wait for the disk.
+                let conn = conn::writer(&self.options.path, Durability::Normal)?;
                 (conn, Turnstile::open(&self.options.path)?)
             }
         };

@@ -13,6 +13,13 @@ pub const SCHEMA_VERSION: &str = "SELECT max(version) FROM segue_schema_history"
 pub const HAS_SCHEMA: &str =
     "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'segue_schema_history'";
 
+pub const CREATE_HISTORY: &str = "CREATE TABLE IF NOT EXISTS segue_schema_history
+    (version int4 PRIMARY KEY, name varchar(255), applied_on varchar(255), checksum varchar(255))";
+pub const HISTORY: &str = "SELECT version, checksum FROM segue_schema_history ORDER BY version";
+pub const ADD_HISTORY: &str =
+    "INSERT INTO segue_schema_history (version, name, applied_on, checksum)
+    VALUES (?1, ?2, ?3, ?4)";
+
 // ---- loading by key
 
 pub const TASK: &str = "SELECT id, phase, lane, priority, run_at, attempt, failures, interruptions,
@@ -171,12 +178,12 @@ pub const CLAIM: &str = "UPDATE segue_task_states SET phase = 4, attempt = attem
     WHERE id = ?1 AND phase = 1
     RETURNING id, phase, lane, priority, run_at, attempt, failures, interruptions, lease, rev,
     holder, claim, run_id, step_no, flags, started_at, ended_at";
-pub const CLAIMED_BEFORE: &str = "SELECT id FROM segue_task_states
-    WHERE phase = 4 AND holder = ?1 AND claim = ?2 ORDER BY priority, id";
 pub const SLOTS_HELD: &str =
     "SELECT count(*) FROM segue_slots WHERE key = ?1 AND task_id IS NOT NULL";
 pub const TAKE_SLOT: &str = "UPDATE segue_slots SET task_id = ?2, lease = ?3 WHERE key = ?1
     AND n = (SELECT min(n) FROM segue_slots WHERE key = ?1 AND task_id IS NULL)";
+pub const CLAIMED_BEFORE: &str = "SELECT id FROM segue_task_states
+    WHERE phase = 4 AND holder = ?1 AND claim = ?2 ORDER BY priority, id";
 
 // ---- what is due
 
@@ -195,6 +202,7 @@ pub const HELD: &str = "SELECT id, phase, lane, priority, run_at, attempt, failu
 pub const NEXT_HOLDER: &str =
     "SELECT min(holder) FROM segue_task_states WHERE phase = 4 AND holder > ?1";
 pub const ANY_READY: &str = "SELECT EXISTS (SELECT 1 FROM segue_task_states WHERE phase = 1)";
+/// The newest entry, whether it is kept or was pruned.
 pub const LAST_ENTRY: &str = "SELECT max(coalesce((SELECT max(pos) FROM segue_entries), 0),
     coalesce((SELECT value FROM segue_meta WHERE name = 'pruned'), 0))";
 

@@ -1,6 +1,6 @@
 //! Sessions, chats and messages.
 
-use super::fits;
+use super::{are_names, are_texts, fits};
 use crate::{
     id::ChatId,
     model::{
@@ -11,7 +11,7 @@ use crate::{
 
 /// Makes a session, or changes its title and meta.
 pub(super) fn open_session(work: &mut Work, session: Session) -> Receipt {
-    check(&session.project, session.meta.as_ref())?;
+    check(&session.project, &session.title, session.meta.as_ref())?;
     let created_at = or_now(session.created_at, work);
     let known = work.rows.sessions.get(&session.id).cloned();
     let known = known.unwrap_or(Session { created_at, ..session.clone() });
@@ -25,7 +25,7 @@ pub(super) fn open_session(work: &mut Work, session: Session) -> Receipt {
 
 /// Makes a chat, or changes its title and meta.
 pub(super) fn open(work: &mut Work, chat: Chat) -> Receipt {
-    check(&chat.project, chat.meta.as_ref())?;
+    check(&chat.project, &chat.title, chat.meta.as_ref())?;
     if let Some(session) = chat.session
         && !work.rows.sessions.contains_key(&session)
     {
@@ -44,8 +44,9 @@ fn or_now(given: crate::clock::Timestamp, work: &Work) -> crate::clock::Timestam
     if given == crate::clock::Timestamp::ZERO { work.now } else { given }
 }
 
-fn check(project: &str, meta: Option<&Payload>) -> Result<(), Rejection> {
-    fits("the project's name", project.len(), limits::NAME_BYTES)?;
+fn check(project: &str, title: &str, meta: Option<&Payload>) -> Result<(), Rejection> {
+    are_names([project])?;
+    are_texts([title])?;
     fits("meta", meta.map_or(0, |meta| meta.as_str().len()), limits::META_BYTES)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{are_names, fits, task};
+use super::{are_names, are_texts, fits, task};
 use crate::{
     clock::Timestamp,
     id::{RunId, TaskId},
@@ -58,7 +58,9 @@ fn check(new: &NewRun) -> Result<(), Rejection> {
     let meta = spec.meta.as_ref().map_or(0, |meta| meta.as_str().len());
     fits("the run's meta", meta, limits::META_BYTES)?;
     are_names([&spec.project, &spec.flow].into_iter().chain(spec.labels.keys()))?;
+    are_texts(&spec.model)?;
     for step in steps {
+        are_texts([&step.name])?;
         are_names(&step.agent)?;
         task::check_options(&step.options)?;
     }

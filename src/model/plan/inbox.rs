@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{fits, settle, task};
+use super::{are_names, are_texts, fits, settle, task};
 use crate::{
     id::{ItemId, TaskId},
     model::{
@@ -23,7 +23,7 @@ pub(super) fn check_asks(work: &Work, asks: &[Ask]) -> Result<(), Rejection> {
     }
     let mut ids = BTreeSet::new();
     for ask in asks {
-        fits("a question's key", ask.key.len(), limits::NAME_BYTES)?;
+        are_names([&ask.key])?;
         fits("a question", ask.body.as_str().len(), limits::PAYLOAD_BYTES)?;
         if matches!(ask.kind, ItemKind::Failure | ItemKind::Interrupted) {
             return invalid("only the engine tells of failures and interruptions".into());
@@ -91,6 +91,7 @@ fn check(item: &Item, answer: &Answer) -> Result<(), Rejection> {
         }
         _ => {}
     }
+    are_texts([&answer.by])?;
     let chosen = answer.value.decode::<String>().ok();
     let fits =
         item.options.is_empty() || chosen.is_some_and(|chosen| item.options.contains(&chosen));

@@ -100,9 +100,24 @@ fn fits(what: &str, bytes: usize, max: usize) -> Result<(), Rejection> {
     }
 }
 
+/// Refuses texts with a NUL, which PostgreSQL can't store.
+fn are_texts(texts: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(), Rejection> {
+    match texts.into_iter().find(|text| text.as_ref().contains('\0')) {
+        Some(text) => Err(Rejection::Invalid(format!("{:?} has a NUL in it", text.as_ref()))),
+        None => Ok(()),
+    }
+}
+
+/// A text that was not chosen, only met with (what a program printed): a NUL is replaced.
+fn storable(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
+}
+
 /// Refuses names that are empty or too long.
-fn are_names<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<(), Rejection> {
+fn are_names(names: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(), Rejection> {
     for name in names {
+        let name = name.as_ref();
+        are_texts([name])?;
         fits("a name", name.len(), limits::NAME_BYTES)?;
         if name.is_empty() {
             let message = "a name (of a project, kind, flow, agent, tag, label or key) is empty";

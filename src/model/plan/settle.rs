@@ -1,7 +1,7 @@
 //! What becomes of a running task: handed in by its worker, or taken back from a dead one.
 
 use super::{
-    chat, fits, inbox,
+    are_names, chat, fits, inbox, storable,
     task::{end_step, find, imported_attempt, park_checked, state},
 };
 use crate::{
@@ -37,7 +37,10 @@ pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
     {
         chat::append(work, chat, messages)?;
     }
-    let Settle { retry, decision, usage, .. } = settle;
+    let Settle { retry, mut decision, usage, .. } = settle;
+    if let Decision::Fail(fault) = &mut decision {
+        fault.message = storable(std::mem::take(&mut fault.message));
+    }
     if cancelled {
         end_cancelled(work, id, decision, usage);
     } else {
@@ -53,7 +56,7 @@ fn check(work: &Work, decision: &Decision) -> std::result::Result<(), Rejection>
             let bytes = output.as_str().len();
             fits("the output", bytes, limits::PAYLOAD_BYTES)
         }
-        Decision::Park { key, .. } => fits("a capacity key", key.len(), limits::NAME_BYTES),
+        Decision::Park { key, .. } => are_names([key]),
         Decision::Block(asks) => inbox::check_asks(work, asks),
         _ => Ok(()),
     }

@@ -1,6 +1,6 @@
 //! Tasks: making them, and what people do to them.
 
-use super::{are_names, families, fits, flow, settle};
+use super::{are_names, are_texts, families, fits, flow, settle, storable};
 use crate::{
     clock::Timestamp,
     id::{ChatId, TaskId},
@@ -134,6 +134,7 @@ fn check(spec: &TaskSpec) -> Result<(), Rejection> {
     let meta = spec.meta.as_ref().map_or(0, |meta| meta.as_str().len());
     fits("the task's meta", meta, limits::META_BYTES)?;
     check_options(&spec.options)?;
+    are_texts([&spec.model, &spec.mode, &spec.thinking].into_iter().flatten())?;
     let names = [&spec.project, &spec.kind].into_iter().chain(&spec.unique_key).chain(&spec.agent);
     are_names(names.chain(spec.labels.keys()))
 }
@@ -329,7 +330,7 @@ pub(super) fn resume(work: &mut Work, id: TaskId) -> Receipt {
 
 /// Sets how many tasks may hold a key at once. A key can be without limit.
 pub(super) fn set_capacity(work: &mut Work, name: String, slots: Option<u32>) -> Receipt {
-    fits("a capacity key", name.len(), limits::NAME_BYTES)?;
+    are_names([&name])?;
     let old = work.rows.capacity.get(&name);
     let parked_until = old.map_or(Timestamp::ZERO, |key| key.parked_until);
     put_capacity(work, CapacityKey { name, slots, parked_until });
@@ -338,7 +339,7 @@ pub(super) fn set_capacity(work: &mut Work, name: String, slots: Option<u32>) ->
 
 /// Lets no task that carries the key start before `until`.
 pub(super) fn park(work: &mut Work, name: String, until: Timestamp) -> Receipt {
-    fits("a capacity key", name.len(), limits::NAME_BYTES)?;
+    are_names([&name])?;
     park_checked(work, name, until);
     Ok(Outcome::Done)
 }
@@ -384,7 +385,7 @@ pub(super) fn imported_attempt(import: &Import) -> Attempt {
         ended_at,
         outcome,
         output: import.output.clone(),
-        error: import.error.clone(),
+        error: import.error.clone().map(storable),
         usage: import.usage.clone(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::families;
+use super::{are_texts, families};
 use crate::{
     id::{ChatId, RunId, TaskId},
     model::{Command, Decision, Import, Needs, Rows, Settle, StepState, TaskFlags, TaskSpec},
@@ -41,7 +41,7 @@ pub(super) fn wants(command: &Command, rows: &Rows) -> Needs {
             needs
         }
         Command::SetCapacity { key, .. } | Command::Park { key, .. } => {
-            Needs { capacity: [key.clone()].into(), ..Needs::default() }
+            Needs { capacity: capacity(key), ..Needs::default() }
         }
         Command::Launch(run) => Needs { runs: [run.spec.id].into(), ..Needs::default() },
         Command::CancelRun(id) | Command::PauseRun(id) | Command::ResumeRun(id) => {
@@ -69,8 +69,15 @@ fn tasks<const N: usize>(ids: [TaskId; N]) -> Needs {
     Needs { tasks: ids.into(), ..Needs::default() }
 }
 
+/// A unique key to look for. One with a NUL in it will be refused, and can't be asked for.
 fn unique_key(spec: &TaskSpec) -> Option<(String, String)> {
-    spec.unique_key.clone().map(|key| (spec.project.clone(), key))
+    let key = spec.unique_key.clone().map(|key| (spec.project.clone(), key));
+    key.filter(|(project, key)| are_texts([project, key]).is_ok())
+}
+
+fn capacity(key: &str) -> BTreeSet<String> {
+    let askable = are_texts([key]).is_ok();
+    askable.then(|| key.to_owned()).into_iter().collect()
 }
 
 fn new_task(spec: &TaskSpec) -> Needs {
@@ -110,7 +117,7 @@ fn settled(settle: &Settle, rows: &Rows) -> Needs {
         needs.items_of.insert(id);
     }
     match &settle.decision {
-        Decision::Park { key, .. } => drop(needs.capacity.insert(key.clone())),
+        Decision::Park { key, .. } => needs.capacity.extend(capacity(key)),
         Decision::Block(asks) => needs.items.extend(asks.iter().map(|ask| ask.id)),
         _ => {}
     }

@@ -79,8 +79,23 @@ impl Cluster {
 
     /// Stops the server as a crash would, and starts it again.
     pub fn restart(&self) {
+        self.stop();
+        self.start_again();
+    }
+
+    /// Stops the server as a crash would.
+    pub fn stop(&self) {
         self.control(&["stop", "-w", "-m", "immediate"]);
+    }
+
+    pub fn start_again(&self) {
         self.control(&["start", "-w", "-o", &format!("{SETTINGS} -k {}", self.dir.display())]);
+    }
+
+    /// What the server has logged.
+    pub fn log(&self) -> String {
+        let log = std::fs::read(self.dir.join("log")).expect("the server has a log");
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     fn control(&self, arguments: &[&str]) {

@@ -161,6 +161,10 @@ impl World {
             "pause" => Command::Pause(id),
             "resume" => Command::Resume(id),
             "rescue" => Command::Rescue { task: id, lease: self.task(name).lease },
+            "old-rescue" => {
+                let lease = self.held[name].first().expect("it was claimed").lease;
+                Command::Rescue { task: id, lease }
+            }
             "yes" | "no" | "again" | "fail-it" => self.answer(id, verb),
             _ => self.settle(verb, name),
         };

@@ -1,0 +1,176 @@
+//! Several processes on one server. A child is this test binary again, with a role in its
+//! environment.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Lines, Write},
+    path::Path,
+    process::{ChildStdin, ChildStdout, Command, Stdio},
+    sync::Mutex,
+    time::Instant,
+};
+
+use segue::{Context, Failure, id::TaskId, model::AttemptOutcome};
+
+use super::{LIMIT, Place, done, enqueue, eventually};
+
+const ROLE: [&str; 4] = ["SEGUE_PG_URL", "SEGUE_PG_SCHEMA", "SEGUE_PG_LOG", "SEGUE_PG_KIND"];
+
+/// Whether a child's handlers return, or hold their tasks for ever.
+#[derive(Debug)]
+enum Kind {
+    Quick,
+    Stuck,
+}
+
+/// A child that works, and dies with its handle.
+struct Worker {
+    process: std::process::Child,
+    stdin: Option<ChildStdin>,
+    /// Kept, since it ends badly when nobody reads what it says.
+    _lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Worker {
+    fn start(place: &Place, log: &Path, kind: Kind) -> Self {
+        let log = log.to_str().expect("a plain path");
+        let kind = format!("{kind:?}");
+        let role = ROLE.into_iter().zip([&place.url, &place.schema, log, kind.as_str()]);
+        let mut process = Command::new(std::env::current_exe().expect("this program"))
+            .args(["postgres_engine::processes::a_child_works", "--exact", "--nocapture"])
+            .envs(role)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a child");
+        let mut lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+        let ready = lines.by_ref().map_while(Result::ok).any(|line| line.contains("ready"));
+        assert!(ready, "the child ended before it worked");
+        Self { stdin: process.stdin.take(), process, _lines: lines }
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().expect("a child that lives");
+        self.process.wait().expect("its end");
+    }
+
+    fn finish(mut self) {
+        drop(self.stdin.take());
+        assert!(self.process.wait().expect("its end").success());
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Where a child notes what it begins.
+struct Log {
+    file: Mutex<std::fs::File>,
+    stuck: bool,
+}
+
+/// Notes that it has begun, before anything can be recorded.
+async fn note(context: Context, _: u32) -> Result<(), Failure> {
+    let log = context.host::<Log>()?;
+    let line = format!("{} {}\n", context.task(), std::process::id());
+    log.file.lock().expect("a log").write_all(line.as_bytes()).expect("a line");
+    match log.stuck {
+        false => Ok(()),
+        true => std::future::pending().await,
+    }
+}
+
+#[test]
+fn a_child_works() {
+    let Ok(url) = std::env::var(ROLE[0]) else { return };
+    let [schema, log, kind] = [1, 2, 3].map(|n| std::env::var(ROLE[n]).expect("a role"));
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(log).expect("a file");
+    let log = Log { file: Mutex::new(file), stuck: kind == "Stuck" };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let place = Place { url, schema };
+        let builder = place.builder().task("note", note).host(log).concurrency(16);
+        let engine = builder.start().await.expect("an engine");
+        println!("ready");
+        let told = || std::io::stdin().read_line(&mut String::new());
+        tokio::task::spawn_blocking(told).await.expect("a thread").expect("a pipe");
+        engine.shutdown().await.expect("a good end");
+    });
+}
+
+/// How often each task was begun, and by which processes.
+fn begun(log: &Path) -> BTreeMap<TaskId, Vec<u32>> {
+    let mut begun = BTreeMap::<TaskId, Vec<u32>>::new();
+    for line in std::fs::read_to_string(log).expect("a log").lines() {
+        let (task, pid) = line.split_once(' ').expect("two words");
+        let task = task.parse::<uuid::Uuid>().expect("an id");
+        begun.entry(task.into()).or_default().push(pid.parse().expect("a pid"));
+    }
+    begun
+}
+
+async fn filled(tasks: u32) -> (Place, tempfile::NamedTempFile) {
+    let place = Place::fresh();
+    place.backend().await;
+    let engine = place.builder().connect().await.unwrap();
+    enqueue(&engine, "note", tasks).await;
+    (place, tempfile::NamedTempFile::new().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_drain_ten_thousand_tasks_and_begin_each_once() {
+    let (place, log) = filled(10_000).await;
+    let workers = [(); 2].map(|()| Worker::start(&place, log.path(), Kind::Quick));
+    let outcomes = place.all_done(10_000).await;
+    assert!(outcomes.values().all(|outcomes| *outcomes == [AttemptOutcome::Completed]));
+    let begun = begun(log.path());
+    assert_eq!(begun.len(), 10_000);
+    assert!(begun.values().all(|pids| pids.len() == 1), "begun more than once");
+    for worker in &workers {
+        let own = begun.values().filter(|pids| **pids == [worker.process.id()]).count();
+        assert!(own > 0, "one of them did nothing");
+    }
+    workers.into_iter().for_each(Worker::finish);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_killed_process_only_what_was_not_recorded_is_done_again_and_at_once() {
+    const TASKS: u32 = 4_000;
+    let (place, log) = filled(TASKS).await;
+    let backend = place.backend().await;
+    let [mut victim, other] = [(); 2].map(|()| Worker::start(&place, log.path(), Kind::Quick));
+    // One more holds what it never finishes, so that there is something to take back.
+    let mut stuck = Worker::start(&place, log.path(), Kind::Stuck);
+    eventually("half is done", async || done(&backend).await >= u64::from(TASKS) / 2).await;
+    eventually("one is stuck", async || {
+        let stuck = stuck.process.id();
+        begun(log.path()).values().flatten().filter(|pid| **pid == stuck).count() == 16
+    })
+    .await;
+    let killed = [victim.process.id(), stuck.process.id()];
+    victim.kill();
+    stuck.kill();
+    let start = Instant::now();
+    let outcomes = place.all_done(TASKS as usize).await;
+    assert!(start.elapsed() < LIMIT / 5, "it waited for a lease to lapse");
+    let mut again = 0;
+    for (task, pids) in begun(log.path()) {
+        let interrupted = outcomes[&task]
+            .iter()
+            .filter(|outcome| **outcome == AttemptOutcome::Interrupted)
+            .count();
+        // A task that was claimed may have been killed before it began.
+        assert!(pids.len() <= interrupted + 1, "{task}: {pids:?} {:?}", outcomes[&task]);
+        if pids.len() > 1 {
+            assert!(killed.contains(&pids[0]), "{task} was done again though its process lives");
+            again += 1;
+        }
+    }
+    assert!(again >= 16, "nothing was taken back");
+    other.finish();
+}
