@@ -13,6 +13,8 @@ fn before(time: Timestamp) -> Prune {
 }
 
 async fn prune(kit: &Kit, what: Prune) -> Pruned {
+    // What does not show yet is not pruned yet.
+    kit.all_entries_show().await;
     kit.backend().prune(&what).await.expect("pruning works")
 }
 

@@ -2,10 +2,8 @@
 //! order: their difference is the list of dialect differences.
 //!
 //! Names are not qualified: the schema is the connection's search path. Statements work on
-//! sets of rows, which come as arrays, one for each column.
-//!
-//! `x IN (SELECT ..) OR x IS NULL`, where x is never NULL, keeps the planner from making a join
-//! of it: the set is hashed once, and looked up for each row.
+//! sets of rows, which come as arrays, one for each column. `x IN (SELECT ..) OR x IS NULL`,
+//! where x is never NULL, keeps the planner from making a join of it: the set is hashed once.
 
 // ---- the connection and the schema
 
@@ -307,22 +305,13 @@ macro_rules! open_lanes {
 }
 
 /// The last part of a claim: marks the `heads`, and returns them with their cold rows.
+#[rustfmt::skip]
 macro_rules! taken {
-    ($now:literal, $holder:literal, $claim:literal) => {
-        concat!(
-            "taken AS (UPDATE task_states s SET phase = 4, attempt = s.attempt + 1,
-        lease = s.lease + 1, rev = s.rev + 1, holder = ",
-            $holder,
-            "::uuid, claim = ",
-            $claim,
-            "::bigint, started_at = ",
-            $now,
-            "::timestamptz FROM heads h WHERE s.id = h.id
-        RETURNING s.id, s.phase, s.lane, s.priority, s.run_at, s.attempt, s.failures,
-        s.interruptions, s.lease, s.rev, s.holder, s.claim, s.run_id, s.step_no, s.flags,
-        s.started_at, s.ended_at)"
-        )
-    };
+    ($now:literal, $holder:literal, $claim:literal) => { concat!(
+        "taken AS (UPDATE task_states s SET phase = 4, attempt = s.attempt + 1,
+        lease = s.lease + 1, rev = s.rev + 1, holder = ", $holder, "::uuid, claim = ", $claim, "::bigint,
+        started_at = ", $now, "::timestamptz FROM heads h WHERE s.id = h.id RETURNING s.*)"
+    ) };
 }
 
 macro_rules! claimed_columns {
@@ -443,23 +432,23 @@ pub const ANY_READY: &str = "WITH RECURSIVE walk (lane) AS (
         JOIN capacity_keys k ON k.name = p.key
         WHERE k.parked_until > $1::timestamptz OR k.slots <=
             (SELECT count(s.task_id) FROM slots s WHERE s.key = k.name)))";
-/// The newest entry that no running transaction can slip one before, kept or pruned. It says
-/// `entries.xid`, since `xid` alone would be the number that is returned, which has no index.
-pub const LAST_ENTRY: &str = "SELECT x, p FROM (
-    (SELECT xid::text::bigint AS x, pos AS p FROM entries
-    WHERE xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY entries.xid DESC, entries.pos DESC LIMIT 1)
-    UNION ALL SELECT (SELECT value FROM meta WHERE name = 'pruned_xid'),
-    (SELECT value FROM meta WHERE name = 'pruned_pos')) e
-    WHERE x IS NOT NULL ORDER BY x DESC, p DESC LIMIT 1";
+/// The last entry that no running transaction can slip one before, or that was pruned.
+pub const LAST_ENTRY: &str = "SELECT l.xid, l.pos FROM (
+    (SELECT e.xid::text::bigint AS xid, e.pos FROM entries e
+        WHERE e.xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY e.xid DESC, e.pos DESC LIMIT 1)
+    UNION ALL
+    SELECT x.value, p.value FROM meta x, meta p WHERE x.name = 'pruned_xid' AND p.name = 'pruned_pos'
+    ) l ORDER BY l.xid DESC, l.pos DESC LIMIT 1";
 
 // ---- following
 
 pub const TAIL: &str = "SELECT xid::text::bigint, pos, kind, stream, seq, at, body FROM entries
     WHERE stream = $1::uuid AND seq > $2::bigint ORDER BY seq LIMIT $3::bigint";
-pub const TAIL_ALL: &str = "SELECT xid::text::bigint, pos, kind, stream, seq, at, body FROM entries
-    WHERE (xid, pos) > ($1::text::xid8, $2::bigint)
-    AND xid < pg_snapshot_xmin(pg_current_snapshot())
-    ORDER BY entries.xid, entries.pos LIMIT $3::bigint";
+/// In the order of the index: `e.xid`, since `xid` alone would be the number that is selected.
+pub const TAIL_ALL: &str =
+    "SELECT xid::text::bigint, pos, kind, stream, seq, at, body FROM entries e
+    WHERE (e.xid, e.pos) > ($1::text::xid8, $2::bigint)
+    AND e.xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY e.xid, e.pos LIMIT $3::bigint";
 /// Whether there are entries that a running transaction could still slip one before.
 pub const HIDDEN: &str = "SELECT EXISTS (SELECT FROM entries
     WHERE xid >= pg_snapshot_xmin(pg_current_snapshot()))";
@@ -489,10 +478,14 @@ pub const OLD_TASKS: &str = "SELECT s.id FROM task_states s
     WHERE s.phase >= 6 AND s.run_id IS NULL AND s.ended_at < $1::timestamptz
     AND NOT EXISTS (SELECT FROM tasks c WHERE c.parent_task_id = s.id)
     ORDER BY s.id LIMIT $2::bigint FOR UPDATE OF s SKIP LOCKED";
+/// Nothing is pruned that the stream of all does not show yet: whoever began to follow it
+/// after that entry would miss those that slip in before.
 pub const OLD_RUNS: &str = "SELECT r.id FROM flow_run_states r
     WHERE r.state <> 0 AND r.ended_at < $1::timestamptz
     AND NOT EXISTS (SELECT FROM flow_steps f JOIN tasks c
         ON c.parent_task_id = f.task_id WHERE f.run_id = r.id)
+    AND NOT EXISTS (SELECT FROM entries e
+        WHERE e.stream = r.id AND e.xid >= pg_snapshot_xmin(pg_current_snapshot()))
     ORDER BY r.id LIMIT $2::bigint FOR UPDATE OF r SKIP LOCKED";
 pub const TASKS_OF_RUN: &str =
     "SELECT task_id FROM flow_steps WHERE run_id = ANY ($1::uuid[]) AND task_id IS NOT NULL";
@@ -503,9 +496,8 @@ pub const DELETE_TASK: [&str; 5] = [
     "DELETE FROM task_states WHERE id = ANY ($1::uuid[])",
     "DELETE FROM tasks WHERE id = ANY ($1::uuid[])",
 ];
-pub const DELETE_RUN: [&str; 4] = [
-    "DELETE FROM flow_edges WHERE run_id = ANY ($1::uuid[])",
-    "DELETE FROM flow_steps WHERE run_id = ANY ($1::uuid[])",
+/// Its steps and edges go with its cold row.
+pub const DELETE_RUN: [&str; 2] = [
     "DELETE FROM flow_run_states WHERE id = ANY ($1::uuid[])",
     "DELETE FROM flow_runs WHERE id = ANY ($1::uuid[])",
 ];
@@ -516,7 +508,8 @@ pub const PRUNE_ENTRIES_OF: &str = "WITH gone AS (
 /// Old entries of chats and of runs that have ended. How many, and the newest.
 pub const PRUNE_ENTRIES: &str = "WITH gone AS (DELETE FROM entries WHERE pos = ANY (ARRAY(
     SELECT e.pos FROM entries e LEFT JOIN flow_run_states r ON r.id = e.stream
-    WHERE e.at < $1::timestamptz AND coalesce(r.state, 1) <> 0 ORDER BY e.pos LIMIT $2::bigint))
+    WHERE e.at < $1::timestamptz AND coalesce(r.state, 1) <> 0
+    AND e.xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY e.pos LIMIT $2::bigint))
     RETURNING xid, pos)
     SELECT xid::text::bigint, pos, count(*) OVER () FROM gone ORDER BY xid DESC, pos DESC LIMIT 1";
 
