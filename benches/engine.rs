@@ -32,14 +32,7 @@ fn file() -> std::path::PathBuf {
 }
 
 fn remove(path: &std::path::Path) {
-    for suffix in [
-        "",
-        "-wal",
-        "-shm",
-        "-segue-gate",
-        "-segue-turn",
-        "-segue-bell",
-    ] {
+    for suffix in ["", "-wal", "-shm", "-segue-gate", "-segue-turn", "-segue-bell"] {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
         let _ = std::fs::remove_file(name);
@@ -56,11 +49,7 @@ async fn engine(path: &std::path::Path, done: &Arc<AtomicU64>) -> Result<Engine>
             Ok(())
         }
     };
-    Engine::sqlite(path)
-        .concurrency(128)
-        .task("count", count)
-        .start()
-        .await
+    Engine::sqlite(path).concurrency(128).task("count", count).start().await
 }
 
 async fn enqueue() -> Result<()> {
@@ -105,11 +94,7 @@ async fn drain() -> Result<()> {
     let start = Instant::now();
     engine.resume();
     engine.run_until_idle().await?;
-    show(
-        "drain of no-op tasks",
-        done.load(Ordering::Relaxed),
-        start.elapsed(),
-    );
+    show("drain of no-op tasks", done.load(Ordering::Relaxed), start.elapsed());
     let Stats { wal_bytes, .. } = engine.stats().await?;
     println!("{:<34}{:>12} KiB", "log after the drain", wal_bytes / 1024);
     engine.shutdown().await?;
@@ -146,10 +131,8 @@ async fn pickup() -> Result<()> {
     };
     let engine = Engine::sqlite(&path).task("note", note).start().await?;
     let other = Engine::sqlite(&path).connect().await?;
-    for (name, engine) in [
-        ("pickup, same engine", &engine),
-        ("pickup, another connection", &other),
-    ] {
+    for (name, engine) in [("pickup, same engine", &engine), ("pickup, another connection", &other)]
+    {
         let mut waits = Vec::new();
         for _ in 0..300 {
             engine.enqueue("note", &()).await?;

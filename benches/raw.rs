@@ -81,30 +81,18 @@ trait RawLoop {
 
 /// A size that the environment may set.
 fn bytes(name: &str, otherwise: usize) -> usize {
-    std::env::var(name)
-        .ok()
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(otherwise)
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
 }
 
 fn new_tasks(count: usize, lanes: i64) -> Vec<NewTask> {
-    let input = format!(
-        "{{\"prompt\":\"{}\"}}",
-        "x".repeat(bytes("SEGUE_RAW_INPUT", 80))
-    );
+    let input = format!("{{\"prompt\":\"{}\"}}", "x".repeat(bytes("SEGUE_RAW_INPUT", 80)));
     (0..count)
-        .map(|n| NewTask {
-            id: Uuid::now_v7(),
-            lane: 1 + n as i64 % lanes,
-            input: input.clone(),
-        })
+        .map(|n| NewTask { id: Uuid::now_v7(), lane: 1 + n as i64 % lanes, input: input.clone() })
         .collect()
 }
 
 fn fill(raw: &mut dyn RawLoop, count: usize, lanes: i64) -> Result<()> {
-    new_tasks(count, lanes)
-        .chunks(10_000)
-        .try_for_each(|tasks| raw.enqueue(tasks))
+    new_tasks(count, lanes).chunks(10_000).try_for_each(|tasks| raw.enqueue(tasks))
 }
 
 /// Exchanges over a constant depth: what was claimed is replaced between two measurements.
@@ -149,11 +137,7 @@ fn measure(raw: &mut dyn RawLoop, name: &str, case: Case) -> Result<Line> {
     for batch in [1, 1000] {
         figures.push(measure_enqueue(raw, batch, case.lanes)?);
     }
-    Ok(Line {
-        name: name.to_owned(),
-        case,
-        figures,
-    })
+    Ok(Line { name: name.to_owned(), case, figures })
 }
 
 /// All cases of one database, the empty ones first.
@@ -163,15 +147,7 @@ fn all_cases(raw: &mut dyn RawLoop, name: &str, report: &mut Report) -> Result<(
         raw.load_finished(finished)?;
         for lanes in [1, 50] {
             for waiting in [10 * lanes as usize, 100_000] {
-                report.add(measure(
-                    raw,
-                    name,
-                    Case {
-                        waiting,
-                        finished,
-                        lanes,
-                    },
-                )?);
+                report.add(measure(raw, name, Case { waiting, finished, lanes })?);
             }
         }
     }
@@ -180,10 +156,7 @@ fn all_cases(raw: &mut dyn RawLoop, name: &str, report: &mut Report) -> Result<(
 }
 
 fn main() -> Result<()> {
-    let chosen: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|a| !a.starts_with('-'))
-        .collect();
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let wants = |name: &str| chosen.is_empty() || chosen.iter().any(|c| c == name);
     let mut report = Report::default();
     if wants("sqlite") {

@@ -71,10 +71,7 @@ fn parent() -> Outcome<bool> {
 }
 
 fn start_child(folder: &Path, run: RunId) -> io::Result<ExitStatus> {
-    Command::new(std::env::current_exe()?)
-        .arg(folder)
-        .arg(run.to_string())
-        .status()
+    Command::new(std::env::current_exe()?).arg(folder).arg(run.to_string()).status()
 }
 
 /// Prints how often each step ran, and whether that is right.
@@ -86,11 +83,7 @@ fn judge(ran: &[String]) -> bool {
     let mut right = counts.len() == EXPECTED.len();
     for (name, expected) in EXPECTED {
         let count = counts.get(name).copied().unwrap_or(0);
-        let note = if expected == 2 {
-            ", once per process"
-        } else {
-            ""
-        };
+        let note = if expected == 2 { ", once per process" } else { "" };
         println!("  {name:8} ran {count} x (expected {expected}{note})");
         right &= count == expected;
     }
@@ -146,11 +139,7 @@ fn witness(context: &Context) -> Result<Arc<Witness>, Failure> {
 
 /// `kill -9` on this very process, if it is the first that comes here.
 fn die_the_first_time(witness: &Witness) -> io::Result<()> {
-    let before = witness
-        .read()?
-        .iter()
-        .filter(|name| *name == "index")
-        .count();
+    let before = witness.read()?.iter().filter(|name| *name == "index").count();
     if before == 1 {
         kill_process(getpid(), Signal::KILL)?;
     }

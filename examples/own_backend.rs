@@ -38,10 +38,7 @@ struct Kept {
 impl OwnBackend {
     /// An empty backend.
     pub fn new(clock: impl Into<Clock>) -> Self {
-        Self {
-            clock: clock.into(),
-            kept: Mutex::default(),
-        }
+        Self { clock: clock.into(), kept: Mutex::default() }
     }
 
     /// What another program does that inserts a task by itself.
@@ -53,9 +50,7 @@ impl OwnBackend {
 
     /// The lock is the transaction: nothing in it can fail halfway.
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept
-            .lock()
-            .expect("no one panics while holding the rows")
+        self.kept.lock().expect("no one panics while holding the rows")
     }
 }
 
@@ -114,10 +109,7 @@ impl Backend for OwnBackend {
 
     async fn due(&self, of: InstanceId, limit: u32) -> Result<Due> {
         let kept = self.kept();
-        Ok(Due {
-            tail: kept.cursor,
-            ..kept.rows.due(of, limit as usize, self.clock.now())
-        })
+        Ok(Due { tail: kept.cursor, ..kept.rows.due(of, limit as usize, self.clock.now()) })
     }
 
     async fn read(&self, needs: &Needs) -> Result<Rows> {
@@ -159,34 +151,15 @@ async fn main() -> Result<()> {
         again: false,
     };
     let commands = vec![Command::Enqueue(Box::new(greet))];
-    let taken = backend
-        .commit(Batch {
-            commands,
-            claim: Some(claim),
-        })
-        .await?;
+    let taken = backend.commit(Batch { commands, claim: Some(claim) }).await?;
     println!("enqueued: {:?}", taken.receipts);
     for claimed in taken.claimed {
-        println!(
-            "claimed:  {} with input {}",
-            claimed.spec.kind, claimed.spec.input
-        );
+        println!("claimed:  {} with input {}", claimed.spec.kind, claimed.spec.input);
         let decision = Decision::Complete(Payload::text("hello Ada"));
         let (held, retry) = (claimed.task, Retry::NEVER);
-        let settle = Settle {
-            held,
-            retry,
-            decision,
-            usage: None,
-            said: None,
-        };
+        let settle = Settle { held, retry, decision, usage: None, said: None };
         let commands = vec![Command::Settle(Box::new(settle)); 2];
-        let settled = backend
-            .commit(Batch {
-                commands,
-                claim: None,
-            })
-            .await?;
+        let settled = backend.commit(Batch { commands, claim: None }).await?;
         println!("settled twice: {:?}", settled.receipts);
     }
     println!("tasks:    {:?}", backend.stats().await?.tasks);

@@ -40,11 +40,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// A worker process: it works until it is killed or its leader closes its input.
 async fn work(url: &str, schema: &str) -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::new(url).schema(schema);
-    let engine = Engine::postgres_with(options)
-        .concurrency(4)
-        .task("square", square)
-        .start()
-        .await?;
+    let engine =
+        Engine::postgres_with(options).concurrency(4).task("square", square).start().await?;
     println!("worker {} is up", std::process::id());
     tokio::task::spawn_blocking(|| std::io::read_to_string(std::io::stdin())).await??;
     engine.shutdown().await?;
@@ -63,21 +60,16 @@ async fn square(context: Context, n: u64) -> Result<(u64, u32), Failure> {
 async fn lead(url: &str, schema: &str) -> Result<(), Box<dyn std::error::Error>> {
     // The first start makes the tables; a connection alone never does.
     let options = || Options::new(url).schema(schema);
-    Engine::postgres_with(options())
-        .start()
-        .await?
-        .shutdown()
-        .await?;
+    Engine::postgres_with(options()).start().await?.shutdown().await?;
     let engine = Engine::postgres_with(options()).connect().await?;
-    let mut workers = (0..WORKERS)
-        .map(|_| spawn(url, schema))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut workers = (0..WORKERS).map(|_| spawn(url, schema)).collect::<Result<Vec<_>, _>>()?;
     let tasks = enqueue(&engine).await?;
 
     tasks[tasks.len() / 3].ended().await?;
     let mut victim = workers.swap_remove(0);
-    victim.kill()?;
+    let killed = victim.kill();
     victim.wait()?;
+    killed?;
     println!("killed worker {}", victim.id());
 
     let mut by = BTreeMap::<u32, u32>::new();
@@ -88,11 +80,7 @@ async fn lead(url: &str, schema: &str) -> Result<(), Box<dyn std::error::Error>>
         *by.entry(worker).or_default() += 1;
         let attempts = task.attempts().await?;
         let count = |outcome| attempts.iter().filter(|row| row.outcome == outcome).count();
-        assert_eq!(
-            count(AttemptOutcome::Completed),
-            1,
-            "recorded as done exactly once"
-        );
+        assert_eq!(count(AttemptOutcome::Completed), 1, "recorded as done exactly once");
         interrupted += count(AttemptOutcome::Interrupted);
     }
     report(&engine, &by, interrupted, victim.id()).await?;
@@ -120,20 +108,12 @@ async fn report(
     victim: u32,
 ) -> segue::Result<()> {
     for (worker, count) in by {
-        let fate = if *worker == victim {
-            " before it was killed"
-        } else {
-            ""
-        };
+        let fate = if *worker == victim { " before it was killed" } else { "" };
         println!("worker {worker} did {count} tasks{fate}");
     }
     println!("{interrupted} attempts were interrupted and made again");
     let states = vec![TaskState::Completed];
-    let filter = TaskFilter {
-        project: Some("workers".into()),
-        states,
-        ..TaskFilter::default()
-    };
+    let filter = TaskFilter { project: Some("workers".into()), states, ..TaskFilter::default() };
     let done = engine.tasks(filter, None, TASKS * 2).await?.len();
     println!("{done} tasks are recorded as done");
     Ok(())
@@ -141,10 +121,7 @@ async fn report(
 
 fn spawn(url: &str, schema: &str) -> std::io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
-    command
-        .args([url, schema, "work"])
-        .stdin(Stdio::piped())
-        .spawn()
+    command.args([url, schema, "work"]).stdin(Stdio::piped()).spawn()
 }
 
 /// Closes a worker's input, which tells it to finish, and waits for it.

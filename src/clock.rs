@@ -41,10 +41,7 @@ impl Timestamp {
 impl std::ops::Add<Duration> for Timestamp {
     type Output = Self;
     fn add(self, by: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
     }
 }
 
@@ -62,11 +59,7 @@ impl From<Timestamp> for DateTime<Utc> {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}",
-            DateTime::<Utc>::from(*self).format("%Y-%m-%dT%H:%M:%S%.6fZ")
-        )
+        write!(f, "{}", DateTime::<Utc>::from(*self).format("%Y-%m-%dT%H:%M:%S%.6fZ"))
     }
 }
 
@@ -152,10 +145,7 @@ struct Manual {
 impl ManualClock {
     /// A clock that stands at `start`.
     pub fn at(start: Timestamp) -> Self {
-        Self(Arc::new(Manual {
-            micros: AtomicI64::new(start.0),
-            moved: Notify::new(),
-        }))
+        Self(Arc::new(Manual { micros: AtomicI64::new(start.0), moved: Notify::new() }))
     }
 
     /// What it shows.
@@ -165,9 +155,7 @@ impl ManualClock {
 
     /// Moves it forward and wakes whoever waits for the new time.
     pub fn advance(&self, by: Duration) {
-        self.0
-            .micros
-            .fetch_add(by.as_micros() as i64, Ordering::SeqCst);
+        self.0.micros.fetch_add(by.as_micros() as i64, Ordering::SeqCst);
         self.0.moved.notify_waiters();
     }
 

@@ -34,11 +34,7 @@ enum Kind {
 
 impl Error {
     fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            source: None,
-        }
+        Self { kind, message: message.into(), source: None }
     }
 
     /// The database can't be reached, or asked to be asked again: the same call may succeed
@@ -177,10 +173,6 @@ impl From<serde_json::Error> for Error {
 impl Error {
     /// The same error for another caller of the same commit.
     pub(crate) fn share(&self) -> Self {
-        Self {
-            kind: self.kind.clone(),
-            message: self.message.clone(),
-            source: None,
-        }
+        Self { kind: self.kind.clone(), message: self.message.clone(), source: None }
     }
 }

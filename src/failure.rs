@@ -32,23 +32,14 @@ impl Failure {
     /// [`Context::ask`](crate::Context::ask) does this and finds the answer.
     pub fn ask(kind: ItemKind, key: &str, body: Payload, options: &[&str]) -> Self {
         let options = options.iter().map(|option| (*option).to_owned()).collect();
-        let ask = Ask {
-            id: ItemId::new(),
-            kind,
-            key: key.to_owned(),
-            body,
-            options,
-        };
+        let ask = Ask { id: ItemId::new(), kind, key: key.to_owned(), body, options };
         Self(Box::new(Decision::Block(vec![ask])))
     }
 
     /// Not a failure: a provider's limit is reached. No task that carries the capacity key
     /// starts for so long, on any host, and no attempt is burned.
     pub fn park(key: impl Into<String>, wait: Duration) -> Self {
-        Self(Box::new(Decision::Park {
-            key: key.into(),
-            wait,
-        }))
+        Self(Box::new(Decision::Park { key: key.into(), wait }))
     }
 
     /// The handler stopped because it was told to.
@@ -57,11 +48,7 @@ impl Failure {
     }
 
     pub(crate) fn fault(kind: FaultKind, message: String, retryable: bool) -> Self {
-        Self(Box::new(Decision::Fail(Fault {
-            kind,
-            message,
-            retryable,
-        })))
+        Self(Box::new(Decision::Fail(Fault { kind, message, retryable })))
     }
 
     /// A value that is not of the expected type: another attempt will not change that.

@@ -62,17 +62,14 @@ fn build(profile: &Path) {
     // What cargo tells this test; some build scripts would run anew for it.
     let told = std::env::vars().map(|(name, _)| name);
     let told = told.filter(|name| name.starts_with("CARGO_PKG") || name.starts_with("CARGO_MAN"));
-    told.for_each(|name| drop(cargo.env_remove(name)));
-    cargo
-        .arg("--target-dir")
-        .arg(profile.parent().expect("target/PROFILE"));
+    for name in told {
+        cargo.env_remove(name);
+    }
+    cargo.arg("--target-dir").arg(profile.parent().expect("target/PROFILE"));
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
-    assert!(
-        cargo.status().expect("cargo").success(),
-        "the examples don't build"
-    );
+    assert!(cargo.status().expect("cargo").success(), "the examples don't build");
 }
 
 fn changed(path: &Path) -> Option<SystemTime> {
@@ -82,16 +79,7 @@ fn changed(path: &Path) -> Option<SystemTime> {
 fn newest(folder: &Path) -> Option<SystemTime> {
     let entries = fs::read_dir(folder).expect("a source folder");
     let paths = entries.map(|entry| entry.expect("an entry").path());
-    paths
-        .map(|path| {
-            if path.is_dir() {
-                newest(&path)
-            } else {
-                changed(&path)
-            }
-        })
-        .max()
-        .flatten()
+    paths.map(|path| if path.is_dir() { newest(&path) } else { changed(&path) }).max().flatten()
 }
 
 /// A program at work, whose stderr is read line by line.
@@ -103,10 +91,7 @@ struct Running {
 
 impl Running {
     fn start(command: &mut Command) -> Self {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let (tell, lines) = mpsc::channel();
         let stderr = child.stderr.take().expect("it is piped");
@@ -114,11 +99,7 @@ impl Running {
             let lines = BufReader::new(stderr).lines().map_while(Result::ok);
             lines.for_each(|line| drop(tell.send(line)));
         });
-        Self {
-            child,
-            lines,
-            seen: Mutex::default(),
-        }
+        Self { child, lines, seen: Mutex::default() }
     }
 
     /// Waits for a line that begins so.
@@ -182,9 +163,7 @@ impl Place {
     }
 
     fn investigate(&self, arguments: &[&str]) -> Output {
-        self.command(arguments)
-            .output()
-            .expect("the program starts")
+        self.command(arguments).output().expect("the program starts")
     }
 
     /// Like `investigate`, for one that must succeed. Returns the report.
@@ -198,11 +177,7 @@ impl Place {
     async fn output(&self) -> Value {
         let engine = Engine::sqlite(self.db()).connect().await.expect("connects");
         let runs = engine.runs(None, &[], None, 1).await.expect("a list");
-        engine
-            .run(runs[0].spec.id)
-            .output()
-            .await
-            .expect("it completed")
+        engine.run(runs[0].spec.id).output().await.expect("it completed")
     }
 }
 
@@ -229,10 +204,7 @@ fn check_citations(root: &Path, output: &Value) -> usize {
         let file = fs::read_to_string(path).expect("a text file");
         let lines = file.lines().skip(number("first") - 1);
         let lines: Vec<_> = lines.take(number("last") + 1 - number("first")).collect();
-        let (lines, quote) = (
-            lines.join("\n"),
-            citation["quote"].as_str().expect("a quote"),
-        );
+        let (lines, quote) = (lines.join("\n"), citation["quote"].as_str().expect("a quote"));
         match citation["cut"] == true {
             true => assert!(lines.starts_with(quote), "{citation}"),
             false => assert_eq!(lines, quote),
@@ -247,16 +219,10 @@ async fn what_is_cited_is_there() {
     let report = place.report(&["--band", "medium", own_sources(), QUESTION]);
     let right = check_citations(Path::new(own_sources()), &place.output().await);
     assert!(right > 20, "{right} citations");
-    assert!(
-        report.contains(&format!("{right} citations verified, 0 unverified.")),
-        "{report}"
-    );
+    assert!(report.contains(&format!("{right} citations verified, 0 unverified.")), "{report}");
     assert!(report.contains("engine/keeper.rs"), "{report}");
     let again = Place::new();
-    assert_eq!(
-        report,
-        again.report(&["--band", "medium", own_sources(), QUESTION])
-    );
+    assert_eq!(report, again.report(&["--band", "medium", own_sources(), QUESTION]));
 }
 
 #[tokio::test]
@@ -273,10 +239,7 @@ async fn a_killed_investigation_is_continued() {
     let resumed = killed.investigate(&["--resume"]);
     let told = stderr(&resumed);
     assert!(resumed.status.success(), "{told}");
-    assert!(
-        told.contains("survey: completed before, not repeated"),
-        "{told}"
-    );
+    assert!(told.contains("survey: completed before, not repeated"), "{told}");
     assert!(told.contains("read 1: completed after"), "{told}");
     assert_eq!(String::from_utf8_lossy(&resumed.stdout), report);
     assert_eq!(whole.output().await, killed.output().await);
@@ -291,26 +254,17 @@ async fn a_killed_investigation_is_continued() {
 /// was released may not have been taken up yet.
 async fn recorded_once(db: &Path) {
     let engine = Engine::sqlite(db).connect().await.expect("connects");
-    let runs = engine
-        .runs(None, &[RunState::Completed], None, 10)
-        .await
-        .expect("a list");
+    let runs = engine.runs(None, &[RunState::Completed], None, 10).await.expect("a list");
     assert_eq!(runs.len(), 1);
     let steps = engine.run(runs[0].spec.id).steps().await.expect("steps");
     let attempts = steps.iter().filter_map(|step| step.task).collect();
-    let needs = Needs {
-        attempts,
-        ..Needs::default()
-    };
+    let needs = Needs { attempts, ..Needs::default() };
     let rows = engine.backend().read(&needs).await.expect("rows");
     let mut interrupted = BTreeMap::new();
     for step in &steps {
         assert_eq!(step.state, StepState::Completed, "{}", step.name);
         let with = |outcome| {
-            let own = rows
-                .attempts
-                .values()
-                .filter(|attempt| Some(attempt.task) == step.task);
+            let own = rows.attempts.values().filter(|attempt| Some(attempt.task) == step.task);
             own.filter(|attempt| attempt.outcome == outcome).count()
         };
         assert_eq!(with(AttemptOutcome::Completed), 1, "{}", step.name);
@@ -346,28 +300,14 @@ fn what_changed_meanwhile_is_told() {
     let place = Place::new();
     let folder = killed_between_readers(&place);
     let big = folder.join("a/big.txt");
-    let moved = format!(
-        "a new first line\n{}",
-        fs::read_to_string(&big).expect("the file")
-    );
+    let moved = format!("a new first line\n{}", fs::read_to_string(&big).expect("the file"));
     fs::write(&big, moved).expect("the file");
     fs::remove_dir_all(folder.join("b")).expect("the folder");
 
     let report = place.report(&["--resume"]);
-    assert!(
-        report.contains("0 citations verified, 40 unverified."),
-        "{report}"
-    );
-    assert_eq!(
-        report
-            .matches("UNVERIFIED: the lines say something else")
-            .count(),
-        40
-    );
-    assert!(
-        report.contains("**Gap**: reader 2 failed, so its 100 files"),
-        "{report}"
-    );
+    assert!(report.contains("0 citations verified, 40 unverified."), "{report}");
+    assert_eq!(report.matches("UNVERIFIED: the lines say something else").count(), 40);
+    assert!(report.contains("**Gap**: reader 2 failed, so its 100 files"), "{report}");
     assert!(report.contains("1 of 101 text files were read"), "{report}");
 }
 
@@ -379,10 +319,7 @@ fn ctrl_c_stops_in_order() {
     running.signal(Signal::INT);
     let (status, told, stdout) = running.end();
     assert_eq!(status.code(), Some(130), "{told}");
-    assert!(
-        told.contains("Continue with: investigate --resume --db"),
-        "{told}"
-    );
+    assert!(told.contains("Continue with: investigate --resume --db"), "{told}");
     assert_eq!(stdout, "");
     assert!(place.report(&["--resume"]).contains("0 unverified"));
 }
@@ -410,32 +347,14 @@ fn earlier_investigations_are_listed() {
     fs::write(folder.join("a"), "first and second widget\n").expect("a file");
     for question in ["first?", "second?"] {
         let out = place.path("report.md");
-        place.report(&[
-            "--out",
-            text(&out),
-            "--band",
-            "large",
-            text(&folder),
-            question,
-        ]);
-        assert!(
-            fs::read_to_string(out)
-                .expect("the report")
-                .contains(question)
-        );
+        place.report(&["--out", text(&out), "--band", "large", text(&folder), question]);
+        assert!(fs::read_to_string(out).expect("the report").contains(question));
     }
     let history = place.report(&["--history"]);
     let lines: Vec<_> = history.lines().collect();
     assert_eq!(lines.len(), 2, "{history}");
-    assert!(
-        lines[0].ends_with("second?") && lines[1].ends_with("first?"),
-        "{history}"
-    );
-    assert!(
-        lines
-            .iter()
-            .all(|line| line.contains("completed") && line.contains("large"))
-    );
+    assert!(lines[0].ends_with("second?") && lines[1].ends_with("first?"), "{history}");
+    assert!(lines.iter().all(|line| line.contains("completed") && line.contains("large")));
 }
 
 #[test]
@@ -464,17 +383,8 @@ fn nothing_to_read_is_told() {
         assert!(stderr(&output).contains(words), "{}", stderr(&output));
         assert_eq!(output.stdout, b"");
     }
-    for arguments in [
-        &["--band", "huge"][..],
-        &["one"],
-        &["--resume", "--graph"],
-        &["--what"],
-    ] {
-        assert_eq!(
-            place.investigate(arguments).status.code(),
-            Some(2),
-            "{arguments:?}"
-        );
+    for arguments in [&["--band", "huge"][..], &["one"], &["--resume", "--graph"], &["--what"]] {
+        assert_eq!(place.investigate(arguments).status.code(), Some(2), "{arguments:?}");
     }
 }
 
@@ -493,10 +403,7 @@ async fn odd_files_are_read_or_skipped() {
     odd_names(&folder);
 
     let report = place.report(&[text(&folder), "where is the widget?"]);
-    assert!(
-        report.contains("4 of 4 text files were read, 1000005 lines"),
-        "{report}"
-    );
+    assert!(report.contains("4 of 4 text files were read, 1000005 lines"), "{report}");
     assert!(report.contains("0 unverified"), "{report}");
     assert!(report.contains("latin.txt:2-2"), "{report}");
     #[cfg(target_os = "linux")]
@@ -505,9 +412,7 @@ async fn odd_files_are_read_or_skipped() {
     }
     let output = place.output().await;
     for finding in output["findings"].as_array().expect("findings") {
-        let quote = finding["finding"]["citation"]["quote"]
-            .as_str()
-            .expect("a quote");
+        let quote = finding["finding"]["citation"]["quote"].as_str().expect("a quote");
         assert!(quote.len() <= 410, "{} bytes", quote.len());
     }
 }
@@ -526,19 +431,14 @@ fn odd_names(folder: &Path) {
 fn quickstart_says_hello() {
     let place = Place::new();
     let mut command = Command::new(program("quickstart"));
-    let output = command
-        .current_dir(place.0.path())
-        .output()
-        .expect("it starts");
+    let output = command.current_dir(place.0.path()).output().expect("it starts");
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(output.stdout, b"hello Ada\n");
 }
 
 #[test]
 fn a_crash_repeats_nothing_that_was_recorded() {
-    let output = Command::new(program("crash_and_resume"))
-        .output()
-        .expect("it starts");
+    let output = Command::new(program("crash_and_resume")).output().expect("it starts");
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(String::from_utf8_lossy(&output.stdout).contains("as it must be"));
 }

@@ -64,11 +64,8 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         let data = self.data();
-        let stopped = check(
-            self.server("pg_ctl")
-                .args(["stop", "-w", "-m", "immediate", "-D"])
-                .arg(data),
-        );
+        let stopped =
+            check(self.server("pg_ctl").args(["stop", "-w", "-m", "immediate", "-D"]).arg(data));
         if let Err(error) = stopped {
             eprintln!("{error}");
         }
@@ -80,13 +77,6 @@ fn is_root() -> bool {
 }
 
 fn check(command: &mut Command) -> Result<()> {
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("{command:?}: {status}").into())
-    }
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status()?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}").into()) }
 }

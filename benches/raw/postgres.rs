@@ -173,9 +173,7 @@ fn connect(runtime: &Runtime, cluster: &Cluster) -> Result<Client> {
     if std::env::var("SEGUE_RAW_SYNC").as_deref() == Ok("off") {
         settings += "; SET synchronous_commit = off";
     }
-    settings += &std::env::var("SEGUE_RAW_SETTINGS")
-        .map(|s| format!("; {s}"))
-        .unwrap_or_default();
+    settings += &std::env::var("SEGUE_RAW_SETTINGS").map(|s| format!("; {s}")).unwrap_or_default();
     runtime.block_on(client.batch_execute(&settings))?;
     Ok(client)
 }
@@ -186,21 +184,13 @@ impl<'a> Postgres<'a> {
         if variant == Variant::PlainSettings {
             runtime.block_on(client.batch_execute("RESET ALL; SET search_path = segue"))?;
         }
-        let claim = if variant == Variant::OneStatement {
-            fused_sql()
-        } else {
-            claim_sql(variant)
-        };
+        let claim = if variant == Variant::OneStatement { fused_sql() } else { claim_sql(variant) };
         let (settle, claim, enqueue) = runtime.block_on(try_join3(
             client.prepare(SETTLE),
             client.prepare(&claim),
             client.prepare(ENQUEUE),
         ))?;
-        let statements = Statements {
-            settle,
-            claim,
-            enqueue,
-        };
+        let statements = Statements { settle, claim, enqueue };
         Ok(Self {
             runtime,
             client,
@@ -221,10 +211,7 @@ impl<'a> Postgres<'a> {
         let (db, sql) = (&self.client, &self.statements);
         if self.variant == Variant::OneStatement {
             return db
-                .query(
-                    &sql.claim,
-                    &[&batch, &self.me, &self.seq, &ids, &leases, &revs, &outputs],
-                )
+                .query(&sql.claim, &[&batch, &self.me, &self.seq, &ids, &leases, &revs, &outputs])
                 .await;
         }
         let settle_with: [Parameter; 5] = [&ids, &leases, &revs, &outputs, &self.me];
@@ -245,9 +232,7 @@ impl<'a> Postgres<'a> {
             db.batch_execute("COMMIT").await?;
             return Ok(rows);
         }
-        Ok(try_join4(begin, settle, claim, db.batch_execute("COMMIT"))
-            .await?
-            .2)
+        Ok(try_join4(begin, settle, claim, db.batch_execute("COMMIT")).await?.2)
     }
 
     fn execute(&self, sql: &str) -> Result<()> {
@@ -267,17 +252,12 @@ impl<'a> Postgres<'a> {
 
     fn explain(&self, name: &str, sql: &str) -> Result<String> {
         let parameters = sql.matches("::").count();
-        let nulls = vec![
-            "NULL";
-            (1..=parameters)
-                .filter(|n| sql.contains(&format!("${n}::")))
-                .count()
-        ]
-        .join(", ");
+        let nulls =
+            vec!["NULL"; (1..=parameters).filter(|n| sql.contains(&format!("${n}::"))).count()]
+                .join(", ");
         self.execute(&format!("PREPARE plan AS {sql}"))?;
         let rows = self.runtime.block_on(
-            self.client
-                .simple_query(&format!("EXPLAIN (COSTS OFF) EXECUTE plan ({nulls})")),
+            self.client.simple_query(&format!("EXPLAIN (COSTS OFF) EXECUTE plan ({nulls})")),
         );
         self.execute("DEALLOCATE plan")?;
         let mut plan = format!("PostgreSQL, {name}:\n");
@@ -298,10 +278,8 @@ impl RawLoop for Postgres<'_> {
         for lane in &lanes {
             self.floors.entry(*lane).or_default();
         }
-        self.runtime.block_on(
-            self.client
-                .execute(&self.statements.enqueue, &[&ids, &lanes, &inputs]),
-        )?;
+        self.runtime
+            .block_on(self.client.execute(&self.statements.enqueue, &[&ids, &lanes, &inputs]))?;
         Ok(())
     }
 
@@ -372,9 +350,7 @@ const VARIANTS: [(&str, Variant); 8] = [
 ];
 
 pub fn run(report: &mut Report) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let cluster = Cluster::start()?;
     let client = connect(&runtime, &cluster)?;
     runtime.block_on(client.batch_execute("CREATE SCHEMA segue"))?;
@@ -396,15 +372,7 @@ pub fn run(report: &mut Report) -> Result<()> {
             runtime.block_on(client.batch_execute(sql))?;
         }
         for (waiting, lanes) in [(10, 1), (100_000, 50)] {
-            report.add(measure(
-                &mut db,
-                name,
-                Case {
-                    waiting,
-                    finished: FINISHED,
-                    lanes,
-                },
-            )?);
+            report.add(measure(&mut db, name, Case { waiting, finished: FINISHED, lanes })?);
         }
     }
     Ok(())
@@ -430,9 +398,7 @@ fn contend(runtime: &Runtime, cluster: &Cluster, variant: Variant, lanes: i64) -
         db.send(0).await?;
         Ok::<_, tokio_postgres::Error>((claimed, short))
     })))?;
-    let (claimed, short) = counts
-        .iter()
-        .fold((0, 0), |sum, c| (sum.0 + c.0, sum.1 + c.1));
+    let (claimed, short) = counts.iter().fold((0, 0), |sum, c| (sum.0 + c.0, sum.1 + c.1));
     let rate = claimed as f64 / start.elapsed().as_secs_f64();
     Ok(format!(
         "4 connections, batches of 10, {lanes} lanes, {variant:?}: {rate:.0} a second, {short} short claims"

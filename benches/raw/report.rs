@@ -67,9 +67,7 @@ impl Report {
             "1000",
             "slow"
         );
-        self.lines
-            .iter()
-            .for_each(|line| println!("{}", self.row(line)));
+        self.lines.iter().for_each(|line| println!("{}", self.row(line)));
     }
 
     fn row(&self, line: &Line) -> String {
@@ -93,22 +91,13 @@ impl Report {
 
     /// The worst of a line's medians over those of the same statements on empty tables.
     fn slowdown(&self, line: &Line) -> String {
-        let empty = Case {
-            waiting: 10 * line.case.lanes as usize,
-            finished: 0,
-            lanes: line.case.lanes,
-        };
-        let Some(base) = self
-            .lines
-            .iter()
-            .find(|l| l.name == line.name && l.case == empty)
-        else {
+        let empty =
+            Case { waiting: 10 * line.case.lanes as usize, finished: 0, lanes: line.case.lanes };
+        let Some(base) = self.lines.iter().find(|l| l.name == line.name && l.case == empty) else {
             return "-".to_owned();
         };
         let pairs = line.figures.iter().zip(&base.figures);
-        let worst = pairs
-            .map(|(now, then)| now.median() / then.median())
-            .fold(0.0, f64::max);
+        let worst = pairs.map(|(now, then)| now.median() / then.median()).fold(0.0, f64::max);
         format!("{worst:.2}")
     }
 }

@@ -104,15 +104,8 @@ impl Sqlite {
         conn.execute_batch(&std::env::var("SEGUE_RAW_PRAGMAS").unwrap_or_default())?;
         conn.execute_batch(&tables(layout))?;
         let output = format!("\"{}\"", "x".repeat(bytes("SEGUE_RAW_OUTPUT", 2)));
-        let db = Self {
-            conn,
-            claim,
-            me: Uuid::now_v7(),
-            seq: 0,
-            held: Vec::new(),
-            output,
-            _dir: dir,
-        };
+        let db =
+            Self { conn, claim, me: Uuid::now_v7(), seq: 0, held: Vec::new(), output, _dir: dir };
         db.durable(true)?;
         Ok(db)
     }
@@ -120,9 +113,7 @@ impl Sqlite {
     /// `SEGUE_RAW_SYNC=off` keeps it off.
     fn durable(&self, on: bool) -> Result<()> {
         let on = on && std::env::var("SEGUE_RAW_SYNC").as_deref() != Ok("off");
-        Ok(self
-            .conn
-            .pragma_update(None, "synchronous", if on { "FULL" } else { "OFF" })?)
+        Ok(self.conn.pragma_update(None, "synchronous", if on { "FULL" } else { "OFF" })?)
     }
 }
 
@@ -135,9 +126,7 @@ fn tables(layout: Layout) -> String {
     };
     let mut sql = TABLES.to_owned();
     for table in with_rowid {
-        let start = sql
-            .find(&format!("CREATE TABLE {table} ("))
-            .expect("the table");
+        let start = sql.find(&format!("CREATE TABLE {table} (")).expect("the table");
         let end = start + sql[start..].find(";\n").expect("its end");
         let rowid = sql[start..end].replace(" STRICT, WITHOUT ROWID", " STRICT");
         sql.replace_range(start..end, &rowid);
@@ -147,9 +136,7 @@ fn tables(layout: Layout) -> String {
 
 impl RawLoop for Sqlite {
     fn enqueue(&mut self, tasks: &[NewTask]) -> Result<()> {
-        let tx = self
-            .conn
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut insert_task = tx.prepare_cached(INSERT_TASK)?;
         let mut insert_state = tx.prepare_cached(INSERT_STATE)?;
         for task in tasks {
@@ -162,9 +149,7 @@ impl RawLoop for Sqlite {
 
     fn exchange(&mut self, batch: usize) -> Result<usize> {
         self.seq += 1;
-        let tx = self
-            .conn
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         settle(&tx, &self.held, self.me, &self.output)?;
         self.held = match self.claim {
             _ if batch == 0 => Vec::new(),
@@ -221,9 +206,8 @@ impl RawLoop for Sqlite {
         for (name, sql) in statements {
             let mut plan = self.conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
             let nulls = vec![rusqlite::types::Null; plan.parameter_count()];
-            let details = plan.query_map(rusqlite::params_from_iter(nulls), |row| {
-                row.get::<_, String>(3)
-            })?;
+            let details =
+                plan.query_map(rusqlite::params_from_iter(nulls), |row| row.get::<_, String>(3))?;
             text += &format!("SQLite, {name}:\n");
             for detail in details {
                 text += &format!("    {}\n", detail?);
@@ -293,11 +277,8 @@ fn heads(tx: &Transaction, batch: usize) -> Result<Vec<Uuid>> {
     let mut lanes = first_of_lanes(tx)?;
     let chunk = (batch / lanes.len().max(1)).max(1);
     let mut behind = tx.prepare_cached(BEHIND)?;
-    let mut merge: BinaryHeap<_> = lanes
-        .iter()
-        .enumerate()
-        .map(|(n, lane)| Reverse((lane.first, n)))
-        .collect();
+    let mut merge: BinaryHeap<_> =
+        lanes.iter().enumerate().map(|(n, lane)| Reverse((lane.first, n))).collect();
     let mut chosen = Vec::with_capacity(batch);
     while let Some(Reverse((head, n))) = merge.pop() {
         chosen.push(head.1);
@@ -306,10 +287,10 @@ fn heads(tx: &Transaction, batch: usize) -> Result<Vec<Uuid>> {
         }
         let lane = &mut lanes[n];
         if lane.read.is_empty() {
-            let rows = behind.query_map(
-                params![lane.id, head.0, head.1.as_bytes(), chunk as i64],
-                |row| Ok((row.get(0)?, Uuid::from_bytes(row.get(1)?))),
-            )?;
+            let rows = behind
+                .query_map(params![lane.id, head.0, head.1.as_bytes(), chunk as i64], |row| {
+                    Ok((row.get(0)?, Uuid::from_bytes(row.get(1)?)))
+                })?;
             lane.read = rows.collect::<rusqlite::Result<_>>()?;
         }
         merge.extend(lane.read.pop_front().map(|next| Reverse((next, n))));
@@ -331,11 +312,7 @@ fn first_of_lanes(tx: &Transaction) -> Result<Vec<Lane>> {
         let after = lanes.last().map_or(i64::MIN, |lane| lane.id);
         let lane = next.query_row([after], |row| {
             let first = (row.get(1)?, Uuid::from_bytes(row.get(2)?));
-            Ok(Lane {
-                id: row.get(0)?,
-                first,
-                read: VecDeque::new(),
-            })
+            Ok(Lane { id: row.get(0)?, first, read: VecDeque::new() })
         });
         match lane.optional()? {
             Some(lane) => lanes.push(lane),
@@ -347,9 +324,8 @@ fn first_of_lanes(tx: &Transaction) -> Result<Vec<Lane>> {
 fn read_cold(tx: &Transaction, held: &[Held]) -> Result<()> {
     let mut cold = tx.prepare_cached(COLD)?;
     for h in held {
-        let row: (String, String, Option<String>) = cold.query_row([h.id.as_bytes()], |row| {
-            Ok((row.get(1)?, row.get(2)?, row.get(9)?))
-        })?;
+        let row: (String, String, Option<String>) =
+            cold.query_row([h.id.as_bytes()], |row| Ok((row.get(1)?, row.get(2)?, row.get(9)?)))?;
         std::hint::black_box(row);
     }
     Ok(())
@@ -373,19 +349,13 @@ impl Minimal {
             "CREATE TABLE t (id INTEGER PRIMARY KEY, state INTEGER, priority INTEGER, lease INTEGER);
              CREATE INDEX ready ON t (priority, id) WHERE state = 1;",
         )?;
-        Ok(Self {
-            conn,
-            held: Vec::new(),
-            _dir: dir,
-        })
+        Ok(Self { conn, held: Vec::new(), _dir: dir })
     }
 }
 
 impl RawLoop for Minimal {
     fn enqueue(&mut self, tasks: &[NewTask]) -> Result<()> {
-        let tx = self
-            .conn
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for _ in tasks {
             tx.prepare_cached("INSERT INTO t (state, priority, lease) VALUES (1, 0, 0)")?
                 .execute([])?;
@@ -394,9 +364,7 @@ impl RawLoop for Minimal {
     }
 
     fn exchange(&mut self, batch: usize) -> Result<usize> {
-        let tx = self
-            .conn
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for held in &self.held {
             tx.prepare_cached("UPDATE t SET state = 6 WHERE id = ?1 AND lease = ?2")?
                 .execute(*held)?;
@@ -427,11 +395,7 @@ impl RawLoop for Minimal {
 }
 
 pub fn run(report: &mut Report) -> Result<()> {
-    let empty = Case {
-        waiting: 10,
-        finished: 0,
-        lanes: 1,
-    };
+    let empty = Case { waiting: 10, finished: 0, lanes: 1 };
     report.add(measure(&mut Minimal::create()?, "sqlite minimal", empty)?);
     let mut designed = Sqlite::create(Layout::Designed, Claim::Merge)?;
     println!("{}", designed.plans()?);
@@ -439,10 +403,9 @@ pub fn run(report: &mut Report) -> Result<()> {
     designed.claim = Claim::AtOnce;
     variants(&mut designed, "sqlite claim at once", FINISHED, report)?;
     drop(designed);
-    for (name, layout) in [
-        ("sqlite rowid", Layout::Rowid),
-        ("sqlite cold rowid", Layout::ColdRowid),
-    ] {
+    for (name, layout) in
+        [("sqlite rowid", Layout::Rowid), ("sqlite cold rowid", Layout::ColdRowid)]
+    {
         let mut db = Sqlite::create(layout, Claim::Merge)?;
         variants(&mut db, name, 0, report)?;
         db.load_finished(FINISHED)?;
@@ -454,15 +417,7 @@ pub fn run(report: &mut Report) -> Result<()> {
 /// The two extremes of backlog and lanes.
 fn variants(db: &mut Sqlite, name: &str, finished: i64, report: &mut Report) -> Result<()> {
     for (waiting, lanes) in [(10, 1), (100_000, 50)] {
-        report.add(measure(
-            db,
-            name,
-            Case {
-                waiting,
-                finished,
-                lanes,
-            },
-        )?);
+        report.add(measure(db, name, Case { waiting, finished, lanes })?);
     }
     Ok(())
 }

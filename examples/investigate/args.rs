@@ -78,13 +78,7 @@ pub fn parse() -> Result<Args, lexopt::Error> {
             other => return Err(other.unexpected()),
         }
     }
-    Ok(Args {
-        action: decide(action, free)?,
-        band,
-        db: db.unwrap_or_else(default_db),
-        out,
-        slow,
-    })
+    Ok(Args { action: decide(action, free)?, band, db: db.unwrap_or_else(default_db), out, slow })
 }
 
 fn set(action: &mut Option<Action>, to: Action) -> Result<(), lexopt::Error> {
@@ -98,10 +92,9 @@ fn decide(action: Option<Action>, free: Vec<OsString>) -> Result<Action, lexopt:
     match (action, <[OsString; 2]>::try_from(free)) {
         (Some(action), Err(free)) if free.is_empty() => Ok(action),
         (Some(_), _) => Err("a folder and a question are for a new investigation".into()),
-        (None, Ok([folder, question])) => Ok(Action::Investigate {
-            folder: folder.into(),
-            question: question.string()?,
-        }),
+        (None, Ok([folder, question])) => {
+            Ok(Action::Investigate { folder: folder.into(), question: question.string()? })
+        }
         (None, Err(_)) => Err("give a folder and one question, in quotes; see --help".into()),
     }
 }
@@ -118,8 +111,5 @@ fn default_db() -> PathBuf {
         .or_else(|| folder("LOCALAPPDATA"))
         .map(PathBuf::from)
         .or_else(|| folder("HOME").map(|home| PathBuf::from(home).join(".local/state")));
-    state
-        .unwrap_or_else(std::env::temp_dir)
-        .join("segue-investigate")
-        .join("investigate.db")
+    state.unwrap_or_else(std::env::temp_dir).join("segue-investigate").join("investigate.db")
 }

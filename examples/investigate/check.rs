@@ -22,10 +22,7 @@ pub fn check(
 ) -> Result<Vec<Checked>, Failure> {
     let mut files: BTreeMap<String, Vec<Finding>> = BTreeMap::new();
     for finding in readings.into_iter().flat_map(|reading| reading.findings) {
-        files
-            .entry(finding.citation.path.clone())
-            .or_default()
-            .push(finding);
+        files.entry(finding.citation.path.clone()).or_default().push(finding);
     }
     let mut checked = Vec::new();
     for (path, findings) in files {
@@ -41,10 +38,7 @@ pub fn check(
 
 fn judge(root: &Path, path: &str, findings: &[Finding]) -> Vec<Verdict> {
     match cited_lines(root, path, findings) {
-        Ok(lines) => findings
-            .iter()
-            .map(|finding| compare(&finding.citation, &lines))
-            .collect(),
+        Ok(lines) => findings.iter().map(|finding| compare(&finding.citation, &lines)).collect(),
         Err(error) => {
             let verdict = Verdict::Unverified(format!("the file can't be read: {error}"));
             vec![verdict; findings.len()]
@@ -65,12 +59,7 @@ fn cited_lines(
     }
     let mut found = BTreeMap::new();
     let mut lines = Lines::open(&root.join(path))?;
-    let (mut no, most) = (
-        0,
-        cited
-            .last_key_value()
-            .map_or(0, |(no, _): (&u64, &Option<()>)| *no),
-    );
+    let (mut no, most) = (0, cited.last_key_value().map_or(0, |(no, _): (&u64, &Option<()>)| *no));
     while no < most
         && let Some(line) = lines.next()?
     {
@@ -124,19 +113,9 @@ mod tests {
         ] {
             let path = "file".to_owned();
             let quote = quote.to_owned();
-            let citation = Citation {
-                path,
-                first,
-                last,
-                quote,
-                cut,
-            };
+            let citation = Citation { path, first, last, quote, cut };
             let verdict = compare(&citation, &lines);
-            assert_eq!(
-                verdict == Verdict::Verified,
-                good,
-                "{citation:?} {verdict:?}"
-            );
+            assert_eq!(verdict == Verdict::Verified, good, "{citation:?} {verdict:?}");
         }
     }
 }

@@ -25,43 +25,23 @@ pub async fn turn(turn: Turn) -> Result<Reply, Failure> {
 /// Only verified evidence is ranked and concluded from; what is unverified comes last.
 fn conclude(brief: Brief) -> Synthesis {
     let weights = Weights::of(&brief);
-    let Brief {
-        question,
-        evidence,
-        hits,
-        ..
-    } = brief;
+    let Brief { question, evidence, hits, .. } = brief;
     let (mut findings, unverified): (Vec<_>, Vec<_>) =
         evidence.into_iter().partition(Checked::is_verified);
     // Stable: equals stay in the order of paths and lines.
     findings.sort_by_key(|checked| std::cmp::Reverse(weights.score(checked)));
     let by_file = by_file(&findings, &weights);
-    let by_term: Vec<_> = question
-        .terms
-        .iter()
-        .map(|term| (term.clone(), having(&findings, term)))
-        .collect();
+    let by_term: Vec<_> =
+        question.terms.iter().map(|term| (term.clone(), having(&findings, term))).collect();
     let mut conclusions = vec![overview(&findings, &by_file, unverified.len())];
     conclusions.extend(together(&findings, question.terms.len()));
     conclusions.extend(definitions(&findings));
-    conclusions.extend(
-        by_file
-            .iter()
-            .take(SPOKEN_OF)
-            .map(|file| of_file(file, &findings)),
-    );
-    let missing = question
-        .terms
-        .iter()
-        .filter(|term| hits.get(*term).is_none_or(|hits| *hits == 0));
+    conclusions.extend(by_file.iter().take(SPOKEN_OF).map(|file| of_file(file, &findings)));
+    let missing =
+        question.terms.iter().filter(|term| hits.get(*term).is_none_or(|hits| *hits == 0));
     conclusions.extend(missing.map(|term| format!("No line that was read mentions `{term}`.")));
     findings.extend(unverified);
-    Synthesis {
-        conclusions,
-        findings,
-        by_file,
-        by_term,
-    }
+    Synthesis { conclusions, findings, by_file, by_term }
 }
 
 /// What a term is worth: the rarer, the more.
@@ -70,10 +50,7 @@ struct Weights(BTreeMap<String, u64>);
 impl Weights {
     fn of(brief: &Brief) -> Self {
         let weight = |hits: u64| 1 + u64::from((brief.lines / hits.max(1)).max(1).ilog2());
-        let weights = brief
-            .hits
-            .iter()
-            .map(|(term, hits)| (term.clone(), weight(*hits)));
+        let weights = brief.hits.iter().map(|(term, hits)| (term.clone(), weight(*hits)));
         Self(weights.collect())
     }
 
@@ -95,17 +72,13 @@ fn by_file(findings: &[Checked], weights: &Weights) -> Vec<(String, Vec<usize>)>
     }
     let mut files: Vec<_> = files.into_iter().collect();
     files.sort_by_key(|(path, (score, _))| (std::cmp::Reverse(*score), *path));
-    let places = files
-        .into_iter()
-        .map(|(path, (_, places))| (path.to_owned(), places));
+    let places = files.into_iter().map(|(path, (_, places))| (path.to_owned(), places));
     places.collect()
 }
 
 fn having(findings: &[Checked], term: &String) -> Vec<usize> {
     let with = findings.iter().enumerate();
-    with.filter(|(_, checked)| checked.finding.terms.contains(term))
-        .map(|(no, _)| no)
-        .collect()
+    with.filter(|(_, checked)| checked.finding.terms.contains(term)).map(|(no, _)| no).collect()
 }
 
 fn overview(findings: &[Checked], by_file: &[(String, Vec<usize>)], unverified: usize) -> String {
@@ -126,13 +99,8 @@ fn overview(findings: &[Checked], by_file: &[(String, Vec<usize>)], unverified: 
 
 /// The place where most of the terms meet.
 fn together(findings: &[Checked], terms: usize) -> Option<String> {
-    let most = findings
-        .iter()
-        .map(|checked| checked.finding.terms.len())
-        .max()?;
-    let best = findings
-        .iter()
-        .find(|checked| checked.finding.terms.len() == most)?;
+    let most = findings.iter().map(|checked| checked.finding.terms.len()).max()?;
+    let best = findings.iter().find(|checked| checked.finding.terms.len() == most)?;
     (most > 1).then(|| {
         format!(
             "{most} of {terms} terms ({}) meet at {}.",

@@ -73,11 +73,8 @@ impl Skipped {
 
     /// The counts in words: `binary: 3, empty: 1`.
     pub fn in_words(&self) -> String {
-        let words: Vec<_> = self
-            .counts
-            .iter()
-            .map(|(reason, count)| format!("{reason}: {count}"))
-            .collect();
+        let words: Vec<_> =
+            self.counts.iter().map(|(reason, count)| format!("{reason}: {count}")).collect();
         words.join(", ")
     }
 }

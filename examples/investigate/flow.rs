@@ -37,17 +37,12 @@ fn draw(mut draft: Draft, band: Band) -> Flow<Question, Synthesis> {
     let surveyed = draft.code("survey", question, move |context, question| {
         survey_folder(context, question, readers)
     });
-    let readings: Vec<Step<Reading>> = (1..=readers)
-        .map(|reader| read(&mut draft, question, surveyed, reader))
-        .collect();
+    let readings: Vec<Step<Reading>> =
+        (1..=readers).map(|reader| read(&mut draft, question, surveyed, reader)).collect();
     let checked = draft.code("check", (question, readings.clone()), check_citations);
     let concluder = Agent::named(CONCLUDER).read_only();
-    let concluded = draft.agent(
-        "conclude",
-        (question, readings.clone(), checked),
-        &concluder,
-        brief,
-    );
+    let concluded =
+        draft.agent("conclude", (question, readings.clone(), checked), &concluder, brief);
     let reported = draft.code(
         "report",
         (question, surveyed, readings, concluded),
@@ -80,18 +75,9 @@ fn read(
     let agent = Agent::named(READER).read_only();
     let assignment = move |(question, mut survey): (Question, Survey)| {
         let area = survey.areas.swap_remove(reader - 1);
-        prompt(&Assignment {
-            reader,
-            question,
-            area,
-        })
+        prompt(&Assignment { reader, question, area })
     };
-    draft.agent(
-        format!("read {reader}"),
-        (question, surveyed),
-        &agent,
-        assignment,
-    )
+    draft.agent(format!("read {reader}"), (question, surveyed), &agent, assignment)
 }
 
 async fn check_citations(

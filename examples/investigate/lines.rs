@@ -25,10 +25,7 @@ impl Lines {
             return Err(io::Error::other("not a file any more"));
         }
         let from = BufReader::with_capacity(64 << 10, file);
-        Ok(Self {
-            from,
-            line: Vec::new(),
-        })
+        Ok(Self { from, line: Vec::new() })
     }
 
     /// The next line without its end; None after the last.

@@ -32,10 +32,7 @@ struct Gauge {
 impl Meter {
     /// A reader begins. It counts its files in what this returns.
     pub fn begin(&self, reader: usize, files: u64) -> Arc<AtomicU64> {
-        let gauge = Gauge {
-            done: Arc::default(),
-            files,
-        };
+        let gauge = Gauge { done: Arc::default(), files };
         let done = Arc::clone(&gauge.done);
         let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         readers.insert(reader, gauge);
@@ -101,16 +98,9 @@ impl Screen {
                     self.change(*no, StepState::Running, entry.at, "started".into());
                 }
                 Event::StepWaits { no, reason, .. } => {
-                    self.change(
-                        *no,
-                        StepState::Running,
-                        entry.at,
-                        format!("waits: {reason}"),
-                    );
+                    self.change(*no, StepState::Running, entry.at, format!("waits: {reason}"));
                 }
-                Event::StepEnded {
-                    no, state, reason, ..
-                } => {
+                Event::StepEnded { no, state, reason, .. } => {
                     let note = self.ending(*no, *state, reason.as_deref(), entry.at);
                     self.change(*no, *state, entry.at, note);
                 }

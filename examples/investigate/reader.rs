@@ -53,10 +53,9 @@ pub async fn turn(turn: Turn, meter: Arc<Meter>, slow: Duration) -> Result<Reply
     let work = tokio::task::spawn_blocking(move || read(assignment, &meter, slow, &stop));
     let reading = match work.await {
         Ok(reading) => reading.ok_or_else(Failure::cancelled)?,
-        Err(panic) => Reading {
-            gap: Some(format!("the reader failed: {panic}")),
-            ..Reading::default()
-        },
+        Err(panic) => {
+            Reading { gap: Some(format!("the reader failed: {panic}")), ..Reading::default() }
+        }
     };
     Reply::value(&reading)
 }
@@ -68,11 +67,7 @@ fn read(
     slow: Duration,
     stop: &CancellationToken,
 ) -> Option<Reading> {
-    let Assignment {
-        reader,
-        question,
-        area,
-    } = assignment;
+    let Assignment { reader, question, area } = assignment;
     let progress = meter.begin(reader, area.files);
     let mut search = Search::new(&question, stop);
     for (folder, names) in &area.folders {
@@ -225,16 +220,10 @@ impl<'a> Search<'a> {
     fn finish(self, files: u64) -> Reading {
         let mut reading = self.reading;
         reading.hits = self.terms.iter().cloned().zip(self.hits).collect();
-        reading.findings = self
-            .kept
-            .into_values()
-            .map(|(finding, _)| finding)
-            .collect();
+        reading.findings = self.kept.into_values().map(|(finding, _)| finding).collect();
         if files > 0 && reading.files == 0 {
-            reading.gap = Some(format!(
-                "none of its files could be read: {}",
-                reading.unread.in_words()
-            ));
+            reading.gap =
+                Some(format!("none of its files could be read: {}", reading.unread.in_words()));
         }
         reading
     }

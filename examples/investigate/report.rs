@@ -28,11 +28,7 @@ pub fn report(
     }
     findings(&mut text, &synthesis.findings);
     groups(&mut text, "By file", &synthesis.by_file);
-    groups(
-        &mut text,
-        "By term",
-        &with_hits(&synthesis.by_term, readings),
-    );
+    groups(&mut text, "By term", &with_hits(&synthesis.by_term, readings));
     evidence(&mut text, &synthesis.findings);
     coverage(&mut text, survey, readings);
     text
@@ -62,10 +58,8 @@ fn cell(text: &str) -> String {
 }
 
 fn findings(text: &mut String, findings: &[Checked]) {
-    let (verified, unverified): (Vec<_>, Vec<_>) = findings
-        .iter()
-        .enumerate()
-        .partition(|(_, checked)| checked.is_verified());
+    let (verified, unverified): (Vec<_>, Vec<_>) =
+        findings.iter().enumerate().partition(|(_, checked)| checked.is_verified());
     line(
         text,
         format_args!(
@@ -98,10 +92,7 @@ fn findings(text: &mut String, findings: &[Checked]) {
     }
     if verified.len() > SHOWN {
         let more = verified.len() - SHOWN;
-        line(
-            text,
-            format_args!("\n{more} more verified findings are kept in the run."),
-        );
+        line(text, format_args!("\n{more} more verified findings are kept in the run."));
     }
 }
 
@@ -114,10 +105,7 @@ fn groups(text: &mut String, title: &str, groups: &[(String, Vec<usize>)]) {
             true => String::new(),
             false => format!(" ({})", shown.join(", ")),
         };
-        line(
-            text,
-            format_args!("- {name}: {} findings{best}", places.len()),
-        );
+        line(text, format_args!("- {name}: {} findings{best}", places.len()));
     }
     if groups.len() > 12 {
         line(text, format_args!("- {} more", groups.len() - 12));
@@ -138,18 +126,11 @@ fn with_hits(terms: &[(String, Vec<usize>)], readings: &[Reading]) -> Vec<(Strin
 
 fn evidence(text: &mut String, findings: &[Checked]) {
     text.push_str("\n## Evidence\n");
-    let verified = findings
-        .iter()
-        .enumerate()
-        .filter(|(_, checked)| checked.is_verified());
+    let verified = findings.iter().enumerate().filter(|(_, checked)| checked.is_verified());
     for (no, checked) in verified.take(QUOTED) {
         let citation = &checked.finding.citation;
         let fence = "`".repeat(3.max(1 + longest_run(&citation.quote)));
-        let cut = if citation.cut {
-            " (the quote is cut)"
-        } else {
-            ""
-        };
+        let cut = if citation.cut { " (the quote is cut)" } else { "" };
         line(
             text,
             format_args!(
@@ -178,19 +159,13 @@ fn coverage(text: &mut String, survey: &Survey, readings: &[Reading]) {
     text.push_str("| reader | files | read | bytes | findings |\n|---|---|---|---|---|\n");
     for (no, (area, reading)) in survey.areas.iter().zip(readings).enumerate() {
         let (read, found) = (reading.files, reading.findings.len());
-        let row = format_args!(
-            "| {} | {} | {read} | {} | {found} |",
-            no + 1,
-            area.files,
-            area.bytes
-        );
+        let row =
+            format_args!("| {} | {} | {read} | {} | {found} |", no + 1, area.files, area.bytes);
         line(text, row);
     }
     gaps(text, &survey.areas, readings);
     let mut skipped = survey.skipped.clone();
-    readings
-        .iter()
-        .for_each(|reading| skipped.merge(&reading.unread));
+    readings.iter().for_each(|reading| skipped.merge(&reading.unread));
     not_read(text, &skipped);
 }
 

@@ -45,18 +45,12 @@ pub async fn investigate(args: &Args, folder: &Path, text: &str) -> Outcome<Endi
     let question = question(folder, text)?;
     let start = Clock::System.now();
     let session = Session::start(args).await?;
-    let others = session
-        .engine
-        .runs(None, &[RunState::Running], None, 100)
-        .await?;
+    let others = session.engine.runs(None, &[RunState::Running], None, 100).await?;
     if !others.is_empty() {
         let count = others.len();
         eprintln!("{count} unfinished investigation(s) of this database go on beside this one");
     }
-    let launch = session
-        .engine
-        .launch(&session.flow, question)
-        .band(args.band);
+    let launch = session.engine.launch(&session.flow, question).band(args.band);
     let run = launch.await?;
     session.follow(args, run, start).await
 }
@@ -135,11 +129,7 @@ fn question(folder: &Path, text: &str) -> Outcome<Question> {
     if terms.is_empty() {
         return Err("the question has no word that is worth a search".into());
     }
-    Ok(Question {
-        folder: name.to_owned(),
-        text: text.to_owned(),
-        terms,
-    })
+    Ok(Question { folder: name.to_owned(), text: text.to_owned(), terms })
 }
 
 /// An engine at work.
@@ -159,21 +149,14 @@ impl Session {
         let gauge = Arc::clone(&meter);
         let engine = Engine::sqlite(&args.db)
             .flow(&flow)
-            .agent(
-                READER,
-                native(move |turn| reader::turn(turn, Arc::clone(&gauge), slow)),
-            )
+            .agent(READER, native(move |turn| reader::turn(turn, Arc::clone(&gauge), slow)))
             .agent(CONCLUDER, native(conclude::turn))
             // What is interrupted is simply done again.
             .drain(Duration::ZERO)
             .start()
             .await
             .map_err(|error| format!("can't use the database {}: {error}", args.db.display()))?;
-        Ok(Self {
-            engine,
-            flow,
-            meter,
-        })
+        Ok(Self { engine, flow, meter })
     }
 
     /// Shows the run until it has ended or someone stops it. The session began at `start`.

@@ -34,12 +34,8 @@ const OPEN_BYTES: u64 = 4 << 10;
 /// # Errors
 /// A fatal failure when there is nothing to read; another one when it was told to stop.
 pub fn survey(folder: &Path, readers: usize, stop: &CancellationToken) -> Result<Survey, Failure> {
-    let mut walk = Walk {
-        root: folder,
-        files: Vec::new(),
-        name_bytes: 0,
-        skipped: Skipped::default(),
-    };
+    let mut walk =
+        Walk { root: folder, files: Vec::new(), name_bytes: 0, skipped: Skipped::default() };
     walk.run(stop)?;
     if walk.files.is_empty() {
         let found = match walk.skipped.total() {
@@ -50,10 +46,7 @@ pub fn survey(folder: &Path, readers: usize, stop: &CancellationToken) -> Result
         return Err(Failure::fatal(message));
     }
     walk.files.sort();
-    Ok(Survey {
-        areas: divide(&walk.files, readers),
-        skipped: walk.skipped,
-    })
+    Ok(Survey { areas: divide(&walk.files, readers), skipped: walk.skipped })
 }
 
 /// A text file: its folder and name, relative to the root, and its size.
@@ -88,10 +81,7 @@ impl Walk<'_> {
                     return Err(Failure::cancelled());
                 }
                 if self.is_full() {
-                    self.skip(
-                        &folder,
-                        "folder from which on the limit of files was reached",
-                    );
+                    self.skip(&folder, "folder from which on the limit of files was reached");
                     return Ok(());
                 }
                 inner.extend(self.visit(&folder, &entry));
@@ -138,11 +128,7 @@ impl Walk<'_> {
         if self.files.last().is_none_or(|last| last.folder != folder) {
             self.name_bytes += folder.len() + 8;
         }
-        self.files.push(Text {
-            folder,
-            name,
-            bytes,
-        });
+        self.files.push(Text { folder, name, bytes });
         None
     }
 
@@ -221,12 +207,6 @@ mod tests {
         let areas = divide(&files, 4);
         assert_eq!(areas.iter().map(|area| area.files).sum::<u64>(), 100);
         assert!(areas.iter().all(|area| (20..=30).contains(&area.files)));
-        assert_eq!(
-            divide(&files[..1], 6)
-                .iter()
-                .filter(|area| area.files == 0)
-                .count(),
-            5
-        );
+        assert_eq!(divide(&files[..1], 6).iter().filter(|area| area.files == 0).count(), 5);
     }
 }

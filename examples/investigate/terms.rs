@@ -87,8 +87,7 @@ pub fn of_question(question: &str) -> Vec<String> {
 fn stem(word: &str) -> &str {
     let endings = ["ations", "ation", "ings", "ing", "ies", "ed", "es", "s"];
     let bare = endings.iter().find_map(|ending| word.strip_suffix(ending));
-    bare.filter(|bare| bare.chars().count() >= 4)
-        .unwrap_or(word)
+    bare.filter(|bare| bare.chars().count() >= 4).unwrap_or(word)
 }
 
 /// Finds terms in lines. It keeps its buffer from line to line.
@@ -101,10 +100,7 @@ pub struct Finder<'a> {
 impl<'a> Finder<'a> {
     /// A finder of these terms.
     pub fn new(terms: &'a [String]) -> Self {
-        Self {
-            terms,
-            lower: String::new(),
-        }
+        Self { terms, lower: String::new() }
     }
 
     /// The terms that begin a word or a part of one (`claim` in `next_claim` and `nextClaim`,
@@ -152,9 +148,7 @@ pub fn definition(line: &str) -> Option<&str> {
         return Some(line.trim_start_matches(['#', ' ']).trim_end());
     }
     let rest = words.next()?;
-    let name = rest
-        .split(|c: char| !c.is_alphanumeric() && c != '_')
-        .next()?;
+    let name = rest.split(|c: char| !c.is_alphanumeric() && c != '_').next()?;
     (!name.is_empty()).then_some(name)
 }
 

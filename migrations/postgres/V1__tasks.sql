@@ -219,7 +219,7 @@ SELECT t.id, t.project_id, t.parent_task_id,
        CASE coalesce(s.phase, 1) WHEN 4 THEN 'running' WHEN 5 THEN 'blocked' WHEN 6 THEN 'completed'
             WHEN 7 THEN 'failed' WHEN 8 THEN 'cancelled' ELSE 'pending' END AS state,
        t.kind, t.input, substr(a.output, 1, 500) AS output_summary, a.error, t.agent, t.model,
-       a.usage::json ->> 'tokens' AS cost_tokens, t.session_id, t.chat_id, t.arena_id, t.mode_id,
+       (a.usage::json ->> 'tokens')::numeric AS cost_tokens, t.session_id, t.chat_id, t.arena_id, t.mode_id,
        t.thinking_option_id, nullif(s.started_at, 'epoch') AS started_at, nullif(s.ended_at, 'epoch') AS ended_at,
        t.created_at
 FROM tasks t

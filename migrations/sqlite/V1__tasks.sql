@@ -45,20 +45,28 @@ CREATE TABLE segue_messages (
 -- may insert here: it gives project_id and input, leaves origin NULL, and the
 -- engine adopts the row. SQLite before 3.41 lacks unhex() and must give an id too.
 CREATE TABLE segue_tasks (
-    id             BLOB PRIMARY KEY NOT NULL CHECK (length(id) = 16) DEFAULT (unhex(printf(
-                       '%012x7%03x%04x%012x',
-                       CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER),
-                       random() & 0xfff, 0x8000 | (random() & 0x3fff), random() & 0xffffffffffff))),
+    -- A row without an id gets one that is ordered by time (UUID version 7): the milliseconds
+    -- since 1970, byte by byte, then random ones. SQLite before 3.41, which other programs may
+    -- carry, has no function that makes a byte of a number; substr() of all bytes does.
+    id             BLOB PRIMARY KEY NOT NULL CHECK (length(id) = 16) DEFAULT (CAST(
+        substr(x'000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f404142434445464748494a4b4c4d4e4f505152535455565758595a5b5c5d5e5f606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9fa0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebfc0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedfe0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff', (CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) >> 40 & 255) + 1, 1)
+        || substr(x'000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f404142434445464748494a4b4c4d4e4f505152535455565758595a5b5c5d5e5f606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9fa0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebfc0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedfe0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff', (CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) >> 32 & 255) + 1, 1)
+        || substr(x'000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f404142434445464748494a4b4c4d4e4f505152535455565758595a5b5c5d5e5f606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9fa0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebfc0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedfe0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff', (CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) >> 24 & 255) + 1, 1)
+        || substr(x'000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f404142434445464748494a4b4c4d4e4f505152535455565758595a5b5c5d5e5f606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9fa0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebfc0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedfe0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff', (CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) >> 16 & 255) + 1, 1)
+        || substr(x'000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f404142434445464748494a4b4c4d4e4f505152535455565758595a5b5c5d5e5f606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9fa0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebfc0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedfe0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff', (CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) >> 8 & 255) + 1, 1)
+        || substr(x'000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f404142434445464748494a4b4c4d4e4f505152535455565758595a5b5c5d5e5f606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9fa0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebfc0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedfe0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff', (CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) >> 0 & 255) + 1, 1)
+        || substr(x'707172737475767778797a7b7c7d7e7f', (random() & 15) + 1, 1) || randomblob(1)
+        || substr(x'808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9fa0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf', (random() & 63) + 1, 1) || randomblob(7) AS BLOB)),
     project_id     TEXT NOT NULL,
     kind           TEXT NOT NULL DEFAULT 'agent',
     input          TEXT NOT NULL,
     priority       INTEGER NOT NULL DEFAULT 0 CHECK (priority BETWEEN -32768 AND 32767),
     run_at         INTEGER,
-    parent_task_id BLOB REFERENCES segue_tasks (id),
-    arena_id       BLOB CHECK (arena_id IS NULL OR length(arena_id) = 16),
-    session_id     BLOB REFERENCES segue_sessions (id) ON DELETE SET NULL,
-    chat_id        BLOB REFERENCES segue_chats (id) ON DELETE SET NULL,
-    run_id         BLOB,
+    parent_task_id BLOB REFERENCES segue_tasks (id) CHECK (length(parent_task_id) = 16),
+    arena_id       BLOB CHECK (length(arena_id) = 16),
+    session_id     BLOB REFERENCES segue_sessions (id) ON DELETE SET NULL CHECK (length(session_id) = 16),
+    chat_id        BLOB REFERENCES segue_chats (id) ON DELETE SET NULL CHECK (length(chat_id) = 16),
+    run_id         BLOB CHECK (length(run_id) = 16),
     step_no        INTEGER,
     agent          TEXT,
     model          TEXT,

@@ -48,8 +48,9 @@ pub struct Turn {
 pub struct Reply {
     /// The answer in words, for the transcript.
     pub text: String,
-    /// The answer as a value, where it has one; else the words are the value, as JSON if
-    /// they are JSON.
+    /// The answer as a value, where it has one. Without it the words are the value: a string
+    /// for a task, and for a step of a flow whatever type the step has, read from the words
+    /// as JSON if it is not a string.
     pub output: Option<Payload>,
     /// What it used: `{"tokens": n, ...}`.
     pub usage: Option<Payload>,
@@ -58,10 +59,7 @@ pub struct Reply {
 impl Reply {
     /// An answer in words.
     pub fn text(text: impl Into<String>) -> Self {
-        Self {
-            text: text.into(),
-            ..Self::default()
-        }
+        Self { text: text.into(), ..Self::default() }
     }
 
     /// An answer that is a value.
@@ -70,11 +68,7 @@ impl Reply {
     /// When the value has no JSON form.
     pub fn value<T: serde::Serialize>(value: &T) -> Result<Self, Failure> {
         let output = Payload::of(value).map_err(|error| Failure::payload("the reply", &error))?;
-        Ok(Self {
-            text: output.as_str().to_owned(),
-            output: Some(output),
-            usage: None,
-        })
+        Ok(Self { text: output.as_str().to_owned(), output: Some(output), usage: None })
     }
 
     /// With what it used: `{"tokens": n, ...}`.
@@ -83,17 +77,12 @@ impl Reply {
     /// When the value has no JSON form.
     pub fn usage<T: serde::Serialize>(self, usage: &T) -> Result<Self, Failure> {
         let usage = Payload::of(usage).map_err(|error| Failure::payload("the usage", &error))?;
-        Ok(Self {
-            usage: Some(usage),
-            ..self
-        })
+        Ok(Self { usage: Some(usage), ..self })
     }
 
     /// The answer as the value that a task returns.
     pub(crate) fn output(&self) -> Payload {
-        self.output
-            .clone()
-            .unwrap_or_else(|| Payload::text(&self.text))
+        self.output.clone().unwrap_or_else(|| Payload::text(&self.text))
     }
 }
 

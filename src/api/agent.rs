@@ -27,11 +27,7 @@ pub struct Agent {
 impl Agent {
     /// The agent that is registered under this name.
     pub fn named(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            model: None,
-            options: TaskOptions::default(),
-        }
+        Self { name: name.into(), model: None, options: TaskOptions::default() }
     }
 
     /// It may only read.
@@ -70,9 +66,7 @@ impl Agent {
     pub(crate) fn options(&self) -> TaskOptions {
         let mut options = self.options.clone();
         options.capacity.push(format!("agent:{}", self.name));
-        options
-            .capacity
-            .extend(self.model.as_ref().map(|model| format!("model:{model}")));
+        options.capacity.extend(self.model.as_ref().map(|model| format!("model:{model}")));
         options
     }
 }
@@ -131,11 +125,7 @@ async fn speak(
         content: Payload::text(&reply.text),
         task: Some(spec.id),
     };
-    Ok(Done {
-        output: reply.output(),
-        usage: reply.usage,
-        said: Some((chat, vec![message])),
-    })
+    Ok(Done { output: reply.output(), usage: reply.usage, said: Some((chat, vec![message])) })
 }
 
 /// Appends the prompt to the task's chat before anyone acts on it. Returns what was said
@@ -144,33 +134,15 @@ async fn write_down(job: &Job, prompt: &str) -> Result<(ChatId, Vec<Message>), F
     let spec = &job.claimed.spec;
     let chat = spec.chat.unwrap_or(ChatId::of_task(spec.id));
     if spec.chat.is_none() {
-        job.core
-            .submit(Command::OpenChat(own_chat(job, chat)))
-            .await?;
+        job.core.submit(Command::OpenChat(own_chat(job, chat))).await?;
     }
     let id = MessageId::of_prompt(spec.id);
     let content = Payload::text(prompt);
-    let message = NewMessage {
-        id,
-        role: Role::User,
-        content,
-        task: Some(spec.id),
-    };
-    job.core
-        .submit(Command::Append {
-            chat,
-            messages: vec![message],
-        })
-        .await?;
-    let query = Query::Messages {
-        chat,
-        after: 0,
-        limit: 10_000,
-    };
+    let message = NewMessage { id, role: Role::User, content, task: Some(spec.id) };
+    job.core.submit(Command::Append { chat, messages: vec![message] }).await?;
+    let query = Query::Messages { chat, after: 0, limit: 10_000 };
     let Page::Messages(mut history) = job.core.backend.list(&query).await? else {
-        return Err(Failure::fatal(
-            "the backend answered a list of messages with another",
-        ));
+        return Err(Failure::fatal("the backend answered a list of messages with another"));
     };
     history.retain(|message| message.id != id);
     Ok((chat, history))

@@ -34,11 +34,7 @@ impl HostState {
 
 impl fmt::Debug for HostState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() {
-            "HostState"
-        } else {
-            "HostState(none)"
-        })
+        f.write_str(if self.0.is_some() { "HostState" } else { "HostState(none)" })
     }
 }
 
@@ -64,13 +60,12 @@ pub struct Builder {
     flows: Vec<Arc<FlowPlan>>,
     capacity: Vec<(String, Option<u32>)>,
     host: HostState,
+    paused: bool,
 }
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
-            .field("store", &self.store)
-            .finish_non_exhaustive()
+        f.debug_struct("Builder").field("store", &self.store).finish_non_exhaustive()
     }
 }
 
@@ -115,6 +110,7 @@ impl Builder {
             flows: Vec::new(),
             capacity: Vec::new(),
             host: HostState::default(),
+            paused: false,
         }
     }
 
@@ -133,9 +129,7 @@ impl Builder {
             Box::pin(async move {
                 let work = work.map_err(|error| Failure::payload("the task's input", &error))?;
                 let output = Payload::of(&work.await?);
-                output
-                    .map(Done::new)
-                    .map_err(|error| Failure::payload("the task's output", &error))
+                output.map(Done::new).map_err(|error| Failure::payload("the task's output", &error))
             })
         };
         self.registered.push(Box::new(move |registry, host| {
@@ -174,8 +168,7 @@ impl Builder {
     /// A tag of this worker: it may serve tasks that ask for it.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         let tag = tag.into();
-        self.registered
-            .push(Box::new(move |registry, _| registry.tag(&tag)));
+        self.registered.push(Box::new(move |registry, _| registry.tag(&tag)));
         self
     }
 
@@ -254,6 +247,12 @@ impl Builder {
         self
     }
 
+    /// Starts nothing until [`Engine::resume`]: to look at what is there first.
+    pub fn paused(mut self) -> Self {
+        self.paused = true;
+        self
+    }
+
     /// Opens the database, brings its tables up to date, repairs what the past left, and
     /// begins to work.
     ///
@@ -263,11 +262,14 @@ impl Builder {
     /// and whatever keeps the database from being opened.
     pub async fn start(self) -> Result<Engine> {
         self.flows.iter().try_for_each(|flow| flow.check())?;
-        let capacity = self.capacity.clone();
+        let (capacity, paused) = (self.capacity.clone(), self.paused);
         let (core, controls) = self.open().await?;
         core.backend.migrate().await?;
         for (key, slots) in capacity {
             core.submit(Command::SetCapacity { key, slots }).await?;
+        }
+        if paused {
+            core.pause();
         }
         let repaired = core.start(controls).await?;
         Ok(Engine::new(core, Some(repaired)))
@@ -278,7 +280,11 @@ impl Builder {
     ///
     /// # Errors
     /// When the database can't be opened, or its tables are not this program's version.
-    pub async fn connect(self) -> Result<Engine> {
+    pub async fn connect(mut self) -> Result<Engine> {
+        #[cfg(feature = "sqlite")]
+        if let Store::Sqlite(options) = self.store {
+            self.store = Store::Sqlite(options.existing());
+        }
         let (core, _) = self.open().await?;
         core.backend.check_schema().await?;
         core.follow();
@@ -287,13 +293,15 @@ impl Builder {
 
     async fn open(
         self,
-    ) -> Result<(
-        Arc<Core>,
-        tokio::sync::mpsc::UnboundedReceiver<crate::engine::Control>,
-    )> {
+    ) -> Result<(Arc<Core>, tokio::sync::mpsc::UnboundedReceiver<crate::engine::Control>)> {
         let mut registry = Registry::default();
         for register in self.registered {
             register(&mut registry, self.host.clone());
+        }
+        if let Some(name) = registry.twice() {
+            return Err(Error::usage(format!(
+                "`{name}` was registered twice; give each its own name or version"
+            )));
         }
         if self.settings.concurrency == 0 {
             return Err(Error::usage(
@@ -303,16 +311,14 @@ impl Builder {
         let backend: Arc<dyn Backend> = match (self.store, self.clock) {
             #[cfg(feature = "sqlite")]
             (Store::Sqlite(options), clock) => {
-                let clocked = clock
-                    .into_iter()
-                    .fold(options, |options, clock| options.clock(clock));
+                let clocked =
+                    clock.into_iter().fold(options, |options, clock| options.clock(clock));
                 Arc::new(clocked.open()?)
             }
             #[cfg(feature = "postgres")]
             (Store::Postgres(options), clock) => {
-                let clocked = clock
-                    .into_iter()
-                    .fold(options, |options, clock| options.clock(clock));
+                let clocked =
+                    clock.into_iter().fold(options, |options, clock| options.clock(clock));
                 Arc::new(clocked.connect().await?)
             }
             (Store::Other(backend), _) => backend,
@@ -365,10 +371,7 @@ async fn outputs(
         Source::Input => None,
         Source::Step(no) => Some(TaskId::of_step(run, *no)),
     };
-    let needs = Needs {
-        attempts: sources.iter().filter_map(task).collect(),
-        ..Needs::default()
-    };
+    let needs = Needs { attempts: sources.iter().filter_map(task).collect(), ..Needs::default() };
     let rows = match needs.is_empty() {
         true => crate::model::Rows::default(),
         false => core.backend.read(&needs).await?,

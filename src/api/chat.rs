@@ -16,7 +16,7 @@ use crate::{
 /// What a session is.
 #[derive(Clone, Debug, Default)]
 pub struct SessionSpec {
-    /// The host's project.
+    /// The host's project; empty: `default`, as everywhere.
     pub project: String,
     /// Its title.
     pub title: String,
@@ -30,7 +30,7 @@ impl SessionSpec {
     pub(super) fn into_row(self, id: SessionId) -> Result<model::Session> {
         Ok(model::Session {
             id,
-            project: self.project,
+            project: project_or_default(self.project),
             title: self.title,
             meta: self.meta.as_ref().map(Payload::of).transpose()?,
             created_at: self.created_at.unwrap_or_default(),
@@ -41,7 +41,7 @@ impl SessionSpec {
 /// What a chat is.
 #[derive(Clone, Debug, Default)]
 pub struct ChatSpec {
-    /// The host's project.
+    /// The host's project; empty: `default`, as everywhere.
     pub project: String,
     /// The session it is a tab of.
     pub session: Option<SessionId>,
@@ -57,7 +57,7 @@ impl ChatSpec {
     pub(super) fn into_row(self, id: ChatId) -> Result<model::Chat> {
         Ok(model::Chat {
             id,
-            project: self.project,
+            project: project_or_default(self.project),
             session: self.session,
             title: self.title,
             meta: self.meta.as_ref().map(Payload::of).transpose()?,
@@ -65,6 +65,10 @@ impl ChatSpec {
             created_at: self.created_at.unwrap_or_default(),
         })
     }
+}
+
+fn project_or_default(project: String) -> String {
+    if project.is_empty() { "default".to_owned() } else { project }
 }
 
 /// A chat.
@@ -94,12 +98,7 @@ impl Chat {
         content: &T,
     ) -> Result<MessageId> {
         let id = MessageId::new();
-        let message = NewMessage {
-            id,
-            role,
-            content: Payload::of(content)?,
-            task: None,
-        };
+        let message = NewMessage { id, role, content: Payload::of(content)?, task: None };
         self.append_all(vec![message]).await?;
         Ok(id)
     }
@@ -109,13 +108,7 @@ impl Chat {
     /// # Errors
     /// [Not found](Error::is_not_found) when there is no such chat.
     pub async fn append_all(&self, messages: Vec<NewMessage>) -> Result<()> {
-        self.core
-            .submit(Command::Append {
-                chat: self.id,
-                messages,
-            })
-            .await
-            .map(drop)
+        self.core.submit(Command::Append { chat: self.id, messages }).await.map(drop)
     }
 
     /// Messages, oldest first, a page at a time: `after` is the last
@@ -124,16 +117,10 @@ impl Chat {
     /// # Errors
     /// When the database can't be read.
     pub async fn history(&self, after: i64, limit: u32) -> Result<Vec<Message>> {
-        let query = Query::Messages {
-            chat: self.id,
-            after,
-            limit,
-        };
+        let query = Query::Messages { chat: self.id, after, limit };
         match self.core.backend.list(&query).await? {
             Page::Messages(messages) => Ok(messages),
-            _ => Err(Error::database(
-                "a list of messages was answered with another",
-            )),
+            _ => Err(Error::database("a list of messages was answered with another")),
         }
     }
 
@@ -147,9 +134,6 @@ impl Chat {
     /// # Errors
     /// When the database is away for too long.
     pub async fn delete(&self) -> Result<()> {
-        self.core
-            .submit(Command::DeleteChat(self.id))
-            .await
-            .map(drop)
+        self.core.submit(Command::DeleteChat(self.id)).await.map(drop)
     }
 }

@@ -61,9 +61,7 @@ impl Context {
     pub fn host<T: Send + Sync + 'static>(&self) -> Result<Arc<T>, Failure> {
         self.host.get().ok_or_else(|| {
             let name = std::any::type_name::<T>();
-            Failure::fatal(format!(
-                "no host state of type {name}; give it to Builder::host"
-            ))
+            Failure::fatal(format!("no host state of type {name}; give it to Builder::host"))
         })
     }
 
@@ -81,12 +79,7 @@ impl Context {
     ) -> Result<Answer, Failure> {
         match self.answer(key).await? {
             Some(answer) => Ok(answer),
-            None => Err(Failure::ask(
-                ItemKind::Question,
-                key,
-                Payload::text(question),
-                options,
-            )),
+            None => Err(Failure::ask(ItemKind::Question, key, Payload::text(question), options)),
         }
     }
 
@@ -95,19 +88,12 @@ impl Context {
     /// # Errors
     /// When the database can't be read.
     pub async fn answer(&self, key: &str) -> Result<Option<Answer>, Failure> {
-        let needs = Needs {
-            items_of: [self.task()].into(),
-            ..Needs::default()
-        };
+        let needs = Needs { items_of: [self.task()].into(), ..Needs::default() };
         let rows = self.job.core.backend.read(&needs).await?;
         let answered = |item: &&crate::model::Item| {
             item.key == key && item.state == ItemState::Answered && item.kind != ItemKind::Failure
         };
-        let latest = rows
-            .items
-            .values()
-            .filter(answered)
-            .max_by_key(|item| item.answered_at);
+        let latest = rows.items.values().filter(answered).max_by_key(|item| item.answered_at);
         Ok(latest.and_then(|item| item.answer.clone()))
     }
 

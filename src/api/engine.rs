@@ -97,14 +97,7 @@ impl Engine {
         after: Option<TaskId>,
         limit: u32,
     ) -> Result<Vec<TaskView>> {
-        match self
-            .list(Query::Tasks {
-                filter,
-                after,
-                limit,
-            })
-            .await?
-        {
+        match self.list(Query::Tasks { filter, after, limit }).await? {
             Page::Tasks(tasks) => Ok(tasks),
             other => Err(unexpected(&other)),
         }
@@ -148,15 +141,7 @@ impl Engine {
         limit: u32,
     ) -> Result<Vec<RunView>> {
         let (project, states) = (project.map(str::to_owned), states.to_vec());
-        match self
-            .list(Query::Runs {
-                project,
-                states,
-                after,
-                limit,
-            })
-            .await?
-        {
+        match self.list(Query::Runs { project, states, after, limit }).await? {
             Page::Runs(runs) => Ok(runs),
             other => Err(unexpected(&other)),
         }
@@ -169,13 +154,7 @@ impl Engine {
     /// # Errors
     /// When the database can't be read.
     pub async fn inbox(&self, project: Option<&str>, limit: u32) -> Result<Vec<Item>> {
-        match self
-            .list(Query::Inbox {
-                project: project.map(str::to_owned),
-                limit,
-            })
-            .await?
-        {
+        match self.list(Query::Inbox { project: project.map(str::to_owned), limit }).await? {
             Page::Inbox(items) => Ok(items),
             other => Err(unexpected(&other)),
         }
@@ -192,10 +171,7 @@ impl Engine {
         value: &T,
         by: impl Into<String>,
     ) -> Result<()> {
-        let answer = Answer {
-            value: Payload::of(value)?,
-            by: by.into(),
-        };
+        let answer = Answer { value: Payload::of(value)?, by: by.into() };
         self.command(Command::Answer { item, answer }).await
     }
 
@@ -206,11 +182,7 @@ impl Engine {
     /// # Errors
     /// When the database is away for too long.
     pub async fn set_capacity(&self, key: impl Into<String>, slots: Option<u32>) -> Result<()> {
-        self.command(Command::SetCapacity {
-            key: key.into(),
-            slots,
-        })
-        .await
+        self.command(Command::SetCapacity { key: key.into(), slots }).await
     }
 
     /// Lets no task with a capacity key start before `until`.
@@ -218,11 +190,7 @@ impl Engine {
     /// # Errors
     /// When the database is away for too long.
     pub async fn park(&self, key: impl Into<String>, until: impl Into<Timestamp>) -> Result<()> {
-        self.command(Command::Park {
-            key: key.into(),
-            until: until.into(),
-        })
-        .await
+        self.command(Command::Park { key: key.into(), until: until.into() }).await
     }
 
     // ---- sessions and chats
@@ -246,14 +214,7 @@ impl Engine {
         limit: u32,
     ) -> Result<Vec<Session>> {
         let project = project.map(str::to_owned);
-        match self
-            .list(Query::Sessions {
-                project,
-                after,
-                limit,
-            })
-            .await?
-        {
+        match self.list(Query::Sessions { project, after, limit }).await? {
             Page::Sessions(sessions) => Ok(sessions),
             other => Err(unexpected(&other)),
         }
@@ -285,15 +246,7 @@ impl Engine {
         limit: u32,
     ) -> Result<Vec<crate::model::Chat>> {
         let project = project.map(str::to_owned);
-        match self
-            .list(Query::Chats {
-                project,
-                session,
-                after,
-                limit,
-            })
-            .await?
-        {
+        match self.list(Query::Chats { project, session, after, limit }).await? {
             Page::Chats(chats) => Ok(chats),
             other => Err(unexpected(&other)),
         }
@@ -347,15 +300,9 @@ impl Engine {
     /// # Errors
     /// A refusal for a task that runs, or one that ended without a time.
     pub async fn import(&self, import: Import) -> Result<Task> {
-        match self
-            .core()
-            .submit(Command::Import(Box::new(import)))
-            .await?
-        {
+        match self.core().submit(Command::Import(Box::new(import))).await? {
             Outcome::Task { id, created } => Ok(Task::new(Arc::clone(self.core()), id, created)),
-            other => Err(Error::database(format!(
-                "an import was answered with {other:?}"
-            ))),
+            other => Err(Error::database(format!("an import was answered with {other:?}"))),
         }
     }
 
@@ -411,7 +358,5 @@ impl Engine {
 }
 
 fn unexpected(page: &Page) -> Error {
-    Error::database(format!(
-        "the backend answered a list with another: {page:?}"
-    ))
+    Error::database(format!("the backend answered a list with another: {page:?}"))
 }

@@ -28,11 +28,7 @@ impl NewTask {
             Ok(input) => (input, None),
             Err(error) => (Payload::null(), Some(error)),
         };
-        Self {
-            spec: TaskSpec::new(TaskId::new(), kind, input),
-            delay: None,
-            fault,
-        }
+        Self { spec: TaskSpec::new(TaskId::new(), kind, input), delay: None, fault }
     }
 
     /// A turn for an agent.
@@ -114,8 +110,7 @@ impl NewTask {
     /// instead.
     #[must_use]
     pub fn unique_until_done(self, key: impl Into<String>) -> Self {
-        self.unique(key)
-            .with(|spec| spec.options.unique_until_done = true)
+        self.unique(key).with(|spec| spec.options.unique_until_done = true)
     }
 
     /// What becomes of it when its worker dies.
@@ -190,10 +185,7 @@ impl NewTask {
             return Err(error.into());
         }
         let run_at = self.delay.map(|delay| clock.now() + delay);
-        Ok(TaskSpec {
-            run_at: run_at.or(self.spec.run_at),
-            ..self.spec
-        })
+        Ok(TaskSpec { run_at: run_at.or(self.spec.run_at), ..self.spec })
     }
 }
 
@@ -227,8 +219,6 @@ impl IntoFuture for Enqueue {
 pub(crate) async fn submit(core: &Arc<Core>, spec: TaskSpec) -> Result<Task> {
     match core.submit(Command::Enqueue(Box::new(spec))).await? {
         Outcome::Task { id, created } => Ok(Task::new(Arc::clone(core), id, created)),
-        other => Err(Error::database(format!(
-            "a new task was answered with {other:?}"
-        ))),
+        other => Err(Error::database(format!("a new task was answered with {other:?}"))),
     }
 }

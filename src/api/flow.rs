@@ -31,10 +31,7 @@ pub struct Flow<I = (), O = ()> {
 
 impl<I, O> Clone for Flow<I, O> {
     fn clone(&self) -> Self {
-        Self {
-            plan: Arc::clone(&self.plan),
-            types: PhantomData,
-        }
+        Self { plan: Arc::clone(&self.plan), types: PhantomData }
     }
 }
 
@@ -55,22 +52,14 @@ impl Flow {
         let drawn = [Band::Small, Band::Medium, Band::Large]
             .map(|band| draw(Draft::new(name.clone(), band), band));
         let [small, medium, large] = drawn.map(|flow| flow.plan);
-        let shapes = [&small, &medium, &large]
-            .into_iter()
-            .flat_map(|plan| plan.shapes.clone());
-        let fault = [&small, &medium, &large]
-            .into_iter()
-            .find_map(|plan| plan.fault.clone());
-        let plan = FlowPlan {
-            name,
-            version: small.version,
-            shapes: shapes.collect(),
-            fault,
-        };
-        Flow {
-            plan: Arc::new(plan),
-            types: PhantomData,
-        }
+        let shapes = [&small, &medium, &large].into_iter().flat_map(|plan| plan.shapes.clone());
+        let plans = [&small, &medium, &large];
+        let fault = plans.iter().find_map(|plan| plan.fault.clone()).or_else(|| {
+            let differ = plans.iter().any(|plan| plan.version != small.version);
+            differ.then(|| "its bands have different versions".to_owned())
+        });
+        let plan = FlowPlan { name, version: small.version, shapes: shapes.collect(), fault };
+        Flow { plan: Arc::new(plan), types: PhantomData }
     }
 }
 
@@ -167,19 +156,11 @@ impl Shape {
         let lane = |step: &StepPlan| {
             let agent = step.new.agent.iter().map(|agent| format!("agent:{agent}"));
             let tags = step.new.options.tags.iter().map(|tag| format!("tag:{tag}"));
-            let needs = std::iter::once(need.to_owned())
-                .chain(agent)
-                .chain(tags)
-                .collect();
+            let needs = std::iter::once(need.to_owned()).chain(agent).chain(tags).collect();
             Lane::new(needs, step.new.options.capacity.clone())
         };
         let steps = self.steps.iter();
-        steps
-            .map(|step| NewStep {
-                lane: Some(lane(step)),
-                ..step.new.clone()
-            })
-            .collect()
+        steps.map(|step| NewStep { lane: Some(lane(step)), ..step.new.clone() }).collect()
     }
 }
 
@@ -249,9 +230,7 @@ impl<T: DeserializeOwned + Send + 'static> Inputs for Step<T> {
     }
 
     fn decode(&self, outputs: &mut Iter<'_, Payload>) -> serde_json::Result<T> {
-        outputs
-            .next()
-            .map_or_else(|| serde_json::from_str("null"), Payload::decode)
+        outputs.next().map_or_else(|| serde_json::from_str("null"), Payload::decode)
     }
 }
 
@@ -275,13 +254,9 @@ impl<S: Inputs, const N: usize> Inputs for [S; N] {
     }
 
     fn decode(&self, outputs: &mut Iter<'_, Payload>) -> serde_json::Result<Self::Value> {
-        let values: Vec<_> = self
-            .iter()
-            .map(|step| step.decode(outputs))
-            .collect::<Result<_, _>>()?;
-        Ok(values
-            .try_into()
-            .unwrap_or_else(|_| unreachable!("as many values as steps")))
+        let values: Vec<_> =
+            self.iter().map(|step| step.decode(outputs)).collect::<Result<_, _>>()?;
+        Ok(values.try_into().unwrap_or_else(|_| unreachable!("as many values as steps")))
     }
 }
 
@@ -322,15 +297,7 @@ impl Draft {
     fn new(name: String, band: Band) -> Self {
         static DRAFTS: AtomicU64 = AtomicU64::new(0);
         let id = DRAFTS.fetch_add(1, Ordering::Relaxed);
-        Self {
-            id,
-            name,
-            version: 1,
-            band,
-            steps: Vec::new(),
-            reports: None,
-            fault: None,
-        }
+        Self { id, name, version: 1, band, steps: Vec::new(), reports: None, fault: None }
     }
 
     /// The flow's version, 1 unless it is said. Runs keep the version they were launched
@@ -342,11 +309,7 @@ impl Draft {
 
     /// What the flow is launched with.
     pub fn input<I>(&mut self) -> Step<I> {
-        Step {
-            draft: self.id,
-            source: Source::Input,
-            output: PhantomData,
-        }
+        Step { draft: self.id, source: Source::Input, output: PhantomData }
     }
 
     /// A step that is a function. It starts when all of `inputs` have completed.
@@ -364,19 +327,10 @@ impl Draft {
             Box::pin(async move {
                 let work = work.map_err(|error| Failure::payload("the step's input", &error))?;
                 let output = Payload::of(&work.await?);
-                output
-                    .map(Done::new)
-                    .map_err(|error| Failure::payload("the step's output", &error))
+                output.map(Done::new).map_err(|error| Failure::payload("the step's output", &error))
             })
         };
-        self.add(
-            name.into(),
-            StepKind::Code,
-            &inputs,
-            Box::new(code),
-            TaskOptions::default(),
-            None,
-        )
+        self.add(name.into(), StepKind::Code, &inputs, Box::new(code), TaskOptions::default(), None)
     }
 
     /// A step that an agent does, told by what `prompt` makes of the inputs.
@@ -404,14 +358,7 @@ impl Draft {
         };
         let options = agent.options();
         let name = name.into();
-        self.add(
-            name,
-            StepKind::Agent,
-            &inputs,
-            Box::new(code),
-            options,
-            Some(agent.name()),
-        )
+        self.add(name, StepKind::Agent, &inputs, Box::new(code), options, Some(agent.name()))
     }
 
     /// Changes a step's options: retry, timeout, tags, capacity keys.
@@ -436,22 +383,14 @@ impl Draft {
             Source::Input => None,
             Source::Step(no) => Some(no),
         });
-        let shape = Shape {
-            band: self.band,
-            steps: self.steps,
-            returns: output.source,
-            reports,
-        };
+        let shape = Shape { band: self.band, steps: self.steps, returns: output.source, reports };
         let plan = FlowPlan {
             name: self.name,
             version: self.version,
             shapes: vec![Arc::new(shape)],
             fault: self.fault,
         };
-        Flow {
-            plan: Arc::new(plan),
-            types: PhantomData,
-        }
+        Flow { plan: Arc::new(plan), types: PhantomData }
     }
 
     fn add<T>(
@@ -471,22 +410,12 @@ impl Draft {
         }
         after.sort_unstable();
         after.dedup();
-        let new = NewStep {
-            name,
-            kind,
-            after,
-            agent: agent.map(str::to_owned),
-            lane: None,
-            options,
-        };
+        let new =
+            NewStep { name, kind, after, agent: agent.map(str::to_owned), lane: None, options };
         let sources = sources.into_iter().map(|(_, source)| source).collect();
         self.steps.push(StepPlan { new, sources, code });
         let source = Source::Step(self.steps.len() as u32 - 1);
-        Step {
-            draft: self.id,
-            source,
-            output: PhantomData,
-        }
+        Step { draft: self.id, source, output: PhantomData }
     }
 
     /// The number of a step of this draft. One of another is a fault of the flow: it would

@@ -17,25 +17,14 @@ pub(super) fn markdown(view: &RunView, rows: &Rows) -> String {
     let mut text = format!("# {} ({:?})\n\n", spec.flow, run.state);
     text.push_str("| step | state | reason |\n|---|---|---|\n");
     for step in rows.steps.values() {
-        let reason = step
-            .reason
-            .as_deref()
-            .unwrap_or("")
-            .replace('|', "\\|")
-            .replace('\n', " ");
+        let reason = step.reason.as_deref().unwrap_or("").replace('|', "\\|").replace('\n', " ");
         let _ = writeln!(text, "| {} | {:?} | {reason} |", step.name, step.state);
     }
     for step in rows.steps.values() {
         if let Some(output) = output_of(rows, TaskId::of_step(run.id, step.no)) {
-            let value = output
-                .decode::<String>()
-                .unwrap_or_else(|_| output.to_string());
+            let value = output.decode::<String>().unwrap_or_else(|_| output.to_string());
             let shown: String = value.chars().take(SHOWN).collect();
-            let cut = if shown.len() < value.len() {
-                "\n[...]"
-            } else {
-                ""
-            };
+            let cut = if shown.len() < value.len() { "\n[...]" } else { "" };
             let _ = write!(text, "\n## {}\n\n{shown}{cut}\n", step.name);
         }
     }
@@ -44,18 +33,9 @@ pub(super) fn markdown(view: &RunView, rows: &Rows) -> String {
 
 /// Why a run did not complete.
 pub(super) fn failure(id: RunId, state: RunState, rows: &Rows) -> String {
-    let failed = rows
-        .steps
-        .values()
-        .filter(|step| step.state == StepState::Failed);
+    let failed = rows.steps.values().filter(|step| step.state == StepState::Failed);
     let reasons: Vec<_> = failed
-        .map(|step| {
-            format!(
-                "step `{}`: {}",
-                step.name,
-                step.reason.as_deref().unwrap_or("failed")
-            )
-        })
+        .map(|step| format!("step `{}`: {}", step.name, step.reason.as_deref().unwrap_or("failed")))
         .collect();
     let state = format!("{state:?}").to_lowercase();
     match reasons.is_empty() {
@@ -99,9 +79,7 @@ fn draw(definition: &Definition, state: impl Fn(usize) -> Option<StepState>) -> 
                 format!("([\"{name} ({})\"])", agent.as_deref().unwrap_or("agent"))
             }
         };
-        let class = state(no)
-            .map(|state| format!(":::{}", class(state)))
-            .unwrap_or_default();
+        let class = state(no).map(|state| format!(":::{}", class(state))).unwrap_or_default();
         let _ = writeln!(text, "    s{no}{shape}{class}");
     }
     for (no, step) in definition.steps.iter().enumerate() {

@@ -48,14 +48,7 @@ impl<O> Launch<O> {
         };
         let input = Payload::of(input).map_err(Error::from);
         let plan = Arc::clone(&flow.plan);
-        Self {
-            core,
-            plan,
-            input,
-            spec,
-            priority: 0,
-            output: PhantomData,
-        }
+        Self { core, plan, input, spec, priority: 0, output: PhantomData }
     }
 
     /// The host's own id. A second run with the same id is not launched.
@@ -107,18 +100,10 @@ impl<O> Launch<O> {
         self.plan.check()?;
         let shape = self.plan.shape(self.spec.band);
         let definition = Payload::of(&shape.definition())?;
-        let spec = RunSpec {
-            input: self.input?,
-            definition,
-            ..self.spec
-        };
+        let spec = RunSpec { input: self.input?, definition, ..self.spec };
         let id = spec.id;
         let steps = shape.new_steps(&self.plan.need());
-        let new = NewRun {
-            spec,
-            priority: self.priority,
-            steps,
-        };
+        let new = NewRun { spec, priority: self.priority, steps };
         self.core.submit(Command::Launch(Box::new(new))).await?;
         Ok(Run::new(self.core, id))
     }
@@ -149,11 +134,7 @@ impl<O> Clone for Run<O> {
 
 impl<O> Run<O> {
     pub(crate) fn new(core: Arc<Core>, id: RunId) -> Self {
-        Self {
-            core,
-            id,
-            output: PhantomData,
-        }
+        Self { core, id, output: PhantomData }
     }
 
     /// Its id.
@@ -183,10 +164,7 @@ impl<O> Run<O> {
     /// # Errors
     /// When the database can't be read.
     pub async fn steps(&self) -> Result<Vec<Step>> {
-        let needs = Needs {
-            graphs: [self.id].into(),
-            ..Needs::default()
-        };
+        let needs = Needs { graphs: [self.id].into(), ..Needs::default() };
         Ok(self.read(needs).await?.steps.into_values().collect())
     }
 
@@ -265,34 +243,20 @@ impl<O> Run<O> {
     async fn command(&self, command: Command) -> Result<RunState> {
         match self.core.submit(command).await? {
             Outcome::RunState(state) => Ok(state),
-            other => Err(Error::database(format!(
-                "a run's command was answered with {other:?}"
-            ))),
+            other => Err(Error::database(format!("a run's command was answered with {other:?}"))),
         }
     }
 
     async fn read(&self, needs: Needs) -> Result<Rows> {
         let ids = || [self.id].into();
-        self.core
-            .backend
-            .read(&Needs {
-                runs: ids(),
-                run_specs: ids(),
-                ..needs
-            })
-            .await
+        self.core.backend.read(&Needs { runs: ids(), run_specs: ids(), ..needs }).await
     }
 
     /// The run with all of its steps and what they left.
     async fn whole(&self) -> Result<Rows> {
         let graph = self.steps().await?;
         let attempts = graph.iter().filter_map(|step| step.task).collect();
-        self.read(Needs {
-            graphs: [self.id].into(),
-            attempts,
-            ..Needs::default()
-        })
-        .await
+        self.read(Needs { graphs: [self.id].into(), attempts, ..Needs::default() }).await
     }
 
     fn view_of(&self, rows: &Rows) -> Result<RunView> {
@@ -310,15 +274,9 @@ impl<O> Run<O> {
 
 /// What a task returned, if it completed.
 pub(crate) fn output_of(rows: &Rows, task: TaskId) -> Option<&Payload> {
-    let attempts = rows
-        .attempts
-        .range((task, 0)..=(task, i64::MAX))
-        .map(|(_, attempt)| attempt);
+    let attempts = rows.attempts.range((task, 0)..=(task, i64::MAX)).map(|(_, attempt)| attempt);
     let completed = |attempt: &&Attempt| attempt.outcome == AttemptOutcome::Completed;
-    attempts
-        .rev()
-        .find(completed)
-        .and_then(|attempt| attempt.output.as_ref())
+    attempts.rev().find(completed).and_then(|attempt| attempt.output.as_ref())
 }
 
 impl<O: DeserializeOwned> Run<O> {

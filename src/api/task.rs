@@ -41,23 +41,11 @@ impl Task {
     /// [Not found](Error::is_not_found) when there is no such task.
     pub async fn view(&self) -> Result<TaskView> {
         let ids = || [self.id].into();
-        let needs = Needs {
-            tasks: ids(),
-            specs: ids(),
-            attempts: ids(),
-            ..Needs::default()
-        };
+        let needs = Needs { tasks: ids(), specs: ids(), attempts: ids(), ..Needs::default() };
         let mut rows = self.core.backend.read(&needs).await?;
-        let spec = rows
-            .specs
-            .remove(&self.id)
-            .ok_or_else(|| Core::missing("task", self.id))?;
+        let spec = rows.specs.remove(&self.id).ok_or_else(|| Core::missing("task", self.id))?;
         let attempt = rows.attempts.into_values().next_back();
-        Ok(TaskView {
-            task: rows.tasks.remove(&self.id),
-            spec,
-            attempt,
-        })
+        Ok(TaskView { task: rows.tasks.remove(&self.id), spec, attempt })
     }
 
     /// All of its attempts, oldest first.
@@ -65,18 +53,8 @@ impl Task {
     /// # Errors
     /// When the database can't be read.
     pub async fn attempts(&self) -> Result<Vec<Attempt>> {
-        let needs = Needs {
-            attempts: [self.id].into(),
-            ..Needs::default()
-        };
-        Ok(self
-            .core
-            .backend
-            .read(&needs)
-            .await?
-            .attempts
-            .into_values()
-            .collect())
+        let needs = Needs { attempts: [self.id].into(), ..Needs::default() };
+        Ok(self.core.backend.read(&needs).await?.attempts.into_values().collect())
     }
 
     /// Its state.
@@ -123,9 +101,7 @@ impl Task {
         {
             return Ok(output.decode()?);
         }
-        let error = attempt
-            .and_then(|attempt| attempt.error.as_deref())
-            .unwrap_or("no output");
+        let error = attempt.and_then(|attempt| attempt.error.as_deref()).unwrap_or("no output");
         let state = format!("{:?}", view.state()).to_lowercase();
         Err(Error::task(format!("task {} {state}: {error}", self.id)))
     }
@@ -168,15 +144,8 @@ impl Task {
     /// # Errors
     /// When the database can't be read.
     pub async fn children(&self) -> Result<Vec<TaskView>> {
-        let filter = TaskFilter {
-            parent: Some(self.id),
-            ..TaskFilter::default()
-        };
-        let query = Query::Tasks {
-            filter,
-            after: None,
-            limit: 1_000,
-        };
+        let filter = TaskFilter { parent: Some(self.id), ..TaskFilter::default() };
+        let query = Query::Tasks { filter, after: None, limit: 1_000 };
         match self.core.backend.list(&query).await? {
             Page::Tasks(tasks) => Ok(tasks),
             _ => Err(Error::database("a list of tasks was answered with another")),
@@ -186,9 +155,7 @@ impl Task {
     async fn command(&self, command: Command) -> Result<TaskState> {
         match self.core.submit(command).await? {
             Outcome::State(state) => Ok(state),
-            other => Err(Error::database(format!(
-                "a task's command was answered with {other:?}"
-            ))),
+            other => Err(Error::database(format!("a task's command was answered with {other:?}"))),
         }
     }
 }

@@ -25,24 +25,14 @@ pub struct Watch {
 impl Watch {
     pub(crate) fn new(core: Arc<Core>, stream: Stream) -> Self {
         let changes = core.watch_changes();
-        Self {
-            core,
-            stream,
-            after: Cursor::START,
-            read: VecDeque::new(),
-            changes,
-        }
+        Self { core, stream, after: Cursor::START, read: VecDeque::new(), changes }
     }
 
     /// Continues after an entry that was seen before. Without it everything that is still
     /// kept is told from the start.
     #[must_use]
     pub fn since(self, cursor: Cursor) -> Self {
-        Self {
-            after: cursor,
-            read: VecDeque::new(),
-            ..self
-        }
+        Self { after: cursor, read: VecDeque::new(), ..self }
     }
 
     /// The next entry, waiting for it if there is none yet. It can be dropped and called
@@ -70,12 +60,7 @@ impl Watch {
     pub async fn try_next(&mut self) -> Result<Option<Entry>> {
         if self.read.is_empty() {
             self.changes.mark_unchanged();
-            self.read = self
-                .core
-                .backend
-                .tail(self.stream, self.after, PAGE)
-                .await?
-                .into();
+            self.read = self.core.backend.tail(self.stream, self.after, PAGE).await?.into();
         }
         let entry = self.read.pop_front();
         self.after = entry.as_ref().map_or(self.after, |entry| entry.cursor);

@@ -70,9 +70,7 @@ impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ended(state) => write!(f, "it has ended: {state:?}"),
-            Self::Running {
-                cancelling: true, ..
-            } => f.write_str("it runs, and was told to stop"),
+            Self::Running { cancelling: true, .. } => f.write_str("it runs, and was told to stop"),
             Self::Running { .. } => f.write_str("it runs"),
             Self::Worker => f.write_str("a worker with a free place"),
             Self::Adoption => f.write_str("an engine to take it in"),
@@ -94,20 +92,11 @@ impl fmt::Display for Waiting {
 /// Why the task is not done.
 pub(super) async fn why(core: &Arc<Core>, id: TaskId) -> Result<Waiting> {
     let ids = || [id].into();
-    let needs = Needs {
-        tasks: ids(),
-        specs: ids(),
-        items_of: ids(),
-        ..Needs::default()
-    };
+    let needs = Needs { tasks: ids(), specs: ids(), items_of: ids(), ..Needs::default() };
     let rows = core.backend.read(&needs).await?;
     let Some(task) = rows.tasks.get(&id) else {
         let known = rows.specs.contains_key(&id);
-        return if known {
-            Ok(Waiting::Adoption)
-        } else {
-            Err(Core::missing("task", id))
-        };
+        return if known { Ok(Waiting::Adoption) } else { Err(Core::missing("task", id)) };
     };
     match task.phase {
         Phase::Ready => ready(core, task).await,
@@ -119,20 +108,15 @@ pub(super) async fn why(core: &Arc<Core>, id: TaskId) -> Result<Waiting> {
 /// What the row alone says.
 fn of_row(task: &Task, rows: &Rows) -> Waiting {
     match task.phase {
-        Phase::Running => Waiting::Running {
-            holder: task.holder,
-            cancelling: task.flags.has(TaskFlags::CANCEL),
-        },
-        Phase::Scheduled if task.failures > 0 => Waiting::Retry {
-            at: task.run_at,
-            failures: task.failures,
-        },
+        Phase::Running => {
+            Waiting::Running { holder: task.holder, cancelling: task.flags.has(TaskFlags::CANCEL) }
+        }
+        Phase::Scheduled if task.failures > 0 => {
+            Waiting::Retry { at: task.run_at, failures: task.failures }
+        }
         Phase::Scheduled => Waiting::Time(task.run_at),
         Phase::Blocked => {
-            let open = rows
-                .items
-                .values()
-                .filter(|item| item.state == ItemState::Open);
+            let open = rows.items.values().filter(|item| item.state == ItemState::Open);
             Waiting::Answer(open.map(|item| item.id).collect())
         }
         Phase::Paused => Waiting::Paused,
@@ -145,30 +129,14 @@ async fn paused(core: &Arc<Core>, task: &Task) -> Result<Waiting> {
     let Some((run, _)) = task.step.filter(|_| !task.flags.has(TaskFlags::PAUSED)) else {
         return Ok(Waiting::Paused);
     };
-    let rows = core
-        .backend
-        .read(&Needs {
-            runs: [run].into(),
-            ..Needs::default()
-        })
-        .await?;
-    let by_run = rows
-        .runs
-        .get(&run)
-        .is_some_and(|run| run.flags.has(RunFlags::PAUSED));
-    Ok(if by_run {
-        Waiting::RunPaused(run)
-    } else {
-        Waiting::Paused
-    })
+    let rows = core.backend.read(&Needs { runs: [run].into(), ..Needs::default() }).await?;
+    let by_run = rows.runs.get(&run).is_some_and(|run| run.flags.has(RunFlags::PAUSED));
+    Ok(if by_run { Waiting::RunPaused(run) } else { Waiting::Paused })
 }
 
 /// Why nobody has claimed a task that is ready.
 async fn ready(core: &Arc<Core>, task: &Task) -> Result<Waiting> {
-    let lanes = Needs {
-        lanes: [task.lane].into(),
-        ..Needs::default()
-    };
+    let lanes = Needs { lanes: [task.lane].into(), ..Needs::default() };
     let rows = core.backend.read(&lanes).await?;
     let Some(lane) = rows.lanes.get(&task.lane) else {
         return Ok(Waiting::Worker);
@@ -177,13 +145,7 @@ async fn ready(core: &Arc<Core>, task: &Task) -> Result<Waiting> {
         return Ok(missing);
     }
     let capacity = lane.keys.iter().cloned().collect();
-    let rows = core
-        .backend
-        .read(&Needs {
-            capacity,
-            ..Needs::default()
-        })
-        .await?;
+    let rows = core.backend.read(&Needs { capacity, ..Needs::default() }).await?;
     let now = core.backend.clock().now();
     Ok(closed(&rows, now).unwrap_or(Waiting::Worker))
 }
@@ -191,24 +153,17 @@ async fn ready(core: &Arc<Core>, task: &Task) -> Result<Waiting> {
 async fn instances(core: &Arc<Core>) -> Result<Vec<Instance>> {
     match core.backend.list(&Query::Instances).await? {
         Page::Instances(instances) => Ok(instances),
-        _ => Err(Error::database(
-            "a list of instances was answered with another",
-        )),
+        _ => Err(Error::database("a list of instances was answered with another")),
     }
 }
 
 /// What no instance has of what a lane needs.
 fn unserved(lane: &Lane, instances: &[Instance]) -> Option<Waiting> {
-    if instances
-        .iter()
-        .any(|instance| lane.served_by(&instance.serves))
-    {
+    if instances.iter().any(|instance| lane.served_by(&instance.serves)) {
         return None;
     }
-    let served: BTreeSet<&String> = instances
-        .iter()
-        .flat_map(|instance| &instance.serves)
-        .collect();
+    let served: BTreeSet<&String> =
+        instances.iter().flat_map(|instance| &instance.serves).collect();
     let missing = lane.needs.iter().find(|need| !served.contains(need));
     let need = missing.or(lane.needs.first())?;
     Some(match need.strip_prefix("tag:") {
@@ -221,18 +176,12 @@ fn unserved(lane: &Lane, instances: &[Instance]) -> Option<Waiting> {
 fn closed(rows: &Rows, now: Timestamp) -> Option<Waiting> {
     rows.capacity.values().find_map(|key| {
         if key.parked_until > now {
-            return Some(Waiting::Parked {
-                key: key.name.clone(),
-                until: key.parked_until,
-            });
+            return Some(Waiting::Parked { key: key.name.clone(), until: key.parked_until });
         }
         let slots = key.slots?;
         let of_key = rows.slots.values().filter(|slot| slot.key == key.name);
         let held = of_key.filter(|slot| slot.held.is_some()).count() as u32;
-        (held >= slots).then(|| Waiting::Capacity {
-            key: key.name.clone(),
-            slots,
-        })
+        (held >= slots).then(|| Waiting::Capacity { key: key.name.clone(), slots })
     })
 }
 
@@ -241,15 +190,8 @@ pub(super) async fn stuck(core: &Arc<Core>) -> Result<Vec<(TaskId, Waiting)>> {
     let states = vec![TaskState::Pending, TaskState::Blocked];
     let (mut stuck, mut after) = (Vec::new(), None);
     loop {
-        let filter = TaskFilter {
-            states: states.clone(),
-            ..TaskFilter::default()
-        };
-        let query = Query::Tasks {
-            filter,
-            after,
-            limit: 500,
-        };
+        let filter = TaskFilter { states: states.clone(), ..TaskFilter::default() };
+        let query = Query::Tasks { filter, after, limit: 500 };
         let Page::Tasks(tasks) = core.backend.list(&query).await? else {
             return Err(Error::database("a list of tasks was answered with another"));
         };
@@ -268,8 +210,5 @@ pub(super) async fn stuck(core: &Arc<Core>) -> Result<Vec<(TaskId, Waiting)>> {
 
 fn moves_by_itself(reason: &Waiting) -> bool {
     use Waiting::*;
-    matches!(
-        reason,
-        Ended(_) | Running { .. } | Worker | Adoption | Time(_) | Retry { .. }
-    )
+    matches!(reason, Ended(_) | Running { .. } | Worker | Adoption | Time(_) | Retry { .. })
 }

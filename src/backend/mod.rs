@@ -99,6 +99,12 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// whole run; a task that has children goes after them.
     async fn prune(&self, prune: &Prune) -> Result<Pruned>;
 
+    /// An engine on it has stopped: a good moment to put things in order, such as folding a
+    /// log back into the file it belongs to. Other engines may still work on it.
+    async fn rest(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Waits until another writer may have committed something worth looking at, or `limit`
     /// has passed. A hint: it may return early, and what it misses is found at `limit`.
     async fn wait(&self, limit: Duration) {

@@ -46,13 +46,7 @@ struct Shared {
 
 impl Committer {
     pub fn new(backend: Arc<dyn Backend>, patience: Duration) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                backend,
-                patience,
-                queues: Mutex::default(),
-            }),
-        }
+        Self { shared: Arc::new(Shared { backend, patience, queues: Mutex::default() }) }
     }
 
     /// Commits a command and returns its receipt.
@@ -103,13 +97,7 @@ impl Shared {
     async fn commit(&self, gathered: Queue) {
         let (commands, replies): (Vec<_>, Vec<_>) = gathered.into_iter().unzip();
         metrics::counter!("segue_commits_total").increment(1);
-        match self
-            .persist(Batch {
-                commands,
-                claim: None,
-            })
-            .await
-        {
+        match self.persist(Batch { commands, claim: None }).await {
             Ok(mut committed) => {
                 let receipts = std::mem::take(&mut committed.receipts);
                 let mut committed = Some(committed);

@@ -159,12 +159,8 @@ impl Dispatcher {
 
     /// Sends whatever may be committed now.
     fn send(&mut self) {
-        let ready: Vec<_> = self
-            .waiting
-            .keys()
-            .filter(|key| !self.busy.contains(*key))
-            .copied()
-            .collect();
+        let ready: Vec<_> =
+            self.waiting.keys().filter(|key| !self.busy.contains(*key)).copied().collect();
         for partition in ready {
             let finished = self.waiting.remove(&partition).unwrap_or_default();
             self.commit(partition, finished);
@@ -182,33 +178,19 @@ impl Dispatcher {
     /// How many more tasks may be claimed.
     fn free(&self) -> u32 {
         let used = self.running + self.reserved;
-        if self.is_closed() {
-            0
-        } else {
-            self.core.settings.concurrency.saturating_sub(used)
-        }
+        if self.is_closed() { 0 } else { self.core.settings.concurrency.saturating_sub(used) }
     }
 
     fn commit(&mut self, partition: Partition, finished: Vec<Finished>) {
         let claim = self.claim();
         self.busy.insert(partition);
-        let (settled, commands): (Vec<_>, Vec<_>) = finished
-            .into_iter()
-            .map(|finished| (finished.held, finished.command))
-            .unzip();
+        let (settled, commands): (Vec<_>, Vec<_>) =
+            finished.into_iter().map(|finished| (finished.held, finished.command)).unzip();
         let core = Arc::clone(&self.core);
         self.commits.spawn(async move {
-            let batch = Batch {
-                commands,
-                claim: claim.clone(),
-            };
+            let batch = Batch { commands, claim: claim.clone() };
             let result = persist(&core, batch).await;
-            Answer {
-                partition,
-                claim,
-                settled,
-                result,
-            }
+            Answer { partition, claim, settled, result }
         });
     }
 
@@ -223,23 +205,11 @@ impl Dispatcher {
         self.claims += 1;
         lock(&self.core.open_claims).insert(self.claims);
         let (instance, serves) = (self.core.instance, Arc::clone(&self.core.serves));
-        Some(Claim {
-            instance,
-            seq: self.claims,
-            limit,
-            serves,
-            again: false,
-        })
+        Some(Claim { instance, seq: self.claims, limit, serves, again: false })
     }
 
     fn answer(&mut self, answer: Result<Answer, tokio::task::JoinError>) {
-        let Ok(Answer {
-            partition,
-            claim,
-            settled,
-            result,
-        }) = answer
-        else {
+        let Ok(Answer { partition, claim, settled, result }) = answer else {
             return;
         };
         self.busy.remove(&partition);
@@ -251,10 +221,7 @@ impl Dispatcher {
                     .as_ref()
                     .is_some_and(|claim| committed.claimed.len() == claim.limit as usize);
                 self.hungry |= full || (committed.woke && claim.is_none());
-                committed
-                    .claimed
-                    .into_iter()
-                    .for_each(|claimed| self.start(claimed));
+                committed.claimed.into_iter().for_each(|claimed| self.start(claimed));
             }
             Err(error) => self.core.fail(error),
         }
@@ -293,18 +260,10 @@ impl Dispatcher {
         self.running += 1;
         let report = self.report.clone();
         if self.is_closed() {
-            let _ = report.send(Finished {
-                held,
-                run,
-                command: give_back(&claimed),
-            });
+            let _ = report.send(Finished { held, run, command: give_back(&claimed) });
             return;
         }
-        let job = Job {
-            core: Arc::clone(&self.core),
-            claimed: Arc::new(claimed),
-            token,
-        };
+        let job = Job { core: Arc::clone(&self.core), claimed: Arc::new(claimed), token };
         tokio::spawn(async move {
             let command = worker::attend(job).await;
             // The dispatcher is gone only when the engine has failed.
@@ -331,19 +290,18 @@ impl Dispatcher {
     async fn end(mut self) {
         if !self.core.stopped.is_cancelled() {
             self.core.leaving.store(true, Ordering::SeqCst);
+            drop(self.core.rounds.lock().await);
             let retire = Command::Retire(self.core.instance);
             // In turn with the keeper's announcements.
             if let Err(error) = self.core.submit(retire).await {
                 tracing::warn!(%error, "can't say goodbye; another engine will notice");
             }
+            if let Err(error) = self.core.backend.rest().await {
+                tracing::warn!(%error, "the database could not be put in order");
+            }
         }
         // Whoever asked is answered before everyone else learns that the engine has stopped.
-        let replies = self
-            .stop
-            .take()
-            .into_iter()
-            .flatten()
-            .chain(self.idle.drain(..));
+        let replies = self.stop.take().into_iter().flatten().chain(self.idle.drain(..));
         replies.for_each(answer);
         self.core.stopping.cancel();
         self.core.stopped.cancel();

@@ -20,12 +20,7 @@ pub(super) enum Life {
 /// This process.
 pub(super) fn here() -> Host {
     let pid = std::process::id();
-    Host {
-        name: name(),
-        boot: boot(),
-        pid,
-        pid_start: process(pid).map_or(0, |(_, start)| start),
-    }
+    Host { name: name(), boot: boot(), pid, pid_start: process(pid).map_or(0, |(_, start)| start) }
 }
 
 /// Whether the process of `other` lives, as far as it can be told from here.
@@ -48,11 +43,7 @@ pub(super) fn life(here: &Host, other: &Host) -> Life {
 /// The machine with its process namespace: two containers of one machine see other pids.
 fn name() -> String {
     let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    format!(
-        "{} {}",
-        gethostname::gethostname().to_string_lossy(),
-        namespace.display()
-    )
+    format!("{} {}", gethostname::gethostname().to_string_lossy(), namespace.display())
 }
 
 /// Which boot of the machine; empty where the system does not say.
@@ -66,10 +57,7 @@ fn process(pid: u32) -> Option<(char, u64)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
-    Some((
-        fields.first()?.chars().next()?,
-        fields.get(19)?.parse().ok()?,
-    ))
+    Some((fields.first()?.chars().next()?, fields.get(19)?.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -80,28 +68,11 @@ mod tests {
     fn this_process_is_alive_and_others_are_told_apart() {
         let here = here();
         assert_eq!(life(&here, &here), Life::Running);
-        let reused = Host {
-            pid_start: here.pid_start + 1,
-            ..here.clone()
-        };
-        assert_eq!(
-            life(&here, &reused),
-            Life::Dead,
-            "a pid that was used again"
-        );
-        let rebooted = Host {
-            boot: "earlier".into(),
-            ..here.clone()
-        };
-        assert_eq!(
-            life(&here, &rebooted),
-            Life::Dead,
-            "another boot of this machine"
-        );
-        let elsewhere = Host {
-            name: "elsewhere".into(),
-            ..here.clone()
-        };
+        let reused = Host { pid_start: here.pid_start + 1, ..here.clone() };
+        assert_eq!(life(&here, &reused), Life::Dead, "a pid that was used again");
+        let rebooted = Host { boot: "earlier".into(), ..here.clone() };
+        assert_eq!(life(&here, &rebooted), Life::Dead, "another boot of this machine");
+        let elsewhere = Host { name: "elsewhere".into(), ..here.clone() };
         assert_eq!(life(&here, &elsewhere), Life::Unknown);
     }
 }

@@ -52,13 +52,7 @@ impl Keeper {
     pub fn new(core: Arc<Core>) -> Self {
         let observer = Observer::new(core.settings.lapse, core.settings.poll);
         let idle_observer = Observer::new(core.settings.lapse, TIDY_EVERY);
-        Self {
-            core,
-            here: hosts::here(),
-            observer,
-            idle_observer,
-            tidied: Duration::ZERO,
-        }
+        Self { core, here: hosts::here(), observer, idle_observer, tidied: Duration::ZERO }
     }
 
     /// How much of each kind one look takes on: everything that this engine runs, so that no
@@ -71,11 +65,7 @@ impl Keeper {
     pub async fn reconcile(&mut self) -> Result<Repaired> {
         let mut repaired = Repaired::default();
         loop {
-            let due = self
-                .core
-                .backend
-                .due(self.core.instance, self.batch())
-                .await?;
+            let due = self.core.backend.due(self.core.instance, self.batch()).await?;
             let full = due.foreign.len() == self.batch() as usize;
             let more = self.answer(due).await?;
             repaired.rescued += more.rescued;
@@ -103,6 +93,12 @@ impl Keeper {
                 () = clock.sleep(until.min(self.core.settings.poll)) => {}
                 () = self.core.stopped.cancelled() => return,
             }
+            // Whoever leaves waits for a round that is under way, and no other begins.
+            let core = Arc::clone(&self.core);
+            let _round = core.rounds.lock().await;
+            if core.leaving.load(Ordering::SeqCst) {
+                return;
+            }
             match self.round().await {
                 Err(error) if error.is_schema_moved_on() => self.core.fail(error),
                 Err(error) => {
@@ -117,11 +113,7 @@ impl Keeper {
     async fn round(&mut self) -> Result<()> {
         // Set before the look: a time that is noted meanwhile stays noted.
         self.core.next.store(i64::MAX, Ordering::SeqCst);
-        let due = self
-            .core
-            .backend
-            .due(self.core.instance, self.batch())
-            .await?;
+        let due = self.core.backend.due(self.core.instance, self.batch()).await?;
         if let Some(next) = due.next {
             self.core.next.fetch_min(next.as_micros(), Ordering::SeqCst);
         }
@@ -134,11 +126,8 @@ impl Keeper {
         if full {
             self.core.due.notify_one();
         }
-        let leaving = self.core.leaving.load(Ordering::SeqCst);
-        if self.core.announce.swap(false, Ordering::SeqCst) && !leaving {
-            self.core
-                .submit(Command::Register(Box::new(self.core.announcement())))
-                .await?;
+        if self.core.announce.swap(false, Ordering::SeqCst) {
+            self.core.submit(Command::Register(Box::new(self.core.announcement()))).await?;
         }
         self.tidy().await
     }
@@ -146,14 +135,9 @@ impl Keeper {
     /// Answers each fact with the command it calls for.
     async fn answer(&mut self, due: Due) -> Result<Repaired> {
         let mut repaired = Repaired::default();
-        let ripe = due
-            .ripe
-            .into_iter()
-            .map(|task| Command::Ripen(Box::new(task)));
+        let ripe = due.ripe.into_iter().map(|task| Command::Ripen(Box::new(task)));
         self.carry_out(ripe).await?;
-        let adopted = self
-            .carry_out(due.foreign.into_iter().map(Command::Adopt))
-            .await?;
+        let adopted = self.carry_out(due.foreign.into_iter().map(Command::Adopt)).await?;
         repaired.adopted = adopted.iter().flatten().count() as u64;
         self.look_after_held(&due.held).await?;
         for dead in self.dead(&due.holders) {
@@ -193,10 +177,7 @@ impl Keeper {
             }
         }
         let specs = lost.iter().map(|task| task.id).collect();
-        let needs = crate::model::Needs {
-            specs,
-            ..Default::default()
-        };
+        let needs = crate::model::Needs { specs, ..Default::default() };
         if lost.is_empty() {
             return Ok(());
         }
@@ -211,9 +192,7 @@ impl Keeper {
     /// Those of the holders that are dead.
     fn dead(&mut self, holders: &[(InstanceId, Option<Instance>)]) -> Vec<InstanceId> {
         let now = self.core.backend.clock().monotonic();
-        let holders = holders
-            .iter()
-            .map(|(id, instance)| (*id, instance.as_ref()));
+        let holders = holders.iter().map(|(id, instance)| (*id, instance.as_ref()));
         let beats = beats(self.core.instance, &self.here, holders);
         self.observer.look(now, beats)
     }
@@ -222,9 +201,7 @@ impl Keeper {
     async fn forget_dead(&mut self) -> Result<u64> {
         let page = self.core.backend.list(&Query::Instances).await?;
         let Page::Instances(all) = page else {
-            return Err(Error::database(
-                "a list of instances was answered with another",
-            ));
+            return Err(Error::database("a list of instances was answered with another"));
         };
         let now = self.core.backend.clock().monotonic();
         let all = all.iter().map(|instance| (instance.id, Some(instance)));
@@ -242,10 +219,7 @@ impl Keeper {
         loop {
             let held = self.core.backend.due(dead, BATCH).await?.held;
             let full = held.len() == BATCH as usize;
-            let rescue = |task: Task| Command::Rescue {
-                task: task.id,
-                lease: task.lease,
-            };
+            let rescue = |task: Task| Command::Rescue { task: task.id, lease: task.lease };
             let outcomes = self.carry_out(held.into_iter().map(rescue)).await?;
             let back = |outcome: &&Outcome| !matches!(outcome, Outcome::State(TaskState::Running));
             rescued += outcomes.iter().flatten().filter(back).count() as u64;

@@ -83,9 +83,7 @@ impl Keep {
             let before = micros.and_then(|micros| now.as_micros().checked_sub(micros));
             before.map_or(Timestamp::ZERO, Timestamp::from_micros)
         };
-        let wanted = [self.tasks, self.runs, self.entries]
-            .iter()
-            .any(Option::is_some);
+        let wanted = [self.tasks, self.runs, self.entries].iter().any(Option::is_some);
         wanted.then(|| Prune {
             tasks_before: before(self.tasks),
             runs_before: before(self.runs),
@@ -136,6 +134,8 @@ pub(crate) struct Core {
     announce: AtomicBool,
     /// This instance says goodbye: it announces itself no more.
     leaving: AtomicBool,
+    /// Held during a round of the keeper.
+    rounds: tokio::sync::Mutex<()>,
     /// Counts changes that watchers may want to see.
     changes: watch::Sender<u64>,
     /// Why the engine can't go on, once it can't.
@@ -172,6 +172,7 @@ impl Core {
             paused: AtomicBool::new(false),
             announce: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
+            rounds: tokio::sync::Mutex::default(),
             changes: watch::Sender::new(0),
             fatal: watch::Sender::new(None),
             stopping: CancellationToken::new(),
@@ -186,8 +187,7 @@ impl Core {
         self: &Arc<Self>,
         controls: mpsc::UnboundedReceiver<Control>,
     ) -> Result<Repaired> {
-        self.submit(Command::Register(Box::new(self.announcement())))
-            .await?;
+        self.submit(Command::Register(Box::new(self.announcement()))).await?;
         let mut keeper = keeper::Keeper::new(Arc::clone(self));
         let repaired = keeper.reconcile().await?;
         pulse::start(Arc::clone(self))?;
@@ -245,8 +245,7 @@ impl Core {
     }
 
     fn changed(&self) {
-        self.changes
-            .send_modify(|count| *count = count.wrapping_add(1));
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Makes the keeper look at `time` at the latest.
@@ -303,10 +302,7 @@ impl Core {
         if let Some(spec) = lock(&self.run_specs).get(&id) {
             return Ok(Arc::clone(spec));
         }
-        let needs = crate::model::Needs {
-            run_specs: [id].into(),
-            ..Default::default()
-        };
+        let needs = crate::model::Needs { run_specs: [id].into(), ..Default::default() };
         let spec = self.backend.read(&needs).await?.run_specs.remove(&id);
         let spec = spec.ok_or_else(|| crate::model::Rejection::not_found("run", id))?;
         let spec = Arc::new(spec);
@@ -370,9 +366,7 @@ impl Core {
 
     async fn ask(&self, control: fn(oneshot::Sender<()>) -> Control) -> Result<()> {
         let (reply, answer) = oneshot::channel();
-        self.control
-            .send(control(reply))
-            .map_err(|_| self.ended())?;
+        self.control.send(control(reply)).map_err(|_| self.ended())?;
         self.or_fatal(async {
             // The dispatcher drops the question when it has stopped.
             let _ = answer.await;

@@ -29,14 +29,9 @@ pub(super) struct Observer {
 
 impl Observer {
     /// An instance lapses when its beat was seen unchanged for `lapse`, by looks that are
-    /// usually `every` apart.
+    /// usually `every` apart, and never by fewer than four.
     pub fn new(lapse: Duration, every: Duration) -> Self {
-        Self {
-            lapse,
-            step: every * 2,
-            looked: None,
-            seen: HashMap::new(),
-        }
+        Self { lapse, step: (every * 2).min(lapse / 4), looked: None, seen: HashMap::new() }
     }
 
     /// Takes a look at `now` (monotonic). Returns those that are dead.
@@ -45,9 +40,7 @@ impl Observer {
         now: Duration,
         beats: impl Iterator<Item = (InstanceId, i64, Life)>,
     ) -> Vec<InstanceId> {
-        let passed = self
-            .looked
-            .map_or(Duration::ZERO, |before| now.saturating_sub(before));
+        let passed = self.looked.map_or(Duration::ZERO, |before| now.saturating_sub(before));
         let passed = passed.min(self.step);
         self.looked = Some(now);
         let mut before = std::mem::take(&mut self.seen);
@@ -78,9 +71,7 @@ mod tests {
         let id = InstanceId::new();
         (0..200).find(|n| {
             let now = gap * u32::try_from(*n).expect("small");
-            !observer
-                .look(now, std::iter::once((id, beat(*n), life)))
-                .is_empty()
+            !observer.look(now, std::iter::once((id, beat(*n), life))).is_empty()
         })
     }
 
@@ -104,10 +95,6 @@ mod tests {
     #[test]
     fn time_in_which_nobody_looked_does_not_count() {
         let hour = SECOND * 3600;
-        assert_eq!(
-            looks_until_dead(hour, Life::Unknown, |_| 7),
-            Some(15),
-            "two seconds a look"
-        );
+        assert_eq!(looks_until_dead(hour, Life::Unknown, |_| 7), Some(15), "two seconds a look");
     }
 }

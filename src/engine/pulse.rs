@@ -11,15 +11,10 @@ pub(super) fn start(core: Arc<Core>) -> Result<()> {
     let failed = |error: std::io::Error| {
         Error::unavailable(format!("can't start the thread of the beat: {error}")).caused_by(error)
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(failed)?;
     let thread = thread::Builder::new().name("segue-pulse".into());
-    thread
-        .spawn(move || runtime.block_on(beat(core)))
-        .map(drop)
-        .map_err(failed)
+    thread.spawn(move || runtime.block_on(beat(core))).map(drop).map_err(failed)
 }
 
 async fn beat(core: Arc<Core>) {

@@ -44,11 +44,7 @@ pub(crate) struct Done {
 
 impl Done {
     pub fn new(output: Payload) -> Self {
-        Self {
-            output,
-            usage: None,
-            said: None,
-        }
+        Self { output, usage: None, said: None }
     }
 }
 
@@ -58,11 +54,19 @@ pub(crate) struct Registry {
     handlers: HashMap<String, Arc<dyn Handler>>,
     agents: HashMap<String, Arc<dyn Agent>>,
     tags: BTreeSet<String>,
+    twice: Option<String>,
 }
 
 impl Registry {
     pub fn insert(&mut self, name: String, handler: Arc<dyn Handler>) {
-        self.handlers.insert(name, handler);
+        if self.handlers.insert(name.clone(), handler).is_some() {
+            self.twice.get_or_insert(name);
+        }
+    }
+
+    /// A name under which two handlers were registered.
+    pub fn twice(&self) -> Option<&str> {
+        self.twice.as_deref()
     }
 
     /// An agent, for the steps of flows.

@@ -81,42 +81,24 @@ impl Waiters {
     /// What must be read to know who can be told.
     fn needs(&self) -> Needs {
         let mut waiting = lock(&self.waiting);
-        waiting
-            .tasks
-            .retain(|_, replies| replies.iter().any(|reply| !reply.is_closed()));
-        waiting
-            .runs
-            .retain(|_, replies| replies.iter().any(|reply| !reply.is_closed()));
-        let (tasks, runs) = (
-            std::mem::take(&mut waiting.new_tasks),
-            std::mem::take(&mut waiting.new_runs),
-        );
+        waiting.tasks.retain(|_, replies| replies.iter().any(|reply| !reply.is_closed()));
+        waiting.runs.retain(|_, replies| replies.iter().any(|reply| !reply.is_closed()));
+        let (tasks, runs) =
+            (std::mem::take(&mut waiting.new_tasks), std::mem::take(&mut waiting.new_runs));
         match std::mem::take(&mut waiting.all) {
             true => Needs {
                 tasks: waiting.tasks.keys().copied().collect(),
                 runs: waiting.runs.keys().copied().collect(),
                 ..Needs::default()
             },
-            false => Needs {
-                tasks,
-                runs,
-                ..Needs::default()
-            },
+            false => Needs { tasks, runs, ..Needs::default() },
         }
     }
 
     /// Tells those whose task or run has ended, or is gone.
     fn tell(&self, needs: &Needs, rows: &Rows) {
-        let ended = |id: &TaskId| {
-            rows.tasks
-                .get(id)
-                .is_none_or(|task| task.state().is_terminal())
-        };
-        needs
-            .tasks
-            .iter()
-            .filter(|id| ended(id))
-            .for_each(|id| self.task_ended(*id));
+        let ended = |id: &TaskId| rows.tasks.get(id).is_none_or(|task| task.state().is_terminal());
+        needs.tasks.iter().filter(|id| ended(id)).for_each(|id| self.task_ended(*id));
         let ended = |id: &RunId| rows.runs.get(id).is_none_or(|run| run.state.is_terminal());
         for id in needs.runs.iter().filter(|id| ended(id)) {
             let waiting = lock(&self.waiting).runs.remove(id);

@@ -44,12 +44,7 @@ async fn execute(job: &Job) -> End {
     };
     let work = AssertUnwindSafe(async move { handler.handle(job.clone()).await }).catch_unwind();
     tokio::pin!(work);
-    let limit = job
-        .claimed
-        .spec
-        .options
-        .timeout_ms
-        .map(Duration::from_millis);
+    let limit = job.claimed.spec.options.timeout_ms.map(Duration::from_millis);
     let limit_passed = async {
         match limit {
             Some(limit) => sleep(limit).await,
@@ -79,10 +74,7 @@ fn returned(result: Caught) -> End {
     End::Returned(result.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        let message = format!(
-            "panicked: {}",
-            text.as_deref().unwrap_or("without a message")
-        );
+        let message = format!("panicked: {}", text.as_deref().unwrap_or("without a message"));
         Err(Failure::fault(FaultKind::Panic, message, true))
     }))
 }
@@ -98,9 +90,7 @@ async fn handler(core: &Arc<Core>, claimed: &Claimed) -> Result<Arc<dyn super::H
         (None, Some(agent)) if spec.kind == "agent" => format!("agent:{agent}"),
         _ => format!("task:{}", spec.kind),
     };
-    core.registry
-        .get(&name)
-        .ok_or_else(|| Failure::fatal(format!("no code for `{name}` here")))
+    core.registry.get(&name).ok_or_else(|| Failure::fatal(format!("no code for `{name}` here")))
 }
 
 /// The command that hands in how the attempt ended.
@@ -122,29 +112,16 @@ fn settle(job: &Job, end: End) -> Command {
         End::Dropped => (Decision::Cancelled, None, None),
         End::TimedOut(limit) => {
             let message = format!("took longer than {limit:?}");
-            (
-                Failure::fault(FaultKind::Timeout, message, true).into_decision(),
-                None,
-                None,
-            )
+            (Failure::fault(FaultKind::Timeout, message, true).into_decision(), None, None)
         }
     };
     let retry = spec.options.retry.clone();
-    Command::Settle(Box::new(Settle {
-        held: task.clone(),
-        retry,
-        decision,
-        usage,
-        said,
-    }))
+    Command::Settle(Box::new(Settle { held: task.clone(), retry, decision, usage, said }))
 }
 
 /// The shutdown ended the attempt: the task's policy for interruptions decides.
 fn interrupted(job: &Job) -> Command {
-    Command::Rescue {
-        task: job.claimed.task.id,
-        lease: job.claimed.task.lease,
-    }
+    Command::Rescue { task: job.claimed.task.id, lease: job.claimed.task.lease }
 }
 
 fn too_large(output: &Payload) -> Option<Failure> {

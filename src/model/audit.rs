@@ -9,10 +9,13 @@ use std::{
 };
 
 use super::{
-    AttemptOutcome, ItemKind, ItemState, Phase, Rows, Run, RunFlags, RunState, Step, StepState,
-    Stream, Task, TaskFlags, TaskSpec, TaskState,
+    AttemptOutcome, Event, ItemKind, ItemState, Phase, Rows, Run, RunFlags, RunState, Step,
+    StepState, Stream, Task, TaskFlags, TaskSpec, TaskState,
 };
-use crate::{clock::Timestamp, id::TaskId};
+use crate::{
+    clock::Timestamp,
+    id::{RunId, TaskId},
+};
 
 /// Something that must never be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,10 +29,7 @@ impl fmt::Display for Violation {
 
 /// Everything that is wrong with `rows`, a load of [`Needs::everything`](super::Needs).
 pub fn audit(rows: &Rows) -> Vec<Violation> {
-    let mut audit = Audit {
-        rows,
-        found: Vec::new(),
-    };
+    let mut audit = Audit { rows, found: Vec::new() };
     audit.specs();
     rows.tasks.values().for_each(|task| audit.task(task));
     audit.attempts();
@@ -40,6 +40,7 @@ pub fn audit(rows: &Rows) -> Vec<Violation> {
     rows.runs.values().for_each(|run| audit.run(run));
     audit.messages();
     audit.streams();
+    audit.ends();
     audit.found
 }
 
@@ -66,21 +67,14 @@ impl Audit<'_> {
         }
         for ((project, key), task) in &rows.unique {
             let known = rows.tasks.contains_key(task);
-            self.expect(known, || {
-                format!("unique key {project}/{key} of missing task {task}")
-            });
+            self.expect(known, || format!("unique key {project}/{key} of missing task {task}"));
         }
         for spec in rows.specs.values() {
             let parent = spec.parent.is_none_or(|id| rows.specs.contains_key(&id));
             let chat = spec.chat.is_none_or(|id| rows.chats.contains_key(&id));
-            let session = spec
-                .session
-                .is_none_or(|id| rows.sessions.contains_key(&id));
+            let session = spec.session.is_none_or(|id| rows.sessions.contains_key(&id));
             self.expect(parent && chat && session, || {
-                format!(
-                    "task {} has no parent {parent}, chat {chat}, session {session}",
-                    spec.id
-                )
+                format!("task {} has no parent {parent}, chat {chat}, session {session}", spec.id)
             });
         }
     }
@@ -118,34 +112,19 @@ impl Audit<'_> {
 
     fn task(&mut self, task: &Task) {
         let (rows, id) = (self.rows, task.id);
-        self.expect(rows.specs.contains_key(&id), || {
-            format!("task {id} has no cold row")
-        });
-        self.expect(rows.lanes.contains_key(&task.lane), || {
-            format!("task {id} has no lane")
-        });
+        self.expect(rows.specs.contains_key(&id), || format!("task {id} has no cold row"));
+        self.expect(rows.lanes.contains_key(&task.lane), || format!("task {id} has no lane"));
         let running = task.phase == Phase::Running;
         self.expect(running == task.holder.is_some(), || {
-            format!(
-                "task {id} is {:?} and held by {:?}",
-                task.phase, task.holder
-            )
+            format!("task {id} is {:?} and held by {:?}", task.phase, task.holder)
         });
         let ended = task.state().is_terminal();
         self.expect(ended == (task.ended_at != Timestamp::ZERO), || {
-            format!(
-                "task {id} is {:?} and ended at {}",
-                task.phase, task.ended_at
-            )
+            format!("task {id} is {:?} and ended at {}", task.phase, task.ended_at)
         });
-        self.expect(task.phase != Phase::Waiting, || {
-            format!("task {id} waits for nothing known")
-        });
+        self.expect(task.phase != Phase::Waiting, || format!("task {id} waits for nothing known"));
         self.expect(i64::from(task.attempt) <= task.lease, || {
-            format!(
-                "task {id} is at attempt {} of lease {}",
-                task.attempt, task.lease
-            )
+            format!("task {id} is at attempt {} of lease {}", task.attempt, task.lease)
         });
         self.outcome(task);
         self.blocked(task);
@@ -154,13 +133,8 @@ impl Audit<'_> {
             self.unique(task, spec);
         }
         if let Some(key) = task.step {
-            let known = rows
-                .steps
-                .get(&key)
-                .is_some_and(|step| step.task == Some(id));
-            self.expect(known, || {
-                format!("task {id} says it is step {key:?}, which does not")
-            });
+            let known = rows.steps.get(&key).is_some_and(|step| step.task == Some(id));
+            self.expect(known, || format!("task {id} says it is step {key:?}, which does not"));
         }
     }
 
@@ -169,33 +143,23 @@ impl Audit<'_> {
         let id = task.id;
         let attempts: Vec<_> = self.rows.attempts.range((id, 0)..=(id, i64::MAX)).collect();
         let last = self.rows.attempts.get(&(id, task.lease));
-        let completed = attempts
-            .iter()
-            .filter(|(_, row)| row.outcome == AttemptOutcome::Completed)
-            .count();
-        self.expect(completed <= 1, || {
-            format!("task {id} completed {completed} times")
+        let completed =
+            attempts.iter().filter(|(_, row)| row.outcome == AttemptOutcome::Completed).count();
+        self.expect(completed <= 1, || format!("task {id} completed {completed} times"));
+        self.expect(attempts.iter().all(|((_, lease), _)| *lease <= task.lease), || {
+            format!("task {id} has an attempt under a lease that was never given")
         });
-        self.expect(
-            attempts.iter().all(|((_, lease), _)| *lease <= task.lease),
-            || format!("task {id} has an attempt under a lease that was never given"),
-        );
         match task.phase {
             Phase::Running => self.expect(last.is_none(), || {
                 format!("task {id} runs under a lease whose attempt has ended")
             }),
             Phase::Completed => {
                 let fits = last.is_some_and(|row| row.outcome == AttemptOutcome::Completed);
-                self.expect(fits, || {
-                    format!("task {id} completed without an attempt that did")
-                });
+                self.expect(fits, || format!("task {id} completed without an attempt that did"));
             }
             Phase::Cancelled => {}
             _ => self.expect(completed == 0, || {
-                format!(
-                    "task {id} is {:?} after an attempt that completed",
-                    task.phase
-                )
+                format!("task {id} is {:?} after an attempt that completed", task.phase)
             }),
         }
     }
@@ -205,10 +169,7 @@ impl Audit<'_> {
             item.task == task.id && item.state == ItemState::Open && item.kind != ItemKind::Failure
         });
         self.expect(open == (task.phase == Phase::Blocked), || {
-            format!(
-                "task {} is {:?} and something asked is open: {open}",
-                task.id, task.phase
-            )
+            format!("task {} is {:?} and something asked is open: {open}", task.id, task.phase)
         });
     }
 
@@ -228,15 +189,10 @@ impl Audit<'_> {
             let task = self.rows.tasks.get(&id);
             let live = task.is_some_and(|task| task.phase == Phase::Running && task.lease == lease);
             self.expect(live, || {
-                format!(
-                    "slot {} of {} is held by task {id} under lease {lease}",
-                    slot.n, slot.key
-                )
+                format!("slot {} of {} is held by task {id} under lease {lease}", slot.n, slot.key)
             });
             let first = seen.insert((&slot.key, id));
-            self.expect(first, || {
-                format!("task {id} holds two slots of {}", slot.key)
-            });
+            self.expect(first, || format!("task {id} holds two slots of {}", slot.key));
         }
         for key in self.rows.capacity.values() {
             let slot = |n| self.rows.slots.contains_key(&(key.name.clone(), n));
@@ -245,12 +201,8 @@ impl Audit<'_> {
         }
         for slot in self.rows.slots.values().filter(|slot| slot.held.is_none()) {
             let key = self.rows.capacity.get(&slot.key);
-            let within = key
-                .and_then(|key| key.slots)
-                .is_some_and(|max| slot.n < max);
-            self.expect(within, || {
-                format!("slot {} of {} is one too many", slot.n, slot.key)
-            });
+            let within = key.and_then(|key| key.slots).is_some_and(|max| slot.n < max);
+            self.expect(within, || format!("slot {} of {} is one too many", slot.n, slot.key));
         }
     }
 
@@ -260,21 +212,17 @@ impl Audit<'_> {
             let chat = self.rows.chats.get(&message.chat);
             let below = chat.is_some_and(|chat| message.seq < chat.next_seq);
             self.expect(below && ids.insert(message.id), || {
-                format!(
-                    "message {} of chat {} is out of place",
-                    message.id, message.chat
-                )
+                format!("message {} of chat {} is out of place", message.id, message.chat)
             });
         }
     }
 
     fn items(&mut self) {
-        for item in self
-            .rows
-            .items
-            .values()
-            .filter(|item| item.state == ItemState::Open)
-        {
+        for item in self.rows.items.values() {
+            let known = self.rows.tasks.contains_key(&item.task);
+            self.expect(known, || format!("item {} of missing task {}", item.id, item.task));
+        }
+        for item in self.rows.items.values().filter(|item| item.state == ItemState::Open) {
             let state = self.rows.tasks.get(&item.task).map(Task::state);
             let wanted = match item.kind {
                 ItemKind::Failure => TaskState::Failed,
@@ -291,10 +239,7 @@ impl Audit<'_> {
 
     fn step(&mut self, step: &Step) {
         let name = format!("step {} `{}` of run {}", step.no, step.name, step.run);
-        let task = step
-            .task
-            .and_then(|id| self.rows.tasks.get(&id))
-            .map(Task::state);
+        let task = step.task.and_then(|id| self.rows.tasks.get(&id)).map(Task::state);
         let fits = match step.state {
             StepState::Pending => step.task.is_none(),
             StepState::Running => task.is_some_and(|state| !state.is_terminal()),
@@ -303,13 +248,9 @@ impl Audit<'_> {
             StepState::Skipped => step.task.is_none() && step.reason.is_some(),
             StepState::Cancelled => task.is_none_or(|state| state == TaskState::Cancelled),
         };
-        self.expect(fits, || {
-            format!("{name} is {:?}, its task {task:?}", step.state)
-        });
+        self.expect(fits, || format!("{name} is {:?}, its task {task:?}", step.state));
         let stranded = step.state == StepState::Pending && step.waiting_on == 0;
-        self.expect(!stranded, || {
-            format!("{name} waits for nothing and was not released")
-        });
+        self.expect(!stranded, || format!("{name} waits for nothing and was not released"));
         let run = self.rows.runs.contains_key(&step.run);
         self.expect(run, || format!("{name} belongs to no run"));
     }
@@ -318,14 +259,9 @@ impl Audit<'_> {
     fn edges(&mut self) {
         let mut waiting: BTreeMap<_, u32> = BTreeMap::new();
         for (run, from, to) in &self.rows.edges {
-            let ends = (
-                self.rows.steps.get(&(*run, *from)),
-                self.rows.steps.get(&(*run, *to)),
-            );
+            let ends = (self.rows.steps.get(&(*run, *from)), self.rows.steps.get(&(*run, *to)));
             let (Some(from), Some(to)) = ends else {
-                self.expect(false, || {
-                    format!("an edge of run {run} from {from} to {to} dangles")
-                });
+                self.expect(false, || format!("an edge of run {run} from {from} to {to} dangles"));
                 continue;
             };
             if from.state != StepState::Completed {
@@ -356,16 +292,10 @@ impl Audit<'_> {
     }
 
     fn run(&mut self, run: &Run) {
-        let steps = || {
-            self.rows
-                .steps
-                .range((run.id, 0)..=(run.id, u32::MAX))
-                .map(|(_, step)| step)
-        };
+        let steps =
+            || self.rows.steps.range((run.id, 0)..=(run.id, u32::MAX)).map(|(_, step)| step);
         let open = steps().filter(|step| !step.state.is_terminal()).count() as u32;
-        let failed = steps()
-            .filter(|step| step.state == StepState::Failed)
-            .count() as u32;
+        let failed = steps().filter(|step| step.state == StepState::Failed).count() as u32;
         let id = run.id;
         self.expect(open == run.open_steps && failed == run.failed_steps, || {
             format!(
@@ -374,10 +304,9 @@ impl Audit<'_> {
             )
         });
         let ended = run.state.is_terminal();
-        self.expect(
-            ended == (open == 0) && ended == (run.ended_at != Timestamp::ZERO),
-            || format!("run {id} is {:?} with {open} open steps", run.state),
-        );
+        self.expect(ended == (open == 0) && ended == (run.ended_at != Timestamp::ZERO), || {
+            format!("run {id} is {:?} with {open} open steps", run.state)
+        });
         let fits = match run.state {
             RunState::Running => true,
             RunState::Completed => {
@@ -388,9 +317,7 @@ impl Audit<'_> {
                 run.flags.has(RunFlags::CANCELLING) || run.flags.has(RunFlags::LOST_STEP)
             }
         };
-        self.expect(fits, || {
-            format!("run {id} is {:?}, which its steps are not", run.state)
-        });
+        self.expect(fits, || format!("run {id} is {:?}, which its steps are not", run.state));
     }
 
     /// Entries are numbered without gaps, below their owner's next number.
@@ -408,8 +335,25 @@ impl Audit<'_> {
             };
             self.expect(!gap, || format!("{stream:?} has a gap before entry {seq}"));
             let below = next.is_some_and(|next| *seq < next);
-            self.expect(below, || {
-                format!("{stream:?} has entry {seq}, its owner is at {next:?}")
+            self.expect(below, || format!("{stream:?} has entry {seq}, its owner is at {next:?}"));
+        }
+    }
+
+    /// A run says that it ended once, and only when it has.
+    fn ends(&mut self) {
+        let mut told: BTreeMap<RunId, u32> = BTreeMap::new();
+        for ((stream, _), entry) in &self.rows.entries {
+            let ends = |event: &&Event| matches!(event, Event::RunEnded { .. });
+            let count = entry.events.iter().filter(ends).count() as u32;
+            if let Stream::Run(id) = stream {
+                *told.entry(*id).or_default() += count;
+            }
+        }
+        for (id, count) in told {
+            let run = self.rows.runs.get(&id);
+            let ended = run.is_some_and(|run| run.state.is_terminal());
+            self.expect(count <= u32::from(ended), || {
+                format!("run {id} said {count} times that it ended, and has: {ended}")
             });
         }
     }

@@ -30,11 +30,7 @@ impl Lane {
         }
         let name = serde_json::json!([needs, keys]).to_string();
         let (high, _) = Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()).as_u64_pair();
-        Self {
-            id: (high >> 1) as LaneId,
-            needs,
-            keys,
-        }
+        Self { id: (high >> 1) as LaneId, needs, keys }
     }
 
     /// Whether a worker that has all of `serves` may take its tasks.

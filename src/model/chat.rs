@@ -66,9 +66,7 @@ impl Role {
 
     /// The role with this name, for backends.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::User, Self::Assistant, Self::System]
-            .into_iter()
-            .find(|role| role.name() == name)
+        [Self::User, Self::Assistant, Self::System].into_iter().find(|role| role.name() == name)
     }
 }
 

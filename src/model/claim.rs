@@ -38,11 +38,8 @@ pub struct Claimed {
 /// of no parked key, with a free slot of each capacity key, by priority and then by age.
 pub fn choose(rows: &Rows, claim: &Claim, now: Timestamp) -> Vec<TaskId> {
     let mut free = free_slots(rows);
-    let mut ready: Vec<&Task> = rows
-        .tasks
-        .values()
-        .filter(|task| task.phase == Phase::Ready)
-        .collect();
+    let mut ready: Vec<&Task> =
+        rows.tasks.values().filter(|task| task.phase == Phase::Ready).collect();
     ready.sort_by_key(|task| (task.priority, task.id));
     let mut chosen = Vec::new();
     for task in ready {
@@ -51,10 +48,7 @@ pub fn choose(rows: &Rows, claim: &Claim, now: Timestamp) -> Vec<TaskId> {
         };
         let open = |key: &String| {
             free.get(key).is_none_or(|slots| *slots > 0)
-                && rows
-                    .capacity
-                    .get(key)
-                    .is_none_or(|key| key.parked_until <= now)
+                && rows.capacity.get(key).is_none_or(|key| key.parked_until <= now)
         };
         if chosen.len() == claim.limit as usize
             || !lane.served_by(&claim.serves)
@@ -73,10 +67,7 @@ pub fn choose(rows: &Rows, claim: &Claim, now: Timestamp) -> Vec<TaskId> {
 /// For each limited key, how many of its slots are free.
 fn free_slots(rows: &Rows) -> BTreeMap<String, u32> {
     let held = |key: &str| {
-        rows.slots
-            .values()
-            .filter(|slot| slot.key == key && slot.held.is_some())
-            .count() as u32
+        rows.slots.values().filter(|slot| slot.key == key && slot.held.is_some()).count() as u32
     };
     rows.capacity
         .values()

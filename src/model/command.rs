@@ -268,10 +268,7 @@ pub enum Rejection {
 
 impl Rejection {
     pub(crate) fn not_found(what: &str, id: impl ToString) -> Self {
-        Self::NotFound {
-            what: what.into(),
-            id: id.to_string(),
-        }
+        Self::NotFound { what: what.into(), id: id.to_string() }
     }
 }
 
@@ -310,8 +307,7 @@ impl Committed {
         self.next = self.next.into_iter().chain(changes.next).min();
         self.ended |= !changes.attempts.is_empty()
             || changes.tasks.iter().any(|task| task.state().is_terminal());
-        self.streams
-            .extend(changes.entries.iter().map(|entry| entry.stream));
+        self.streams.extend(changes.entries.iter().map(|entry| entry.stream));
     }
 
     /// Whether other processes should be told of it.

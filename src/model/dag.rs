@@ -64,10 +64,7 @@ fn check_step(step: &NewStep, count: u32) -> Result<(), DagError> {
         return Err(DagError::BadName(step.name.clone()));
     }
     match step.after.iter().find(|on| **on >= count) {
-        Some(on) => Err(DagError::UnknownDependency {
-            step: step.name.clone(),
-            on: *on,
-        }),
+        Some(on) => Err(DagError::UnknownDependency { step: step.name.clone(), on: *on }),
         None => Ok(()),
     }
 }
@@ -103,17 +100,11 @@ fn one_cycle(steps: &[NewStep], left: &HashSet<usize>) -> Vec<String> {
     while !place.contains_key(&at) {
         place.insert(at, path.len());
         path.push(at);
-        let on = steps[at]
-            .after
-            .iter()
-            .find(|on| left.contains(&(**on as usize)));
+        let on = steps[at].after.iter().find(|on| left.contains(&(**on as usize)));
         at = *on.expect("each step that is left waits for another of them") as usize;
     }
     let start = place[&at];
-    let mut names: Vec<String> = path[start..]
-        .iter()
-        .map(|no| steps[*no].name.clone())
-        .collect();
+    let mut names: Vec<String> = path[start..].iter().map(|no| steps[*no].name.clone()).collect();
     names.push(steps[at].name.clone());
     names.reverse();
     names

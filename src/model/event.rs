@@ -49,10 +49,7 @@ impl FromStr for Cursor {
     type Err = std::num::ParseIntError;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
-        Ok(Self {
-            major: major.parse()?,
-            minor: minor.parse()?,
-        })
+        Ok(Self { major: major.parse()?, minor: minor.parse()? })
     }
 }
 

@@ -35,9 +35,7 @@ impl Band {
 
     /// The band with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Small, Self::Medium, Self::Large]
-            .into_iter()
-            .find(|band| band.name() == name)
+        [Self::Small, Self::Medium, Self::Large].into_iter().find(|band| band.name() == name)
     }
 }
 
@@ -59,14 +57,9 @@ pub enum RunState {
 impl RunState {
     /// The state with this number, for backends.
     pub fn from_number(number: i64) -> Option<Self> {
-        [
-            Self::Running,
-            Self::Completed,
-            Self::Failed,
-            Self::Cancelled,
-        ]
-        .get(usize::try_from(number).ok()?)
-        .copied()
+        [Self::Running, Self::Completed, Self::Failed, Self::Cancelled]
+            .get(usize::try_from(number).ok()?)
+            .copied()
     }
 
     /// Whether the run has ended.
@@ -180,9 +173,7 @@ pub enum StepKind {
 impl StepKind {
     /// The kind with this number, for backends.
     pub fn from_number(number: i64) -> Option<Self> {
-        [Self::Code, Self::Agent]
-            .get(usize::try_from(number).ok()?)
-            .copied()
+        [Self::Code, Self::Agent].get(usize::try_from(number).ok()?).copied()
     }
 }
 

@@ -45,17 +45,9 @@ impl ItemKind {
     /// The kind with this name, for backends.
     pub fn from_name(name: &str) -> Option<Self> {
         use ItemKind::*;
-        [
-            Permission,
-            Question,
-            Failure,
-            Budget,
-            Conflict,
-            Review,
-            Interrupted,
-        ]
-        .into_iter()
-        .find(|kind| kind.name() == name)
+        [Permission, Question, Failure, Budget, Conflict, Review, Interrupted]
+            .into_iter()
+            .find(|kind| kind.name() == name)
     }
 }
 
@@ -75,9 +67,7 @@ pub enum ItemState {
 impl ItemState {
     /// The state with this number, for backends.
     pub fn from_number(number: i64) -> Option<Self> {
-        [Self::Open, Self::Answered, Self::Withdrawn]
-            .get(usize::try_from(number).ok()?)
-            .copied()
+        [Self::Open, Self::Answered, Self::Withdrawn].get(usize::try_from(number).ok()?).copied()
     }
 }
 

@@ -14,11 +14,7 @@ impl Rows {
         let parents: BTreeSet<TaskId> =
             self.specs.values().filter_map(|spec| spec.parent).collect();
         let runs = self.old_runs(prune, &parents);
-        let of_runs = self
-            .tasks
-            .values()
-            .filter(|task| is_of(task, &runs))
-            .map(|task| task.id);
+        let of_runs = self.tasks.values().filter(|task| is_of(task, &runs)).map(|task| task.id);
         let old = self.tasks.values().filter(|task| {
             let ended = task.state().is_terminal() && task.ended_at < prune.tasks_before;
             ended && task.step.is_none() && !parents.contains(&task.id)
@@ -28,20 +24,14 @@ impl Rows {
         self.remove_runs(&runs);
         let entries = self.old_entries(prune);
         self.entries.retain(|key, _| !entries.contains(key));
-        Pruned {
-            tasks: tasks.len() as u64,
-            runs: runs.len() as u64,
-            entries: entries.len() as u64,
-        }
+        Pruned { tasks: tasks.len() as u64, runs: runs.len() as u64, entries: entries.len() as u64 }
     }
 
     /// Runs that ended before the time, unless a task that a step's task made is still kept.
     fn old_runs(&self, prune: &Prune, parents: &BTreeSet<TaskId>) -> BTreeSet<RunId> {
         let is_parent = |run: &Run| {
             let steps = self.steps.range((run.id, 0)..=(run.id, u32::MAX));
-            steps
-                .filter_map(|(_, step)| step.task)
-                .any(|task| parents.contains(&task))
+            steps.filter_map(|(_, step)| step.task).any(|task| parents.contains(&task))
         };
         let old = self.runs.values().filter(|run| {
             run.state.is_terminal() && run.ended_at < prune.runs_before && !is_parent(run)
@@ -68,19 +58,14 @@ impl Rows {
 
     fn old_entries(&self, prune: &Prune) -> BTreeSet<(Stream, i64)> {
         let live = |stream: &Stream| match stream {
-            Stream::Run(id) => self
-                .runs
-                .get(id)
-                .is_some_and(|run| !run.state.is_terminal()),
+            Stream::Run(id) => self.runs.get(id).is_some_and(|run| !run.state.is_terminal()),
             _ => false,
         };
         let old = self
             .entries
             .iter()
             .filter(|((stream, _), entry)| entry.at < prune.entries_before && !live(stream));
-        old.map(|(key, _)| *key)
-            .take(prune.limit as usize)
-            .collect()
+        old.map(|(key, _)| *key).take(prune.limit as usize).collect()
     }
 }
 

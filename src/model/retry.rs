@@ -25,36 +25,19 @@ pub struct Retry {
 
 impl Retry {
     /// One attempt, no second.
-    pub const NEVER: Self = Self {
-        attempts_max: 1,
-        delay_ms: 0,
-        factor: 2.0,
-        delay_max_ms: 3_600_000,
-        jitter: 0.0,
-    };
+    pub const NEVER: Self =
+        Self { attempts_max: 1, delay_ms: 0, factor: 2.0, delay_max_ms: 3_600_000, jitter: 0.0 };
 
     /// Up to `attempts_max` attempts, one second apart at first, doubling up to an hour,
     /// with a fifth of jitter.
     pub const fn times(attempts_max: u32) -> Self {
-        Self {
-            attempts_max,
-            delay_ms: 1_000,
-            factor: 2.0,
-            delay_max_ms: 3_600_000,
-            jitter: 0.2,
-        }
+        Self { attempts_max, delay_ms: 1_000, factor: 2.0, delay_max_ms: 3_600_000, jitter: 0.2 }
     }
 
     /// Up to `attempts_max` attempts, always `delay` apart.
     pub const fn every(attempts_max: u32, delay: Duration) -> Self {
         let delay_ms = delay.as_millis() as u64;
-        Self {
-            attempts_max,
-            delay_ms,
-            factor: 1.0,
-            delay_max_ms: delay_ms,
-            jitter: 0.0,
-        }
+        Self { attempts_max, delay_ms, factor: 1.0, delay_max_ms: delay_ms, jitter: 0.0 }
     }
 
     /// Whether a task with so many failures is tried again.
@@ -64,10 +47,7 @@ impl Retry {
 
     /// The wait after failure number `failures` (from 1) of `task`.
     pub fn delay(&self, failures: u32, task: TaskId) -> Duration {
-        let grown = self
-            .factor
-            .max(1.0)
-            .powi(failures.saturating_sub(1).min(1_000) as i32);
+        let grown = self.factor.max(1.0).powi(failures.saturating_sub(1).min(1_000) as i32);
         let full = (self.delay_ms as f64 * grown).min(self.delay_max_ms as f64);
         let (high, low) = task.as_uuid().as_u64_pair();
         let drawn = fastrand::Rng::with_seed(high ^ low ^ u64::from(failures)).f64();

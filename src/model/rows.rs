@@ -63,10 +63,7 @@ pub struct Needs {
 impl Needs {
     /// Everything, for audits.
     pub fn everything() -> Self {
-        Self {
-            everything: true,
-            ..Self::default()
-        }
+        Self { everything: true, ..Self::default() }
     }
 
     /// Whether nothing is needed.
@@ -203,8 +200,7 @@ impl Changes {
         self.specs.retain(|spec| !missed.contains(&spec.id));
         self.new_tasks.retain(|task| !missed.contains(&task.id));
         self.tasks.retain(|task| !missed.contains(&task.id));
-        self.attempts
-            .retain(|attempt| !missed.contains(&attempt.task));
+        self.attempts.retain(|attempt| !missed.contains(&attempt.task));
         self.freed.retain(|task| !missed.contains(task));
     }
 }
@@ -223,9 +219,7 @@ impl Rows {
             known.map(before) != Some((task.lease, task.rev))
         };
         let new = changes.new_tasks.iter().filter(taken);
-        new.chain(changes.tasks.iter().filter(moved))
-            .map(|task| task.id)
-            .collect()
+        new.chain(changes.tasks.iter().filter(moved)).map(|task| task.id).collect()
     }
 
     /// The rows after `changes`: what a backend without SQL does to save them. All that
@@ -235,60 +229,36 @@ impl Rows {
         self.remove_chats(&changes.chats_gone);
         self.lanes.extend(changes.lanes);
         self.foreign.retain(|id| !changes.adopted.contains(id));
-        self.specs
-            .extend(changes.specs.into_iter().map(|spec| (spec.id, spec)));
-        self.tasks
-            .extend(changes.new_tasks.into_iter().map(|task| (task.id, task)));
-        self.tasks
-            .extend(changes.tasks.into_iter().map(|task| (task.id, task)));
+        self.specs.extend(changes.specs.into_iter().map(|spec| (spec.id, spec)));
+        self.tasks.extend(changes.new_tasks.into_iter().map(|task| (task.id, task)));
+        self.tasks.extend(changes.tasks.into_iter().map(|task| (task.id, task)));
         let attempts = changes.attempts.into_iter();
-        self.attempts
-            .extend(attempts.map(|row| ((row.task, row.lease), row)));
-        self.unique
-            .retain(|_, id| !changes.unique_freed.contains(id));
+        self.attempts.extend(attempts.map(|row| ((row.task, row.lease), row)));
+        self.unique.retain(|_, id| !changes.unique_freed.contains(id));
         let taken = changes.unique.into_iter();
         self.unique.extend(taken.map(|(p, key, id)| ((p, key), id)));
-        self.items
-            .extend(changes.items.into_iter().map(|item| (item.id, item)));
+        self.items.extend(changes.items.into_iter().map(|item| (item.id, item)));
         self.free(&changes.freed);
-        changes
-            .capacity
-            .into_iter()
-            .for_each(|key| self.set_capacity(key));
+        changes.capacity.into_iter().for_each(|key| self.set_capacity(key));
         let sessions = changes.sessions.into_iter();
         self.sessions.extend(sessions.map(|row| (row.id, row)));
         let chats = changes.chats.into_iter();
         self.chats.extend(chats.map(|row| (row.id, row)));
         let messages = changes.messages.into_iter();
-        self.messages
-            .extend(messages.map(|row| ((row.chat, row.seq), row)));
-        self.run_specs
-            .extend(changes.run_specs.into_iter().map(|spec| (spec.id, spec)));
-        self.runs
-            .extend(changes.runs.into_iter().map(|run| (run.id, run)));
+        self.messages.extend(messages.map(|row| ((row.chat, row.seq), row)));
+        self.run_specs.extend(changes.run_specs.into_iter().map(|spec| (spec.id, spec)));
+        self.runs.extend(changes.runs.into_iter().map(|run| (run.id, run)));
         let steps = changes.new_steps.into_iter().chain(changes.steps);
-        self.steps
-            .extend(steps.map(|step| ((step.run, step.no), step)));
+        self.steps.extend(steps.map(|step| ((step.run, step.no), step)));
         self.edges.extend(changes.edges);
-        self.instances
-            .extend(changes.instances.into_iter().map(|row| (row.id, row)));
-        self.instances
-            .retain(|id, _| !changes.instances_gone.contains(id));
-        self.entries.extend(
-            changes
-                .entries
-                .into_iter()
-                .map(|row| ((row.stream, row.seq), row)),
-        );
+        self.instances.extend(changes.instances.into_iter().map(|row| (row.id, row)));
+        self.instances.retain(|id, _| !changes.instances_gone.contains(id));
+        self.entries.extend(changes.entries.into_iter().map(|row| ((row.stream, row.seq), row)));
     }
 
     /// Gives `task` the free slots of its lane's capacity keys.
     pub fn hold(&mut self, task: &Task) {
-        let keys = self
-            .lanes
-            .get(&task.lane)
-            .map(|lane| lane.keys.clone())
-            .unwrap_or_default();
+        let keys = self.lanes.get(&task.lane).map(|lane| lane.keys.clone()).unwrap_or_default();
         for key in keys {
             let mut slots = self.slots.values_mut().filter(|slot| slot.key == key);
             if let Some(slot) = slots.find(|slot| slot.held.is_none()) {
@@ -304,22 +274,17 @@ impl Rows {
         let capacity = &self.capacity;
         self.slots.retain(|(key, n), slot| {
             slot.held.is_some()
-                || capacity
-                    .get(key)
-                    .and_then(|key| key.slots)
-                    .is_some_and(|max| *n < max)
+                || capacity.get(key).and_then(|key| key.slots).is_some_and(|max| *n < max)
         });
     }
 
     fn set_capacity(&mut self, key: CapacityKey) {
         for n in 0..key.slots.unwrap_or(0) {
-            self.slots
-                .entry((key.name.clone(), n))
-                .or_insert_with(|| Slot {
-                    key: key.name.clone(),
-                    n,
-                    held: None,
-                });
+            self.slots.entry((key.name.clone(), n)).or_insert_with(|| Slot {
+                key: key.name.clone(),
+                n,
+                held: None,
+            });
         }
         self.capacity.insert(key.name.clone(), key);
         self.free(&[]);

@@ -39,30 +39,18 @@ impl Rows {
 
     fn load_tasks(&self, needs: &Needs) -> Self {
         let of = |parent: Option<TaskId>| parent.is_some_and(|id| needs.children.contains(&id));
-        let children = picked(&self.specs, !needs.children.is_empty(), |spec| {
-            of(spec.parent)
-        });
+        let children = picked(&self.specs, !needs.children.is_empty(), |spec| of(spec.parent));
         let hot = needs.tasks.iter().chain(children.keys()).copied().collect();
         let mut specs = by_key(&self.specs, &needs.specs);
         specs.extend(children);
-        let routes = needs
-            .routes
-            .iter()
-            .filter_map(|id| Some((*id, self.tasks.get(id)?.step)));
+        let routes = needs.routes.iter().filter_map(|id| Some((*id, self.tasks.get(id)?.step)));
         let of_items = !needs.items.is_empty() || !needs.items_of.is_empty();
         Self {
             routes: routes.collect(),
             tasks: by_key(&self.tasks, &hot),
-            foreign: self
-                .foreign
-                .iter()
-                .filter(|id| specs.contains_key(id))
-                .copied()
-                .collect(),
+            foreign: self.foreign.iter().filter(|id| specs.contains_key(id)).copied().collect(),
             specs,
-            attempts: ranges(&self.attempts, &needs.attempts, |id| {
-                (id, 0)..=(id, i64::MAX)
-            }),
+            attempts: ranges(&self.attempts, &needs.attempts, |id| (id, 0)..=(id, i64::MAX)),
             items: picked(&self.items, of_items, |item| {
                 needs.items.contains(&item.id) || needs.items_of.contains(&item.task)
             }),
@@ -74,44 +62,24 @@ impl Rows {
     fn load_flows(&self, needs: &Needs, rows: &mut Self) {
         rows.runs = by_key(&self.runs, &needs.runs);
         rows.run_specs = by_key(&self.run_specs, &needs.run_specs);
-        let whole = needs
-            .graphs
-            .iter()
-            .map(|run| (*run, 0, 0)..=(*run, u32::MAX, u32::MAX));
-        let below = needs
-            .dependents
-            .iter()
-            .map(|(run, no)| (*run, *no, 0)..=(*run, *no, u32::MAX));
-        rows.edges = whole
-            .chain(below)
-            .flat_map(|range| self.edges.range(range))
-            .copied()
-            .collect();
+        let whole = needs.graphs.iter().map(|run| (*run, 0, 0)..=(*run, u32::MAX, u32::MAX));
+        let below = needs.dependents.iter().map(|(run, no)| (*run, *no, 0)..=(*run, *no, u32::MAX));
+        rows.edges =
+            whole.chain(below).flat_map(|range| self.edges.range(range)).copied().collect();
         rows.steps = ranges(&self.steps, &needs.graphs, |run| (run, 0)..=(run, u32::MAX));
         let ends = rows.edges.iter().map(|(run, _, to)| (*run, *to));
-        rows.steps.extend(by_key(
-            &self.steps,
-            &ends.chain(needs.steps.iter().copied()).collect(),
-        ));
+        rows.steps.extend(by_key(&self.steps, &ends.chain(needs.steps.iter().copied()).collect()));
     }
 
     /// Carries out a claim: what it took before, when it is sent again, else what
     /// [`choose`] says.
     pub fn claim(&mut self, claim: &Claim, now: Timestamp) -> Vec<Claimed> {
         let mine = |task: &&Task| task.holder == Some(claim.instance) && task.claim == claim.seq;
-        let before: Vec<TaskId> = self
-            .tasks
-            .values()
-            .filter(mine)
-            .filter(|_| claim.again)
-            .map(|task| task.id)
-            .collect();
+        let before: Vec<TaskId> =
+            self.tasks.values().filter(mine).filter(|_| claim.again).map(|task| task.id).collect();
         if before.is_empty() {
             let chosen = choose(self, claim, now);
-            return chosen
-                .into_iter()
-                .map(|id| self.take(id, claim, now))
-                .collect();
+            return chosen.into_iter().map(|id| self.take(id, claim, now)).collect();
         }
         let mut before: Vec<_> = before.into_iter().map(|id| self.claimed(id)).collect();
         before.sort_by_key(|claimed| (claimed.task.priority, claimed.task.id));
@@ -126,28 +94,22 @@ impl Rows {
     }
 
     fn claimed(&self, id: TaskId) -> Claimed {
-        Claimed {
-            task: self.tasks[&id].clone(),
-            spec: self.specs[&id].clone(),
-        }
+        Claimed { task: self.tasks[&id].clone(), spec: self.specs[&id].clone() }
     }
 
     /// The facts for an instance at `now`, at most `limit` of each kind.
     pub fn due(&self, of: InstanceId, limit: usize, now: Timestamp) -> Due {
         let in_phase = |phase| self.tasks.values().filter(move |task| task.phase == phase);
-        let mut ripe: Vec<_> = in_phase(Phase::Scheduled)
-            .filter(|task| task.run_at <= now)
-            .cloned()
-            .collect();
+        let mut ripe: Vec<_> =
+            in_phase(Phase::Scheduled).filter(|task| task.run_at <= now).cloned().collect();
         ripe.sort_by_key(|task| (task.run_at, task.id));
         ripe.truncate(limit);
         let timers = in_phase(Phase::Scheduled).map(|task| task.run_at);
         let parked = self.capacity.values().map(|key| key.parked_until);
         let held = in_phase(Phase::Running).filter(|task| task.holder == Some(of));
         let holders = in_phase(Phase::Running).filter_map(|task| task.holder);
-        let holders: BTreeMap<_, _> = holders
-            .map(|id| (id, self.instances.get(&id).cloned()))
-            .collect();
+        let holders: BTreeMap<_, _> =
+            holders.map(|id| (id, self.instances.get(&id).cloned())).collect();
         Due {
             ripe,
             next: timers.chain(parked).filter(|time| *time > now).min(),
@@ -155,12 +117,7 @@ impl Rows {
             held: held.take(limit).cloned().collect(),
             holders: holders.into_iter().take(limit).collect(),
             ready: in_phase(Phase::Ready).next().is_some(),
-            tail: self
-                .entries
-                .values()
-                .map(|entry| entry.cursor)
-                .max()
-                .unwrap_or_default(),
+            tail: self.entries.values().map(|entry| entry.cursor).max().unwrap_or_default(),
         }
     }
 
@@ -185,10 +142,7 @@ impl Rows {
         for run in self.runs.values() {
             *stats.runs.entry(run.state).or_default() += 1;
         }
-        let open = self
-            .items
-            .values()
-            .filter(|item| item.state == ItemState::Open);
+        let open = self.items.values().filter(|item| item.state == ItemState::Open);
         stats.inbox = open.count() as u64;
         stats
     }
@@ -196,26 +150,15 @@ impl Rows {
     /// A page of a list.
     pub fn list(&self, query: &Query) -> Page {
         match query {
-            Query::Tasks {
-                filter,
-                after,
-                limit,
-            } => {
+            Query::Tasks { filter, after, limit } => {
                 let views = newest(&self.specs, *after).map(|(id, _)| self.view(*id));
                 Page::Tasks(first(views.filter(|view| filter.takes(view)), *limit))
             }
-            Query::Runs {
-                project,
-                states,
-                after,
-                limit,
-            } => {
-                let runs = newest(&self.runs, *after)
-                    .map(|(_, run)| run)
-                    .filter(|run| {
-                        one_of(project, &run.project)
-                            && (states.is_empty() || states.contains(&run.state))
-                    });
+            Query::Runs { project, states, after, limit } => {
+                let runs = newest(&self.runs, *after).map(|(_, run)| run).filter(|run| {
+                    one_of(project, &run.project)
+                        && (states.is_empty() || states.contains(&run.state))
+                });
                 let view = |run: &super::Run| RunView {
                     run: run.clone(),
                     spec: self.run_specs[&run.id].clone(),
@@ -223,42 +166,26 @@ impl Rows {
                 Page::Runs(first(runs.map(view), *limit))
             }
             Query::Inbox { project, limit } => {
-                let open = self
-                    .items
-                    .values()
-                    .filter(|item| item.state == ItemState::Open);
+                let open = self.items.values().filter(|item| item.state == ItemState::Open);
                 let of = |id| self.specs.get(id).map(|spec| &spec.project);
                 let open =
                     open.filter(|item| project.is_none() || of(&item.task) == project.as_ref());
                 Page::Inbox(first(open.cloned(), *limit))
             }
             Query::Messages { chat, after, limit } => {
-                let messages = self
-                    .messages
-                    .range((*chat, after.saturating_add(1))..=(*chat, i64::MAX));
+                let messages =
+                    self.messages.range((*chat, after.saturating_add(1))..=(*chat, i64::MAX));
                 Page::Messages(first(messages.map(|(_, message)| message.clone()), *limit))
             }
-            Query::Sessions {
-                project,
-                after,
-                limit,
-            } => {
+            Query::Sessions { project, after, limit } => {
                 let rows = newest(&self.sessions, *after).map(|(_, row)| row);
                 let rows = rows.filter(|row| one_of(project, &row.project));
                 Page::Sessions(first(rows.cloned(), *limit))
             }
-            Query::Chats {
-                project,
-                session,
-                after,
-                limit,
-            } => {
-                let rows = newest(&self.chats, *after)
-                    .map(|(_, row)| row)
-                    .filter(|row| {
-                        one_of(project, &row.project)
-                            && (session.is_none() || row.session == *session)
-                    });
+            Query::Chats { project, session, after, limit } => {
+                let rows = newest(&self.chats, *after).map(|(_, row)| row).filter(|row| {
+                    one_of(project, &row.project) && (session.is_none() || row.session == *session)
+                });
                 Page::Chats(first(rows.cloned(), *limit))
             }
             Query::Instances => Page::Instances(self.instances.values().cloned().collect()),
@@ -292,9 +219,7 @@ impl TaskFilter {
 }
 
 fn by_key<K: Ord + Clone, V: Clone>(rows: &BTreeMap<K, V>, keys: &BTreeSet<K>) -> BTreeMap<K, V> {
-    keys.iter()
-        .filter_map(|key| Some((key.clone(), rows.get(key)?.clone())))
-        .collect()
+    keys.iter().filter_map(|key| Some((key.clone(), rows.get(key)?.clone()))).collect()
 }
 
 /// The rows in the ranges that `keys` open.
@@ -314,16 +239,12 @@ fn picked<K: Ord + Clone, V: Clone>(
     wanted: impl Fn(&V) -> bool,
 ) -> BTreeMap<K, V> {
     let wanted = rows.iter().filter(|(_, row)| any && wanted(row));
-    wanted
-        .map(|(key, row)| (key.clone(), row.clone()))
-        .collect()
+    wanted.map(|(key, row)| (key.clone(), row.clone())).collect()
 }
 
 /// From the newest to the oldest, after the last one of the page before.
 fn newest<K: Ord, V>(rows: &BTreeMap<K, V>, after: Option<K>) -> impl Iterator<Item = (&K, &V)> {
-    rows.iter()
-        .rev()
-        .filter(move |(key, _)| after.as_ref().is_none_or(|after| *key < after))
+    rows.iter().rev().filter(move |(key, _)| after.as_ref().is_none_or(|after| *key < after))
 }
 
 fn first<T>(rows: impl Iterator<Item = T>, limit: u32) -> Vec<T> {

@@ -44,9 +44,7 @@ pub const TASK_MOVES: [(TaskState, &[TaskState]); 6] = {
 impl TaskState {
     /// Whether a task may go from here to `to`.
     pub fn may_become(self, to: Self) -> bool {
-        TASK_MOVES
-            .iter()
-            .any(|(from, ends)| *from == self && ends.contains(&to))
+        TASK_MOVES.iter().any(|(from, ends)| *from == self && ends.contains(&to))
     }
 
     /// Whether it has ended.
@@ -84,11 +82,9 @@ impl Phase {
     /// The phase with this number, for backends.
     pub fn from_number(number: i64) -> Option<Self> {
         use Phase::*;
-        [
-            Waiting, Ready, Scheduled, Paused, Running, Blocked, Completed, Failed, Cancelled,
-        ]
-        .get(usize::try_from(number).ok()?)
-        .copied()
+        [Waiting, Ready, Scheduled, Paused, Running, Blocked, Completed, Failed, Cancelled]
+            .get(usize::try_from(number).ok()?)
+            .copied()
     }
 
     /// The state that people see.
@@ -383,17 +379,9 @@ impl AttemptOutcome {
     /// The outcome with this number, for backends.
     pub fn from_number(number: i64) -> Option<Self> {
         use AttemptOutcome::*;
-        [
-            Completed,
-            Failed,
-            Snoozed,
-            Blocked,
-            Cancelled,
-            Interrupted,
-            Parked,
-        ]
-        .get(usize::try_from(number).ok()?.checked_sub(1)?)
-        .copied()
+        [Completed, Failed, Snoozed, Blocked, Cancelled, Interrupted, Parked]
+            .get(usize::try_from(number).ok()?.checked_sub(1)?)
+            .copied()
     }
 }
 

@@ -33,17 +33,11 @@ async fn a_pending_task_is_cancelled_at_once_and_never_runs(store: Store) {
     let builder = store.builder().task("note", note).host(probe.clone());
     let engine = builder.start().await.unwrap();
     let hour = Duration::from_secs(3600);
-    let task = engine
-        .submit(NewTask::new("note", &()).after(hour))
-        .await
-        .unwrap();
+    let task = engine.submit(NewTask::new("note", &()).after(hour)).await.unwrap();
     assert_eq!(task.cancel().await.unwrap(), TaskState::Cancelled);
     assert_eq!(task.cancel().await.unwrap(), TaskState::Cancelled, "again");
     assert!(task.output::<Value>().await.unwrap_err().is_task());
-    assert_eq!(
-        task.why().await.unwrap(),
-        Waiting::Ended(TaskState::Cancelled)
-    );
+    assert_eq!(task.why().await.unwrap(), Waiting::Ended(TaskState::Cancelled));
     engine.run_until_idle().await.unwrap();
     assert_eq!(probe.log().len(), 0);
     assert_eq!(task.attempts().await.unwrap(), []);
@@ -55,11 +49,7 @@ async fn a_running_task_is_told_to_stop(store: Store) {
     let engine = builder.start().await.unwrap();
     let task = engine.enqueue("hold", &()).await.unwrap();
     probe.arrived(1).await;
-    assert_eq!(
-        task.cancel().await.unwrap(),
-        TaskState::Running,
-        "it is a request"
-    );
+    assert_eq!(task.cancel().await.unwrap(), TaskState::Running, "it is a request");
     let view = task.ended().await.unwrap();
     assert_eq!(view.state(), TaskState::Cancelled);
     assert_eq!(view.attempt.unwrap().outcome, AttemptOutcome::Cancelled);
@@ -126,10 +116,7 @@ async fn a_cancel_from_another_process_stops_the_handler(store: Store) {
 
 async fn a_cancel_is_seen_by_polling_alone(store: Store) {
     let probe = Probe::default();
-    let deaf = Faulty {
-        deaf: true,
-        ..Faulty::on(store.backend(Clock::System).await)
-    };
+    let deaf = Faulty { deaf: true, ..Faulty::on(store.backend(Clock::System).await) };
     let builder = Engine::on(Arc::new(deaf)).poll(Duration::from_millis(20));
     let builder = builder.task("hold", hold).host(probe.clone());
     let engine = builder.start().await.unwrap();
@@ -149,11 +136,7 @@ async fn each_of_many_running_tasks_can_be_cancelled(store: Store) {
     let new = |n: u32| engine.enqueue("hold", &n);
     let tasks = join_all((0..MANY).map(|n| async move { new(n).await.unwrap() })).await;
     probe.arrived(MANY).await;
-    for task in [
-        &tasks[0],
-        &tasks[MANY as usize / 2],
-        &tasks[MANY as usize - 1],
-    ] {
+    for task in [&tasks[0], &tasks[MANY as usize / 2], &tasks[MANY as usize - 1]] {
         task.cancel().await.unwrap();
         assert_eq!(task.ended().await.unwrap().state(), TaskState::Cancelled);
     }
@@ -179,9 +162,7 @@ async fn a_blocked_task_is_cancelled_and_its_question_withdrawn(store: Store) {
 async fn parent(context: Context, _: Value) -> Result<(), Failure> {
     context.spawn(NewTask::new("hold", "child")).await?;
     let hour = Duration::from_secs(3600);
-    context
-        .spawn(NewTask::new("hold", "later").after(hour))
-        .await?;
+    context.spawn(NewTask::new("hold", "later").after(hour)).await?;
     hold(context, Value::Null).await.map(drop)
 }
 
@@ -189,10 +170,7 @@ async fn children_are_cancelled_with_their_parent(store: Store) {
     let probe = Probe::default();
     let builder = store.builder().task("hold", hold).task("parent", parent);
     let engine = builder.host(probe.clone()).start().await.unwrap();
-    let family = engine
-        .submit(NewTask::new("parent", &()).project("p"))
-        .await
-        .unwrap();
+    let family = engine.submit(NewTask::new("parent", &()).project("p")).await.unwrap();
     probe.arrived(2).await;
     let children = family.children().await.unwrap();
     assert_eq!(children.len(), 2);
@@ -212,10 +190,7 @@ async fn a_cancelled_parent_gets_no_more_children(store: Store) {
     parent.cancel().await.unwrap();
     let new = NewTask::new("nobody", &()).parent(parent.id());
     let error = engine.submit(new).await.unwrap_err();
-    assert!(
-        matches!(error.rejection(), Some(Rejection::Invalid(_))),
-        "{error}"
-    );
+    assert!(matches!(error.rejection(), Some(Rejection::Invalid(_))), "{error}");
     let new = NewTask::new("nobody", &()).parent(segue::id::TaskId::new());
     assert!(engine.submit(new).await.unwrap_err().is_not_found());
 }
@@ -226,36 +201,22 @@ async fn an_arena_is_listed_and_cancelled_one_by_one(store: Store) {
     let engine = builder.start().await.unwrap();
     let arena = ArenaId::new();
     for n in 0..3 {
-        engine
-            .submit(NewTask::new("hold", &n).arena(arena))
-            .await
-            .unwrap();
+        engine.submit(NewTask::new("hold", &n).arena(arena)).await.unwrap();
     }
     engine.enqueue("nobody", &()).await.unwrap();
     probe.arrived(3).await;
-    let filter = TaskFilter {
-        arena: Some(arena),
-        ..TaskFilter::default()
-    };
+    let filter = TaskFilter { arena: Some(arena), ..TaskFilter::default() };
     let competing = engine.tasks(filter, None, 10).await.unwrap();
     assert_eq!(competing.len(), 3);
     engine.task(competing[0].spec.id).cancel().await.unwrap();
     engine.task(competing[0].spec.id).ended().await.unwrap();
     probe.let_go(2);
-    for (view, end) in competing
-        .iter()
-        .zip([TaskState::Cancelled, TaskState::Completed])
-    {
+    for (view, end) in competing.iter().zip([TaskState::Cancelled, TaskState::Completed]) {
         let ended = engine.task(view.spec.id).ended().await.unwrap();
         assert_eq!(ended.state(), end, "one is cancelled, the others go on");
     }
     eventually("nothing runs", || async {
-        !engine
-            .stats()
-            .await
-            .unwrap()
-            .tasks
-            .contains_key(&TaskState::Running)
+        !engine.stats().await.unwrap().tasks.contains_key(&TaskState::Running)
     })
     .await;
 }

@@ -32,23 +32,14 @@ async fn two_engines_together_never_exceed_a_key(store: Store) {
         Ok(())
     }
     let probe = Probe::default();
-    let builder = || {
-        store
-            .builder()
-            .task("hold", hold)
-            .task("pass", pass)
-            .host(probe.clone())
-    };
+    let builder = || store.builder().task("hold", hold).task("pass", pass).host(probe.clone());
     let one = builder().capacity("k", 3).start().await.unwrap();
     let two = builder().start().await.unwrap();
     let new = |n: u32| NewTask::new("hold", &n).capacity("k");
     let held = join_all((0..12).map(|n| one.submit(new(n)).into_future()));
     let held = held.await;
     probe.arrived(3).await;
-    let waits = Waiting::Capacity {
-        key: "k".into(),
-        slots: 3,
-    };
+    let waits = Waiting::Capacity { key: "k".into(), slots: 3 };
     let mut full = 0;
     for task in &held {
         full += u32::from(task.as_ref().unwrap().why().await.unwrap() == waits);
@@ -65,25 +56,14 @@ async fn two_engines_together_never_exceed_a_key(store: Store) {
 async fn a_task_of_two_keys_needs_a_place_in_both(store: Store) {
     let probe = Probe::default();
     let builder = store.builder().task("hold", hold).host(probe.clone());
-    let engine = builder
-        .capacity("a", 1)
-        .capacity("b", 2)
-        .start()
-        .await
-        .unwrap();
+    let engine = builder.capacity("a", 1).capacity("b", 2).start().await.unwrap();
     let both = |n: u32| NewTask::new("hold", &n).capacity("a").capacity("b");
     engine.submit(both(0)).await.unwrap();
     probe.arrived(1).await;
     let waits = engine.submit(both(1)).await.unwrap();
-    engine
-        .submit(NewTask::new("hold", &2).capacity("b"))
-        .await
-        .unwrap();
+    engine.submit(NewTask::new("hold", &2).capacity("b")).await.unwrap();
     probe.arrived(1).await;
-    let full = engine
-        .submit(NewTask::new("hold", &3).capacity("b"))
-        .await
-        .unwrap();
+    let full = engine.submit(NewTask::new("hold", &3).capacity("b")).await.unwrap();
     for task in [&waits, &full] {
         let why = task.why().await.unwrap();
         assert!(matches!(why, Waiting::Capacity { .. }), "{why}");
@@ -99,10 +79,7 @@ async fn a_raised_capacity_lets_more_run_and_a_lowered_one_fewer(store: Store) {
     let builder = store.builder().task("hold", hold).host(probe.clone());
     let engine = builder.capacity("k", 1).start().await.unwrap();
     for n in 0..6 {
-        engine
-            .submit(NewTask::new("hold", &n).capacity("k"))
-            .await
-            .unwrap();
+        engine.submit(NewTask::new("hold", &n).capacity("k")).await.unwrap();
     }
     probe.arrived(1).await;
     engine.set_capacity("k", Some(3)).await.unwrap();
@@ -126,20 +103,11 @@ async fn a_failed_or_cancelled_task_frees_its_place(store: Store) {
     let builder = store.builder().task("hold", hold).task("fails", fails);
     let builder = builder.task("note", note).host(probe.clone());
     let engine = builder.capacity("k", 1).start().await.unwrap();
-    let failing = engine
-        .submit(NewTask::new("fails", &()).capacity("k"))
-        .await
-        .unwrap();
+    let failing = engine.submit(NewTask::new("fails", &()).capacity("k")).await.unwrap();
     failing.ended().await.unwrap();
-    let held = engine
-        .submit(NewTask::new("hold", &()).capacity("k"))
-        .await
-        .unwrap();
+    let held = engine.submit(NewTask::new("hold", &()).capacity("k")).await.unwrap();
     probe.arrived(1).await;
-    let next = engine
-        .submit(NewTask::new("note", &()).capacity("k"))
-        .await
-        .unwrap();
+    let next = engine.submit(NewTask::new("note", &()).capacity("k")).await.unwrap();
     held.cancel().await.unwrap();
     assert_eq!(next.ended().await.unwrap().state(), TaskState::Completed);
 }
@@ -152,25 +120,14 @@ async fn parking_lets_nothing_of_the_key_start_and_burns_no_attempt(store: Store
         }
     }
     let (clock, probe) = (ManualClock::default(), Probe::default());
-    let builder = store
-        .builder()
-        .clock(clock.clone())
-        .task("limited", limited);
-    let engine = builder
-        .task("note", note)
-        .host(probe.clone())
-        .start()
-        .await
-        .unwrap();
+    let builder = store.builder().clock(clock.clone()).task("limited", limited);
+    let engine = builder.task("note", note).host(probe.clone()).start().await.unwrap();
     let first = engine.submit(NewTask::new("limited", &()).capacity("provider"));
     let first = first.await.unwrap();
     for _ in 0..3 {
         engine.run_until_idle().await.unwrap();
         let until = clock.now() + Duration::from_secs(60);
-        let parked = Waiting::Parked {
-            key: "provider".into(),
-            until,
-        };
+        let parked = Waiting::Parked { key: "provider".into(), until };
         assert_eq!(first.why().await.unwrap(), parked);
         let other = engine.submit(NewTask::new("note", "late").capacity("provider"));
         let other = other.await.unwrap();
@@ -209,16 +166,8 @@ async fn a_person_parks_a_key_and_ends_the_parking(store: Store) {
 async fn ten_thousand_of_a_full_key_do_not_delay_one_that_may_run(store: Store) {
     let probe = Probe::default();
     let builder = store.builder().task("hold", hold).task("note", note);
-    let engine = builder
-        .host(probe.clone())
-        .capacity("k", 1)
-        .start()
-        .await
-        .unwrap();
-    engine
-        .submit(NewTask::new("hold", &()).capacity("k"))
-        .await
-        .unwrap();
+    let engine = builder.host(probe.clone()).capacity("k", 1).start().await.unwrap();
+    engine.submit(NewTask::new("hold", &()).capacity("k")).await.unwrap();
     probe.arrived(1).await;
     let new = |n: u32| NewTask::new("hold", &n).capacity("k").priority(-10);
     let full = join_all((0..10_000).map(|n| engine.submit(new(n)).into_future()));
@@ -226,11 +175,7 @@ async fn ten_thousand_of_a_full_key_do_not_delay_one_that_may_run(store: Store) 
     let start = tokio::time::Instant::now();
     let one = engine.submit(NewTask::new("note", "through").priority(10));
     one.await.unwrap().ended().await.unwrap();
-    assert!(
-        start.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert_eq!(probe.most(), 2);
     engine.pause();
     probe.let_go(1);

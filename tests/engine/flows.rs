@@ -37,6 +37,7 @@ each_backend!(
     a_flow_without_steps_is_a_usage_error,
     a_run_that_does_not_exist_is_not_found,
     a_long_chain_and_a_wide_fan_in_complete,
+    steps_never_wait_for_the_next_poll,
     retention_removes_whole_runs_only,
 );
 
@@ -48,34 +49,18 @@ struct Greet {
 async fn a_first_program_greets(store: Store) {
     let mut draft = Flow::new("greet");
     let input = draft.input::<Greet>();
-    let name = draft.code("name", input, async |_, greet| {
-        Ok(greet.who.trim().to_owned())
-    });
+    let name = draft.code("name", input, async |_, greet| Ok(greet.who.trim().to_owned()));
     let hello = draft.code("hello", name, async |_, name| Ok(format!("hello {name}")));
     let greet = draft.returns(input, hello);
     let engine = store.builder().flow(&greet).start().await.unwrap();
-    let run = engine
-        .launch(
-            &greet,
-            Greet {
-                who: " Ada ".into(),
-            },
-        )
-        .await
-        .unwrap();
+    let run = engine.launch(&greet, Greet { who: " Ada ".into() }).await.unwrap();
     assert_eq!(run.output().await.unwrap(), "hello Ada");
     assert_eq!(run.clone().await.unwrap(), "hello Ada");
     let any = engine.run(run.id()).output().await.unwrap();
     assert_eq!(any, json!("hello Ada"));
-    assert_eq!(
-        run.view().await.unwrap().spec.input.as_str(),
-        r#"{"who":" Ada "}"#
-    );
+    assert_eq!(run.view().await.unwrap().spec.input.as_str(), r#"{"who":" Ada "}"#);
     let mermaid = run.mermaid().await.unwrap();
-    assert!(
-        mermaid.contains("s0 --> s1") && mermaid.contains(":::completed"),
-        "{mermaid}"
-    );
+    assert!(mermaid.contains("s0 --> s1") && mermaid.contains(":::completed"), "{mermaid}");
 }
 
 async fn inputs_are_steps_arrays_vectors_tuples_or_nothing(store: Store) {
@@ -83,32 +68,18 @@ async fn inputs_are_steps_arrays_vectors_tuples_or_nothing(store: Store) {
     let input = draft.input::<u32>();
     let none = draft.code("none", (), async |_, ()| Ok(1_u32));
     let array: [Step<u32>; 3] = [1, 2, 3].map(|n| {
-        draft.code(format!("array {n}"), input, move |_, i: u32| async move {
-            Ok(i * n)
-        })
+        draft.code(format!("array {n}"), input, move |_, i: u32| async move { Ok(i * n) })
     });
     let list = vec![none, array[0]];
-    let sum = draft.code("sum", list, async |_, all: Vec<u32>| {
-        Ok(all.iter().sum::<u32>())
-    });
-    let text = draft.code("text", (input, array, (sum,)), async |_, (i, a, (s,))| {
-        Ok(format!("{i} {a:?} {s}"))
-    });
-    let empty = draft.code("empty", Vec::<Step<u32>>::new(), async |_, all| {
-        Ok(all.len())
-    });
-    let last = draft.code("last", (text, empty), async |_, (t, e): (String, usize)| {
-        Ok(format!("{t} {e}"))
-    });
+    let sum = draft.code("sum", list, async |_, all: Vec<u32>| Ok(all.iter().sum::<u32>()));
+    let text = draft
+        .code("text", (input, array, (sum,)), async |_, (i, a, (s,))| Ok(format!("{i} {a:?} {s}")));
+    let empty = draft.code("empty", Vec::<Step<u32>>::new(), async |_, all| Ok(all.len()));
+    let last = draft
+        .code("last", (text, empty), async |_, (t, e): (String, usize)| Ok(format!("{t} {e}")));
     let flow = draft.returns(input, last);
     let engine = store.builder().flow(&flow).start().await.unwrap();
-    let output = engine
-        .launch(&flow, 10)
-        .await
-        .unwrap()
-        .output()
-        .await
-        .unwrap();
+    let output = engine.launch(&flow, 10).await.unwrap().output().await.unwrap();
     assert_eq!(output, "10 [10, 20, 30] 11 0");
 }
 
@@ -121,12 +92,8 @@ async fn a_diamond_runs_each_step_once_after_its_inputs(store: Store) {
     let input = draft.input::<()>();
     let top = draft.code("top", input, async |context, ()| mark(context, "top").await);
     let left = draft.code("left", top, async |context, ()| mark(context, "left").await);
-    let right = draft.code("right", top, async |context, ()| {
-        mark(context, "right").await
-    });
-    let end = draft.code("end", (left, right, left), async |context, _| {
-        mark(context, "end").await
-    });
+    let right = draft.code("right", top, async |context, ()| mark(context, "right").await);
+    let end = draft.code("end", (left, right, left), async |context, _| mark(context, "end").await);
     let flow = draft.returns(input, end);
     let probe = Probe::default();
     let builder = store.builder().flow(&flow).host(probe.clone());
@@ -154,9 +121,7 @@ fn asking<T: Serialize + serde::de::DeserializeOwned + Send + 'static>() -> Flow
     let mut draft = Flow::new("asking");
     let input = draft.input::<String>();
     let agent = Agent::named("echo").read_only();
-    let answer = draft.agent("ask", input, &agent, |question| {
-        format!("please {question}")
-    });
+    let answer = draft.agent("ask", input, &agent, |question| format!("please {question}"));
     draft.returns(input, answer)
 }
 
@@ -186,11 +151,7 @@ async fn an_agent_step_writes_its_prompt_before_and_its_answer_after(store: Stor
     let chat = task.view().await.unwrap().spec.chat.unwrap();
     let other = store.builder().connect().await.unwrap().chat_handle(chat);
     let said = other.history(0, 10).await.unwrap();
-    assert_eq!(
-        said.len(),
-        1,
-        "the prompt is there before the agent acts on it"
-    );
+    assert_eq!(said.len(), 1, "the prompt is there before the agent acts on it");
     assert_eq!(said[0].content.decode::<String>().unwrap(), "please look");
     assert_eq!((said[0].role, said[0].task), (Role::User, Some(task.id())));
     probe.let_go(1);
@@ -203,10 +164,7 @@ async fn an_agent_step_writes_its_prompt_before_and_its_answer_after(store: Stor
 
 async fn an_agent_answers_with_a_value_or_with_json_in_words(store: Store) {
     let (flow, found) = (asking::<Findings>(), Findings { count: 3 });
-    let value = Reply::value(&found)
-        .unwrap()
-        .usage(&json!({"tokens": 9}))
-        .unwrap();
+    let value = Reply::value(&found).unwrap().usage(&json!({"tokens": 9})).unwrap();
     for reply in [value, Reply::text(r#"{"count": 3}"#)] {
         let probe = Probe::default();
         let agent = scripted(&probe, reply);
@@ -229,10 +187,7 @@ async fn an_answer_of_the_wrong_type_fails_the_step(store: Store) {
     let error = run.output().await.unwrap_err();
     assert!(error.is_task(), "{error}");
     let text = error.to_string();
-    assert!(
-        text.contains("step `ask`: the agent's reply is not what the step returns"),
-        "{text}"
-    );
+    assert!(text.contains("step `ask`: the agent's reply is not what the step returns"), "{text}");
 }
 
 async fn the_model_of_a_run_is_its_agents_model(store: Store) {
@@ -243,9 +198,7 @@ async fn the_model_of_a_run_is_its_agents_model(store: Store) {
     let own: Step<String> = draft.agent("own", input, &own, |()| "which?".into());
     let runs: Step<String> =
         draft.agent("runs", input, &Agent::named("echo"), |()| "which?".into());
-    let both = draft.code("both", (own, runs), async |_, both: (String, String)| {
-        Ok(both)
-    });
+    let both = draft.code("both", (own, runs), async |_, both: (String, String)| Ok(both));
     let flow = draft.returns(input, both);
     let builder = store.builder().flow(&flow).agent("echo", model);
     let engine = builder.start().await.unwrap();
@@ -255,18 +208,12 @@ async fn the_model_of_a_run_is_its_agents_model(store: Store) {
 
 async fn an_agents_task_outside_any_flow_has_its_own_chat(store: Store) {
     let echo = agents::native(async |turn: Turn| {
-        Ok(Reply::text(format!(
-            "{} with {:?}",
-            turn.prompt, turn.model
-        )))
+        Ok(Reply::text(format!("{} with {:?}", turn.prompt, turn.model)))
     });
     let engine = store.builder().agent("echo", echo).start().await.unwrap();
     let new = NewTask::agent("echo", "hi").model("m");
     let task = engine.submit(new).await.unwrap();
-    assert_eq!(
-        task.output::<String>().await.unwrap(),
-        "hi with Some(\"m\")"
-    );
+    assert_eq!(task.output::<String>().await.unwrap(), "hi with Some(\"m\")");
     let chat = task.view().await.unwrap().spec.chat.unwrap();
     let said = engine.chat_handle(chat).history(0, 10).await.unwrap();
     assert_eq!(said.len(), 2);
@@ -275,22 +222,14 @@ async fn an_agents_task_outside_any_flow_has_its_own_chat(store: Store) {
 async fn a_chat_gives_its_history_to_the_agent(store: Store) {
     let count = agents::native(async |turn: Turn| Ok(Reply::text(turn.history.len().to_string())));
     let engine = store.builder().agent("count", count).start().await.unwrap();
-    let spec = segue::ChatSpec {
-        project: "p".into(),
-        ..Default::default()
-    };
+    let spec = segue::ChatSpec { project: "p".into(), ..Default::default() };
     let chat = engine.chat(segue::id::ChatId::new(), spec).await.unwrap();
     for before in ["0", "2", "4"] {
-        let new = NewTask::agent("count", "how many?")
-            .chat(chat.id())
-            .project("p");
+        let new = NewTask::agent("count", "how many?").chat(chat.id()).project("p");
         let task = engine.submit(new).await.unwrap();
         assert_eq!(task.output::<String>().await.unwrap(), before);
     }
-    let filter = TaskFilter {
-        chat: Some(chat.id()),
-        ..TaskFilter::default()
-    };
+    let filter = TaskFilter { chat: Some(chat.id()), ..TaskFilter::default() };
     assert_eq!(engine.tasks(filter, None, 10).await.unwrap().len(), 3);
 }
 
@@ -320,42 +259,29 @@ async fn a_failed_step_skips_what_depends_on_it_and_nothing_else(store: Store) {
     let run = engine.launch(&flow, ()).await.unwrap();
     assert_eq!(run.ended().await.unwrap(), RunState::Failed);
     let steps = run.steps().await.unwrap();
-    let states: Vec<_> = steps
-        .iter()
-        .map(|step| (step.name.as_str(), step.state))
-        .collect();
+    let states: Vec<_> = steps.iter().map(|step| (step.name.as_str(), step.state)).collect();
     use StepState::*;
     let expected = [("bad", Failed), ("after", Skipped), ("good", Completed)];
     let rest = [("beside", Completed), ("far", Skipped)];
     assert_eq!(states, expected.into_iter().chain(rest).collect::<Vec<_>>());
     let reason = steps[1].reason.as_deref().unwrap();
-    assert!(
-        reason.contains("`bad`") && reason.contains("failed"),
-        "{reason}"
-    );
+    assert!(reason.contains("`bad`") && reason.contains("failed"), "{reason}");
     assert!(steps[4].reason.as_deref().unwrap().contains("`after`"));
     let error = run.output().await.unwrap_err().to_string();
     assert!(error.contains("step `bad`: no"), "{error}");
     assert!(run.cancel().await.unwrap_err().rejection().is_some());
     let report = run.report().await.unwrap();
-    assert!(
-        report.contains("| bad | Failed | no way \\| out |"),
-        "{report}"
-    );
+    assert!(report.contains("| bad | Failed | no way \\| out |"), "{report}");
 }
 
 async fn a_step_is_retried_as_its_options_say(store: Store) {
     let mut draft = Flow::new("retried");
     let input = draft.input::<()>();
-    let third = draft.code("third", input, async |context: Context, ()| {
-        match context.attempt() {
-            3 => Ok(context.run().is_some()),
-            _ => Err(Failure::new("not yet")),
-        }
+    let third = draft.code("third", input, async |context: Context, ()| match context.attempt() {
+        3 => Ok(context.run().is_some()),
+        _ => Err(Failure::new("not yet")),
     });
-    draft.options(third, |options| {
-        options.retry = Retry::every(3, Duration::ZERO)
-    });
+    draft.options(third, |options| options.retry = Retry::every(3, Duration::ZERO));
     let flow = draft.returns(input, third);
     let engine = store.builder().flow(&flow).start().await.unwrap();
     let run = engine.launch(&flow, ()).await.unwrap();
@@ -381,24 +307,15 @@ async fn a_report_is_the_step_that_reports_or_all_that_is_known(store: Store) {
     let run = engine.launch(&without, ()).await.unwrap();
     run.ended().await.unwrap();
     let report = run.report().await.unwrap();
-    let expected = [
-        "# without (Completed)",
-        "| text | Completed |",
-        "## text",
-        "# Found",
-    ];
-    assert!(
-        expected.iter().all(|part| report.contains(part)),
-        "{report}"
-    );
+    let expected = ["# without (Completed)", "| text | Completed |", "## text", "# Found"];
+    assert!(expected.iter().all(|part| report.contains(part)), "{report}");
 }
 
 async fn a_cancelled_run_stops_its_steps_and_then_ends(store: Store) {
     let mut draft = Flow::new("holding");
     let input = draft.input::<()>();
-    let held = draft.code("held", input, async |context, ()| {
-        hold(context, json!(null)).await.map(drop)
-    });
+    let held =
+        draft.code("held", input, async |context, ()| hold(context, json!(null)).await.map(drop));
     let after = draft.code("after", held, pass);
     let flow = draft.returns(input, after);
     let probe = Probe::default();
@@ -407,19 +324,10 @@ async fn a_cancelled_run_stops_its_steps_and_then_ends(store: Store) {
     let run = engine.launch(&flow, ()).await.unwrap();
     probe.arrived(1).await;
     let other = store.builder().connect().await.unwrap();
-    assert_eq!(
-        other.run(run.id()).cancel().await.unwrap(),
-        RunState::Running
-    );
+    assert_eq!(other.run(run.id()).cancel().await.unwrap(), RunState::Running);
     assert_eq!(run.ended().await.unwrap(), RunState::Cancelled);
     assert_eq!(probe.log(), ["told to stop"]);
-    let states: Vec<_> = run
-        .steps()
-        .await
-        .unwrap()
-        .iter()
-        .map(|step| step.state)
-        .collect();
+    let states: Vec<_> = run.steps().await.unwrap().iter().map(|step| step.state).collect();
     assert_eq!(states, [StepState::Cancelled; 2]);
     assert!(run.output().await.unwrap_err().is_task());
 }
@@ -427,9 +335,8 @@ async fn a_cancelled_run_stops_its_steps_and_then_ends(store: Store) {
 async fn a_paused_run_starts_nothing_more(store: Store) {
     let mut draft = Flow::new("holding");
     let input = draft.input::<()>();
-    let held = draft.code("held", input, async |context, ()| {
-        hold(context, json!(null)).await.map(drop)
-    });
+    let held =
+        draft.code("held", input, async |context, ()| hold(context, json!(null)).await.map(drop));
     let after = draft.code("after", held, pass);
     let flow = draft.returns(input, after);
     let probe = Probe::default();
@@ -481,10 +388,7 @@ async fn the_same_run_is_launched_once(store: Store) {
         let run = engine.launch(&flow, ()).id(id).project("p").await.unwrap();
         assert_eq!(run.output().await.unwrap(), 1);
     }
-    assert_eq!(
-        engine.runs(Some("p"), &[], None, 10).await.unwrap().len(),
-        1
-    );
+    assert_eq!(engine.runs(Some("p"), &[], None, 10).await.unwrap().len(), 1);
 }
 
 async fn a_band_chooses_the_width(store: Store) {
@@ -497,9 +401,7 @@ async fn a_band_chooses_the_width(store: Store) {
         };
         let one = |n| draft.code(format!("read {n}"), input, async |_, ()| Ok(1_u32));
         let readers: Vec<_> = (0..width).map(one).collect();
-        let sum = draft.code("sum", readers, async |_, all: Vec<u32>| {
-            Ok(all.iter().sum::<u32>())
-        });
+        let sum = draft.code("sum", readers, async |_, all: Vec<u32>| Ok(all.iter().sum::<u32>()));
         draft.returns(input, sum)
     });
     let engine = store.builder().flow(&flow).start().await.unwrap();
@@ -512,24 +414,11 @@ async fn a_band_chooses_the_width(store: Store) {
 
 async fn runs_are_listed_by_project_and_state(store: Store) {
     let (good, bad) = (versioned(1), failing());
-    let engine = store
-        .builder()
-        .flow(&good)
-        .flow(&bad)
-        .start()
-        .await
-        .unwrap();
+    let engine = store.builder().flow(&good).flow(&bad).start().await.unwrap();
     let first = engine.launch(&good, ()).project("p").label("who", "Ada");
     let first = first.meta(&json!({"tab": 1})).await.unwrap();
     let second = engine.launch(&bad, ()).project("p").await.unwrap();
-    engine
-        .launch(&bad, ())
-        .project("q")
-        .await
-        .unwrap()
-        .ended()
-        .await
-        .unwrap();
+    engine.launch(&bad, ()).project("q").await.unwrap().ended().await.unwrap();
     first.ended().await.unwrap();
     second.ended().await.unwrap();
     let of = async |states: &[RunState]| {
@@ -566,10 +455,7 @@ async fn a_step_of_another_draft_is_a_usage_error(store: Store) {
     let input = draft.input::<()>();
     let step = draft.code("uses", (input, foreign), async |_, _: ((), ())| Ok(()));
     let text = fault(&store, &draft.returns(input, step)).await;
-    assert!(
-        text.contains("`faulty`") && text.contains("`uses`"),
-        "{text}"
-    );
+    assert!(text.contains("`faulty`") && text.contains("`uses`"), "{text}");
     assert!(text.contains("another flow"), "{text}");
 }
 
@@ -590,10 +476,7 @@ async fn a_flow_without_steps_is_a_usage_error(store: Store) {
     let mut draft = Flow::new("empty");
     let input = draft.input::<()>();
     let text = fault(&store, &draft.returns(input, input)).await;
-    assert!(
-        text.contains("`empty`") && text.contains("no steps"),
-        "{text}"
-    );
+    assert!(text.contains("`empty`") && text.contains("no steps"), "{text}");
 }
 
 async fn a_run_that_does_not_exist_is_not_found(store: Store) {
@@ -615,9 +498,7 @@ async fn a_long_chain_and_a_wide_fan_in_complete(store: Store) {
     }
     let one = |n| draft.code(format!("fan {n}"), last, async |_, n: u32| Ok(n));
     let fan: Vec<_> = (0..200).map(one).collect();
-    let sum = draft.code("sum", fan, async |_, all: Vec<u32>| {
-        Ok(all.iter().sum::<u32>())
-    });
+    let sum = draft.code("sum", fan, async |_, all: Vec<u32>| Ok(all.iter().sum::<u32>()));
     let flow = draft.returns(input, sum);
     let engine = store.builder().flow(&flow).start().await.unwrap();
     let run = engine.launch(&flow, 1).await.unwrap();
@@ -629,29 +510,15 @@ async fn a_long_chain_and_a_wide_fan_in_complete(store: Store) {
     };
     let tasks = engine.tasks(filter, None, 1_000).await.unwrap();
     assert_eq!(tasks.len(), 401);
-    assert!(
-        tasks
-            .iter()
-            .all(|view| view.task.as_ref().unwrap().lease == 1),
-        "each once"
-    );
+    assert!(tasks.iter().all(|view| view.task.as_ref().unwrap().lease == 1), "each once");
 }
 
 async fn retention_removes_whole_runs_only(store: Store) {
     let clock = segue::clock::ManualClock::default();
     let hour = Duration::from_secs(3_600);
     let flow = versioned(1);
-    let builder = store
-        .builder()
-        .clock(clock.clone())
-        .keep_runs(hour)
-        .keep_tasks(hour);
-    let engine = builder
-        .keep_entries(hour)
-        .flow(&flow)
-        .start()
-        .await
-        .unwrap();
+    let builder = store.builder().clock(clock.clone()).keep_runs(hour).keep_tasks(hour);
+    let engine = builder.keep_entries(hour).flow(&flow).start().await.unwrap();
     let old = engine.launch(&flow, ()).await.unwrap();
     old.ended().await.unwrap();
     let live = engine.launch(&versioned(9), ()).await.unwrap();
@@ -665,4 +532,23 @@ async fn retention_removes_whole_runs_only(store: Store) {
     assert_eq!(live.state().await.unwrap(), RunState::Running);
     let first = live.watch().try_next().await.unwrap();
     assert!(first.is_some(), "the entries of a run that lives are kept");
+}
+
+async fn steps_never_wait_for_the_next_poll(store: Store) {
+    let mut draft = Flow::new("chain");
+    let input = draft.input::<u32>();
+    let mut last = input;
+    for n in 0..20 {
+        last = draft.code(format!("step {n}"), last, async |_, n: u32| Ok(n + 1));
+    }
+    let flow = draft.returns(input, last);
+    let builder = store.builder().poll(Duration::from_secs(3_600));
+    let engine = builder.concurrency(3).flow(&flow).start().await.unwrap();
+    let mut runs = Vec::new();
+    for n in 0..30 {
+        runs.push(engine.launch(&flow, n).await.unwrap());
+    }
+    for (n, run) in (0..).zip(runs) {
+        assert_eq!(run.output().await.unwrap(), n + 20);
+    }
 }

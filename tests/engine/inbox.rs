@@ -19,11 +19,7 @@ each_backend!(
 
 async fn deploy(context: Context, _: Value) -> Result<String, Failure> {
     let answer = context.ask("deploy", "Deploy now?", &["yes", "no"]).await?;
-    Ok(format!(
-        "{} says {}",
-        answer.by,
-        answer.value.decode::<String>()?
-    ))
+    Ok(format!("{} says {}", answer.by, answer.value.decode::<String>()?))
 }
 
 async fn a_question_is_answered_from_a_second_connection(store: Store) {
@@ -31,10 +27,7 @@ async fn a_question_is_answered_from_a_second_connection(store: Store) {
     let engine = builder.start().await.unwrap();
     let task = engine.enqueue("deploy", &()).await.unwrap();
     let other = store.builder().connect().await.unwrap();
-    eventually("it is asked", || async {
-        !other.inbox(None, 10).await.unwrap().is_empty()
-    })
-    .await;
+    eventually("it is asked", || async { !other.inbox(None, 10).await.unwrap().is_empty() }).await;
     let item = other.inbox(None, 10).await.unwrap().remove(0);
     assert_eq!((item.task, item.kind), (task.id(), ItemKind::Question));
     assert_eq!(item.body, Payload::text("Deploy now?"));
@@ -48,12 +41,7 @@ async fn a_question_is_answered_from_a_second_connection(store: Store) {
 }
 
 async fn an_answer_must_be_one_of_the_options(store: Store) {
-    let engine = store
-        .builder()
-        .task("deploy", deploy)
-        .start()
-        .await
-        .unwrap();
+    let engine = store.builder().task("deploy", deploy).start().await.unwrap();
     let task = engine.enqueue("deploy", &()).await.unwrap();
     engine.run_until_idle().await.unwrap();
     let item = engine.inbox(None, 10).await.unwrap().remove(0);
@@ -68,29 +56,18 @@ async fn an_answer_must_be_one_of_the_options(store: Store) {
 }
 
 async fn the_first_answer_counts_and_the_same_again_is_taken(store: Store) {
-    let engine = store
-        .builder()
-        .task("deploy", deploy)
-        .start()
-        .await
-        .unwrap();
+    let engine = store.builder().task("deploy", deploy).start().await.unwrap();
     let other = store.builder().connect().await.unwrap();
     let task = engine.enqueue("deploy", &()).await.unwrap();
     engine.run_until_idle().await.unwrap();
     let item = engine.inbox(None, 10).await.unwrap().remove(0).id;
-    let answers = tokio::join!(
-        engine.answer(item, "yes", "Ada"),
-        other.answer(item, "no", "Bob")
-    );
+    let answers = tokio::join!(engine.answer(item, "yes", "Ada"), other.answer(item, "no", "Bob"));
     let (first, refused) = match answers {
         (Ok(()), Err(refused)) => ("Ada says yes", refused),
         (Err(refused), Ok(())) => ("Bob says no", refused),
         other => panic!("one answer counts: {other:?}"),
     };
-    assert!(
-        matches!(refused.rejection(), Some(Rejection::Answered { .. })),
-        "{refused}"
-    );
+    assert!(matches!(refused.rejection(), Some(Rejection::Answered { .. })), "{refused}");
     assert_eq!(task.output::<String>().await.unwrap(), first);
     let mut words = first.split(' ');
     let (by, value) = (words.next().unwrap(), words.nth(1).unwrap());
@@ -124,31 +101,18 @@ async fn a_custom_item_carries_the_hosts_json(store: Store) {
             None => Err(Failure::ask(ItemKind::Review, "review", body, &[])),
         }
     }
-    let engine = store
-        .builder()
-        .task("review", review)
-        .start()
-        .await
-        .unwrap();
+    let engine = store.builder().task("review", review).start().await.unwrap();
     let task = engine.enqueue("review", &()).await.unwrap();
     engine.run_until_idle().await.unwrap();
     let item = engine.inbox(None, 10).await.unwrap().remove(0);
     assert_eq!(item.kind, ItemKind::Review);
     assert_eq!(item.body.decode::<Value>().unwrap()["line"], 3);
-    engine
-        .answer(item.id, &json!({"ok": true}), "Ada")
-        .await
-        .unwrap();
+    engine.answer(item.id, &json!({"ok": true}), "Ada").await.unwrap();
     assert_eq!(task.output::<Value>().await.unwrap(), json!({"ok": true}));
 }
 
 async fn the_inbox_is_read_by_project_oldest_first(store: Store) {
-    let engine = store
-        .builder()
-        .task("deploy", deploy)
-        .start()
-        .await
-        .unwrap();
+    let engine = store.builder().task("deploy", deploy).start().await.unwrap();
     let mut asked = Vec::new();
     for project in ["a", "b", "a"] {
         let new = NewTask::new("deploy", &()).project(project);

@@ -21,10 +21,11 @@ use segue::{
 };
 use serde_json::Value;
 
-use super::support::{Faulty, Probe, Store, eventually, note};
+use super::support::{Faulty, Probe, Store, eventually, hold, note};
 
 each_backend!(
     a_silent_instances_task_runs_again_and_its_late_result_is_refused,
+    a_late_result_is_refused_while_the_next_attempt_runs,
     an_instance_whose_beat_rises_keeps_its_task,
     an_interrupted_task_asks_or_fails_where_it_says_so,
     a_slow_holder_may_still_settle_before_another_claim,
@@ -36,21 +37,13 @@ each_backend!(
 );
 
 async fn commit(backend: &Arc<dyn Backend>, command: Command) -> Receipt {
-    let batch = Batch {
-        commands: vec![command],
-        claim: None,
-    };
+    let batch = Batch { commands: vec![command], claim: None };
     backend.commit(batch).await.unwrap().receipts.remove(0)
 }
 
 /// An instance on another host, which does what the test wants.
 async fn stranger(backend: &Arc<dyn Backend>) -> InstanceId {
-    let host = Host {
-        name: "elsewhere".into(),
-        boot: "1".into(),
-        pid: 1,
-        pid_start: 1,
-    };
+    let host = Host { name: "elsewhere".into(), boot: "1".into(), pid: 1, pid_start: 1 };
     let id = InstanceId::new();
     let instance = Instance {
         id,
@@ -59,9 +52,7 @@ async fn stranger(backend: &Arc<dyn Backend>) -> InstanceId {
         serves: ["task:note".to_owned()].into(),
         started_at: backend.clock().now(),
     };
-    commit(backend, Command::Register(Box::new(instance)))
-        .await
-        .unwrap();
+    commit(backend, Command::Register(Box::new(instance))).await.unwrap();
     id
 }
 
@@ -73,10 +64,7 @@ async fn claim(backend: &Arc<dyn Backend>, instance: InstanceId, seq: i64) -> Ve
         serves: Arc::new(["task:note".to_owned()].into()),
         again: false,
     };
-    let batch = Batch {
-        commands: Vec::new(),
-        claim: Some(claim),
-    };
+    let batch = Batch { commands: Vec::new(), claim: Some(claim) };
     backend.commit(batch).await.unwrap().claimed
 }
 
@@ -105,28 +93,16 @@ async fn scene(store: &Store, new: NewTask) -> Scene {
     let backend = store.backend(clock.clone()).await;
     let stranger = stranger(&backend).await;
     let spec = new.into_spec().unwrap();
-    commit(&backend, Command::Enqueue(Box::new(spec)))
-        .await
-        .unwrap();
+    commit(&backend, Command::Enqueue(Box::new(spec))).await.unwrap();
     let claimed = claim(&backend, stranger, 1).await.remove(0);
-    let builder = store
-        .builder()
-        .clock(clock.clone())
-        .poll(Duration::from_secs(1));
-    let builder = builder.task("note", note).host(probe.clone());
-    Scene {
-        clock,
-        backend,
-        stranger,
-        claimed,
-        probe,
-        builder,
-    }
+    let builder = store.builder().clock(clock.clone()).poll(Duration::from_secs(1));
+    let builder = builder.host(probe.clone());
+    Scene { clock, backend, stranger, claimed, probe, builder }
 }
 
 async fn a_silent_instances_task_runs_again_and_its_late_result_is_refused(store: Store) {
     let scene = scene(&store, NewTask::new("note", "x")).await;
-    let engine = scene.builder.start().await.unwrap();
+    let engine = scene.builder.task("note", note).start().await.unwrap();
     assert_eq!(engine.repaired().rescued, 0, "it may live");
     let task = engine.task(scene.claimed.task.id);
     let start = scene.clock.now();
@@ -139,10 +115,7 @@ async fn a_silent_instances_task_runs_again_and_its_late_result_is_refused(store
     assert_eq!(scene.probe.log(), ["x"]);
     let attempts = task.attempts().await.unwrap();
     let outcomes: Vec<_> = attempts.iter().map(|attempt| attempt.outcome).collect();
-    assert_eq!(
-        outcomes,
-        [AttemptOutcome::Interrupted, AttemptOutcome::Completed]
-    );
+    assert_eq!(outcomes, [AttemptOutcome::Interrupted, AttemptOutcome::Completed]);
     let before = task.view().await.unwrap();
     for decision in [
         Decision::Complete(Payload::text("late")),
@@ -154,27 +127,40 @@ async fn a_silent_instances_task_runs_again_and_its_late_result_is_refused(store
         assert_eq!(late, Err(Rejection::StaleLease));
     }
     assert_eq!(task.view().await.unwrap(), before);
-    assert!(
-        !scene.backend.beat(scene.stranger).await.unwrap(),
-        "it is forgotten"
-    );
+    assert!(!scene.backend.beat(scene.stranger).await.unwrap(), "it is forgotten");
+}
+
+async fn a_late_result_is_refused_while_the_next_attempt_runs(store: Store) {
+    let scene = scene(&store, NewTask::new("note", "x")).await;
+    let engine = scene.builder.task("note", hold).start().await.unwrap();
+    let task = engine.task(scene.claimed.task.id);
+    eventually("the next attempt runs", || async {
+        scene.clock.advance(Duration::from_secs(1));
+        task.view().await.unwrap().task.unwrap().lease == 2
+    })
+    .await;
+    scene.probe.arrived(1).await;
+    let before = task.view().await.unwrap();
+    for decision in
+        [Decision::Complete(Payload::text("late")), Decision::Release, Decision::Cancelled]
+    {
+        let late = commit(&scene.backend, settle(&scene.claimed, decision)).await;
+        assert_eq!(late, Err(Rejection::StaleLease));
+    }
+    assert_eq!(task.view().await.unwrap(), before);
+    scene.probe.let_go(1);
+    assert_eq!(task.output::<String>().await.unwrap(), "x");
 }
 
 async fn an_instance_whose_beat_rises_keeps_its_task(store: Store) {
     let scene = scene(&store, NewTask::new("note", "x")).await;
-    let engine = scene.builder.start().await.unwrap();
+    let engine = scene.builder.task("note", note).start().await.unwrap();
     let task = engine.task(scene.claimed.task.id);
     for _ in 0..100 {
         scene.clock.advance(Duration::from_secs(5));
         assert!(scene.backend.beat(scene.stranger).await.unwrap());
         // Work of its own shows that the engine is awake.
-        engine
-            .enqueue("note", "own")
-            .await
-            .unwrap()
-            .ended()
-            .await
-            .unwrap();
+        engine.enqueue("note", "own").await.unwrap().ended().await.unwrap();
     }
     assert_eq!(task.view().await.unwrap().state(), TaskState::Running);
     let done = settle(&scene.claimed, Decision::Complete(Payload::text("done")));
@@ -183,12 +169,11 @@ async fn an_instance_whose_beat_rises_keeps_its_task(store: Store) {
 }
 
 async fn an_interrupted_task_asks_or_fails_where_it_says_so(store: Store) {
-    for (policy, state) in [
-        (Interrupted::Ask, TaskState::Blocked),
-        (Interrupted::Fail, TaskState::Failed),
-    ] {
+    for (policy, state) in
+        [(Interrupted::Ask, TaskState::Blocked), (Interrupted::Fail, TaskState::Failed)]
+    {
         let scene = scene(&store, NewTask::new("note", "x").interrupted(policy)).await;
-        let engine = scene.builder.start().await.unwrap();
+        let engine = scene.builder.task("note", note).start().await.unwrap();
         let task = engine.task(scene.claimed.task.id);
         eventually("it is taken back", || async {
             scene.clock.advance(Duration::from_secs(1));
@@ -213,18 +198,12 @@ async fn a_slow_holder_may_still_settle_before_another_claim(store: Store) {
     let done = settle(&scene.claimed, Decision::Complete(Payload::text("slow")));
     for _ in 0..2 {
         let receipt = commit(&scene.backend, done.clone()).await;
-        assert_eq!(
-            receipt,
-            Ok(Outcome::State(TaskState::Completed)),
-            "also again"
-        );
+        assert_eq!(receipt, Ok(Outcome::State(TaskState::Completed)), "also again");
     }
 }
 
 async fn an_engine_that_the_database_forgot_announces_itself_again(store: Store) {
-    let builder = store
-        .builder()
-        .lease(Duration::from_secs(30), Duration::from_millis(10));
+    let builder = store.builder().lease(Duration::from_secs(30), Duration::from_millis(10));
     let builder = builder.task("note", note).host(Probe::default());
     let engine = builder.start().await.unwrap();
     let own = engine.instances().await.unwrap().remove(0);
@@ -232,18 +211,10 @@ async fn an_engine_that_the_database_forgot_announces_itself_again(store: Store)
     commit(&backend, Command::Retire(own.id)).await.unwrap();
     eventually("it is known again", || async {
         let known = engine.instances().await.unwrap();
-        known
-            .iter()
-            .any(|instance| instance.id == own.id && instance.serves == own.serves)
+        known.iter().any(|instance| instance.id == own.id && instance.serves == own.serves)
     })
     .await;
-    engine
-        .enqueue("note", &())
-        .await
-        .unwrap()
-        .ended()
-        .await
-        .unwrap();
+    engine.enqueue("note", &()).await.unwrap().ended().await.unwrap();
 }
 
 async fn a_claim_whose_answer_was_lost_is_given_back_unburned(store: Store) {

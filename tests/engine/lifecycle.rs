@@ -49,10 +49,8 @@ async fn a_paused_engine_starts_nothing_and_finishes_what_runs(store: Store) {
 
 /// An engine whose claims are answered when the semaphore lets them.
 async fn slow(store: &Store, probe: &Probe) -> (Engine, Arc<Faulty>) {
-    let slow = Faulty {
-        claims: Semaphore::new(0),
-        ..Faulty::on(store.backend(Clock::System).await)
-    };
+    let slow =
+        Faulty { claims: Semaphore::new(0), ..Faulty::on(store.backend(Clock::System).await) };
     let slow = Arc::new(slow);
     let builder = Engine::on(Arc::clone(&slow) as Arc<_>).poll(Duration::from_millis(20));
     let builder = builder.task("note", note).host(probe.clone());
@@ -78,10 +76,7 @@ async fn a_paused_task_waits_until_it_is_resumed(store: Store) {
     let builder = store.builder().clock(clock.clone()).task("note", note);
     let engine = builder.host(probe.clone()).start().await.unwrap();
     let minute = Duration::from_secs(60);
-    let task = engine
-        .submit(NewTask::new("note", &()).after(minute))
-        .await
-        .unwrap();
+    let task = engine.submit(NewTask::new("note", &()).after(minute)).await.unwrap();
     assert_eq!(task.pause().await.unwrap(), TaskState::Pending);
     clock.advance(minute * 2);
     engine.run_until_idle().await.unwrap();
@@ -117,9 +112,7 @@ async fn a_shutdown_waits_for_what_runs(store: Store) {
 async fn at_the_drain_deadline_handlers_are_told_and_their_tasks_run_again(store: Store) {
     let probe = Probe::default();
     let builder = || store.builder().task("hold", hold).task("ignore", ignore);
-    let hasty = builder()
-        .drain(Duration::from_millis(20))
-        .grace(Duration::from_millis(20));
+    let hasty = builder().drain(Duration::from_millis(20)).grace(Duration::from_millis(20));
     let engine = hasty.host(probe.clone()).start().await.unwrap();
     let polite = engine.enqueue("hold", "polite").await.unwrap().id();
     let deaf = engine.enqueue("ignore", "deaf").await.unwrap().id();
@@ -143,9 +136,7 @@ async fn at_the_drain_deadline_handlers_are_told_and_their_tasks_run_again(store
 async fn a_task_that_was_cancelled_before_the_deadline_stays_cancelled(store: Store) {
     let probe = Probe::default();
     let builder = store.builder().drain(Duration::from_millis(20));
-    let builder = builder
-        .grace(Duration::from_millis(20))
-        .task("ignore", ignore);
+    let builder = builder.grace(Duration::from_millis(20)).task("ignore", ignore);
     let engine = builder.host(probe.clone()).start().await.unwrap();
     let task = engine.enqueue("ignore", &()).await.unwrap();
     probe.arrived(1).await;
@@ -192,10 +183,8 @@ async fn dropping_the_last_clone_drains(store: Store) {
     let late = other.enqueue("hold", "late").await.unwrap();
     probe.let_go(1);
     assert_eq!(other.task(task).output::<String>().await.unwrap(), "done");
-    eventually("it has said goodbye", || async {
-        other.instances().await.unwrap().is_empty()
-    })
-    .await;
+    eventually("it has said goodbye", || async { other.instances().await.unwrap().is_empty() })
+        .await;
     assert_eq!(late.view().await.unwrap().state(), TaskState::Pending);
 }
 
@@ -203,16 +192,8 @@ async fn an_engine_that_waits_for_ever_can_be_shut_down(store: Store) {
     let probe = Probe::default();
     let ever = Duration::MAX;
     let builder = store.builder().drain(ever).grace(ever).patience(ever);
-    let engine = builder
-        .task("ignore", ignore)
-        .host(probe.clone())
-        .start()
-        .await
-        .unwrap();
-    let task = engine
-        .submit(NewTask::new("ignore", "done").timeout(ever))
-        .await
-        .unwrap();
+    let engine = builder.task("ignore", ignore).host(probe.clone()).start().await.unwrap();
+    let task = engine.submit(NewTask::new("ignore", "done").timeout(ever)).await.unwrap();
     probe.arrived(1).await;
     let stop = tokio::spawn({
         let engine = engine.clone();
@@ -258,9 +239,7 @@ async fn run_until_idle_never_leaves_ripe_work_behind(store: Store) {
 async fn finished_tasks_are_kept_as_long_as_was_said(store: Store) {
     let clock = ManualClock::default();
     let builder = store.builder().clock(clock.clone()).task("note", note);
-    let builder = builder
-        .host(Probe::default())
-        .keep_tasks(Duration::from_secs(3600));
+    let builder = builder.host(Probe::default()).keep_tasks(Duration::from_secs(3600));
     let engine = builder.start().await.unwrap();
     let old = engine.enqueue("note", &()).await.unwrap();
     let waits = engine.enqueue("nobody", &()).await.unwrap();
@@ -270,10 +249,7 @@ async fn finished_tasks_are_kept_as_long_as_was_said(store: Store) {
     young.ended().await.unwrap();
     assert!(old.view().await.is_ok());
     clock.advance(Duration::from_secs(200));
-    eventually("the old one is gone", || async {
-        old.view().await.is_err()
-    })
-    .await;
+    eventually("the old one is gone", || async { old.view().await.is_err() }).await;
     assert!(old.view().await.unwrap_err().is_not_found());
     assert!(young.view().await.is_ok());
     assert_eq!(waits.view().await.unwrap().state(), TaskState::Pending);
@@ -282,21 +258,14 @@ async fn finished_tasks_are_kept_as_long_as_was_said(store: Store) {
 async fn keeping_for_ever_removes_nothing(store: Store) {
     let clock = ManualClock::default();
     let builder = store.builder().clock(clock.clone()).task("note", note);
-    let builder = builder
-        .keep_tasks(Duration::MAX)
-        .keep_entries(Duration::from_secs(1));
+    let builder = builder.keep_tasks(Duration::MAX).keep_entries(Duration::from_secs(1));
     let engine = builder.host(Probe::default()).start().await.unwrap();
     let task = engine.enqueue("note", &()).await.unwrap();
     task.ended().await.unwrap();
     let chat = segue::id::ChatId::new();
-    let spec = || segue::ChatSpec {
-        project: "p".into(),
-        ..Default::default()
-    };
+    let spec = || segue::ChatSpec { project: "p".into(), ..Default::default() };
     let chat = engine.chat(chat, spec()).await.unwrap();
-    chat.append(segue::model::Role::User, "hello")
-        .await
-        .unwrap();
+    chat.append(segue::model::Role::User, "hello").await.unwrap();
     assert!(chat.watch().try_next().await.unwrap().is_some());
     clock.advance(Duration::from_secs(600));
     // The entry goes in the round in which the task would have gone.
@@ -323,11 +292,7 @@ async fn a_host_prunes_by_itself(store: Store) {
         entries_before: never,
         limit: 100,
     };
-    assert_eq!(
-        engine.prune(prune).await.unwrap().tasks,
-        1,
-        "the child first"
-    );
+    assert_eq!(engine.prune(prune).await.unwrap().tasks, 1, "the child first");
     assert!(child.view().await.unwrap_err().is_not_found());
     assert_eq!(engine.prune(prune).await.unwrap().tasks, 1);
     assert!(parent.view().await.unwrap_err().is_not_found());
@@ -340,14 +305,7 @@ async fn a_concurrency_of_zero_is_a_usage_error(store: Store) {
 
 async fn an_engine_that_has_stopped_is_listed_no_more(store: Store) {
     let reader = store.builder();
-    store
-        .builder()
-        .start()
-        .await
-        .unwrap()
-        .shutdown()
-        .await
-        .unwrap();
+    store.builder().start().await.unwrap().shutdown().await.unwrap();
     let reader = reader.connect().await.unwrap();
     for _ in 0..30 {
         // Its first beat falls into its shutdown, now and then.

@@ -6,10 +6,12 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use segue::{
     Context, Failure, NewTask, Waiting,
     backend::sqlite::enqueue_in,
+    clock::Clock,
     id::TaskId,
-    model::{ItemKind, Outcome, TaskState},
+    model::{self, Batch, ItemKind, Outcome, TaskState},
 };
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::support::{Probe, Store, eventually, note};
 
@@ -22,20 +24,19 @@ on_sqlite!(
     rows_that_were_inserted_while_nothing_ran_are_adopted_at_the_start,
     the_sqlite_program_can_insert_tasks,
     a_pending_row_shows_in_views_before_it_is_adopted,
+    no_commit_fails_beside_a_program_that_writes_now_and_then,
 );
 
 fn open(store: &Store) -> Connection {
     let conn = Connection::open(store.path()).unwrap();
-    conn.busy_timeout(std::time::Duration::from_secs(5))
-        .unwrap();
+    conn.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
     conn
 }
 
 /// A transaction that waits for its turn to write at its beginning. One that reads first
 /// can't begin to write when another has written meanwhile.
 fn immediate(conn: &mut Connection) -> Transaction<'_> {
-    conn.transaction_with_behavior(TransactionBehavior::Immediate)
-        .unwrap()
+    conn.transaction_with_behavior(TransactionBehavior::Immediate).unwrap()
 }
 
 async fn a_task_of_the_hosts_transaction_exists_when_that_commits(store: Store) {
@@ -43,8 +44,7 @@ async fn a_task_of_the_hosts_transaction_exists_when_that_commits(store: Store) 
     let builder = store.builder().task("note", note).host(probe.clone());
     let engine = builder.start().await.unwrap();
     let mut conn = open(&store);
-    conn.execute_batch("CREATE TABLE orders (id INTEGER PRIMARY KEY, task BLOB)")
-        .unwrap();
+    conn.execute_batch("CREATE TABLE orders (id INTEGER PRIMARY KEY, task BLOB)").unwrap();
     let mut order = |text: &str, commit: bool| {
         let tx = immediate(&mut conn);
         let spec = NewTask::new("note", text).into_spec().unwrap();
@@ -52,8 +52,7 @@ async fn a_task_of_the_hosts_transaction_exists_when_that_commits(store: Store) 
         let outcome = enqueue_in(&tx, spec).unwrap();
         assert_eq!(outcome, Outcome::Task { id, created: true });
         let blob = id.as_uuid().into_bytes();
-        tx.execute("INSERT INTO orders (task) VALUES (?1)", [blob])
-            .unwrap();
+        tx.execute("INSERT INTO orders (task) VALUES (?1)", [blob]).unwrap();
         match commit {
             true => tx.commit().unwrap(),
             false => tx.rollback().unwrap(),
@@ -67,25 +66,17 @@ async fn a_task_of_the_hosts_transaction_exists_when_that_commits(store: Store) 
     assert!(engine.task(undone).view().await.unwrap_err().is_not_found());
     assert_eq!(probe.log(), ["done"]);
     let tx = immediate(&mut conn);
-    let spec = NewTask::new("note", "")
-        .meta(&"x".repeat(5_000))
-        .into_spec()
-        .unwrap();
+    let spec = NewTask::new("note", "").meta(&"x".repeat(5_000)).into_spec().unwrap();
     assert!(enqueue_in(&tx, spec).unwrap_err().rejection().is_some());
     tx.commit().unwrap();
-    assert_eq!(
-        engine.stats().await.unwrap().tasks[&TaskState::Completed],
-        1
-    );
+    assert_eq!(engine.stats().await.unwrap().tasks[&TaskState::Completed], 1);
 }
 
 /// Inserts a task as another program would, and returns its id.
 fn insert(conn: &Connection, kind: &str, input: &str) -> TaskId {
     let sql = "INSERT INTO segue_tasks (project_id, kind, input) VALUES ('p', ?1, ?2)
         RETURNING id";
-    let id: [u8; 16] = conn
-        .query_row(sql, params![kind, input], |row| row.get(0))
-        .unwrap();
+    let id: [u8; 16] = conn.query_row(sql, params![kind, input], |row| row.get(0)).unwrap();
     uuid::Uuid::from_bytes(id).into()
 }
 
@@ -97,10 +88,7 @@ async fn a_row_that_another_program_inserts_is_adopted_and_run(store: Store) {
     let json = insert(&conn, "note", r#"{"a": 1}"#);
     let words = insert(&conn, "note", "plain words");
     assert!(json < words, "ids that the table makes are ordered by time");
-    assert_eq!(
-        engine.task(json).output::<Value>().await.unwrap(),
-        json!({"a": 1})
-    );
+    assert_eq!(engine.task(json).output::<Value>().await.unwrap(), json!({"a": 1}));
     let output = engine.task(words).output::<String>().await.unwrap();
     assert_eq!(output, "plain words", "what is not JSON is one string");
     let view = engine.task(json).view().await.unwrap();
@@ -114,11 +102,7 @@ async fn a_row_that_carries_everything_is_run_as_it_says(store: Store) {
             _ => Ok(context.spec().labels["who"].clone()),
         }
     }
-    let builder = store
-        .builder()
-        .task("flaky", flaky)
-        .tag("gpu")
-        .capacity("k", 1);
+    let builder = store.builder().task("flaky", flaky).tag("gpu").capacity("k", 1);
     let engine = builder.start().await.unwrap();
     let conn = open(&store);
     let options = json!({
@@ -178,14 +162,7 @@ async fn a_row_with_a_taken_unique_key_is_cancelled(store: Store) {
 }
 
 async fn rows_that_were_inserted_while_nothing_ran_are_adopted_at_the_start(store: Store) {
-    store
-        .builder()
-        .start()
-        .await
-        .unwrap()
-        .shutdown()
-        .await
-        .unwrap();
+    store.builder().start().await.unwrap().shutdown().await.unwrap();
     let mut conn = open(&store);
     let tx = conn.transaction().unwrap();
     for n in 0..1_200 {
@@ -237,22 +214,36 @@ async fn the_sqlite_program_can_insert_tasks(store: Store) {
 }
 
 async fn a_pending_row_shows_in_views_before_it_is_adopted(store: Store) {
-    store
-        .builder()
-        .start()
-        .await
-        .unwrap()
-        .shutdown()
-        .await
-        .unwrap();
+    store.builder().start().await.unwrap().shutdown().await.unwrap();
     let id = insert(&open(&store), "note", "x");
     let reader = store.builder().connect().await.unwrap();
-    assert_eq!(
-        reader.task(id).view().await.unwrap().state(),
-        TaskState::Pending
-    );
+    assert_eq!(reader.task(id).view().await.unwrap().state(), TaskState::Pending);
     assert_eq!(reader.task(id).why().await.unwrap(), Waiting::Adoption);
     assert_eq!(reader.stats().await.unwrap().tasks[&TaskState::Pending], 1);
     let all = reader.tasks(Default::default(), None, 10).await.unwrap();
     assert_eq!(all.len(), 1);
+}
+
+async fn no_commit_fails_beside_a_program_that_writes_now_and_then(store: Store) {
+    let backend = store.backend(Clock::System).await;
+    let (conn, stop) = (open(&store), CancellationToken::new());
+    let writes = std::thread::spawn({
+        let stop = stop.clone();
+        move || {
+            conn.execute_batch("CREATE TABLE own (n)").unwrap();
+            while !stop.is_cancelled() {
+                conn.execute("INSERT INTO own (n) VALUES (1)", []).unwrap();
+                // One that never rests would starve everyone: SQLite knows no queue.
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        }
+    });
+    for n in 0..300 {
+        // The backend itself: an engine would try again, and nobody would see it.
+        let spec = NewTask::new("nobody", &n).into_spec().unwrap();
+        let batch = Batch { commands: vec![model::Command::Enqueue(Box::new(spec))], claim: None };
+        backend.commit(batch).await.unwrap();
+    }
+    stop.cancel();
+    writes.join().unwrap();
 }

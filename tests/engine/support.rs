@@ -13,10 +13,7 @@ use std::{
 use async_trait::async_trait;
 use segue::{
     Builder, Context, Engine, Error, Failure, Result,
-    backend::{
-        Backend,
-        sqlite::Options,
-    },
+    backend::{Backend, sqlite::Options},
     clock::Clock,
     id::InstanceId,
     model::{
@@ -141,9 +138,7 @@ impl Store {
     #[cfg(feature = "postgres")]
     fn postgres(&self) -> segue::backend::postgres::Options {
         let options = super::cluster::options();
-        options
-            .schema(&self.schema)
-            .poll(Duration::from_millis(20))
+        options.schema(&self.schema).poll(Duration::from_millis(20))
     }
 
     async fn audit(&self) {
@@ -223,12 +218,7 @@ impl Probe {
 
     /// Waits until so many handlers more have ended or were dropped.
     pub async fn left(&self, count: u32) {
-        self.0
-            .left
-            .acquire_many(count)
-            .await
-            .expect("open")
-            .forget();
+        self.0.left.acquire_many(count).await.expect("open").forget();
     }
 
     /// Lets so many handlers go.
@@ -311,9 +301,7 @@ impl Faulty {
 
 fn one_of(count: &AtomicU32) -> bool {
     let less = |count: u32| count.checked_sub(1);
-    count
-        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
-        .is_ok()
+    count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()
 }
 
 #[async_trait]

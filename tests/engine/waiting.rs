@@ -29,12 +29,7 @@ async fn every_reason_is_told(store: Store) {
     let flow = draft.returns(input, step);
     let builder = store.builder().clock(clock.clone()).task("hold", hold);
     let builder = builder.task("fails", fails).task("asks", asks).flow(&flow);
-    let engine = builder
-        .host(probe.clone())
-        .capacity("k", 1)
-        .start()
-        .await
-        .unwrap();
+    let engine = builder.host(probe.clone()).capacity("k", 1).start().await.unwrap();
     let why = async |new: NewTask| {
         let task = engine.submit(new).await.unwrap();
         engine.run_until_idle().await.unwrap();
@@ -64,21 +59,12 @@ async fn every_reason_is_told(store: Store) {
     let key = "p".to_owned();
     assert_eq!(parked, Waiting::Parked { key, until: at });
 
-    let running = engine
-        .submit(NewTask::new("hold", &()).capacity("k"))
-        .await
-        .unwrap();
+    let running = engine.submit(NewTask::new("hold", &()).capacity("k")).await.unwrap();
     probe.arrived(1).await;
     let holder = Some(engine.instances().await.unwrap()[0].id);
     let cancelling = false;
-    assert_eq!(
-        running.why().await.unwrap(),
-        Waiting::Running { holder, cancelling }
-    );
-    let full = engine
-        .submit(NewTask::new("hold", &()).capacity("k"))
-        .await
-        .unwrap();
+    assert_eq!(running.why().await.unwrap(), Waiting::Running { holder, cancelling });
+    let full = engine.submit(NewTask::new("hold", &()).capacity("k")).await.unwrap();
     let (key, slots) = ("k".to_owned(), 1);
     assert_eq!(full.why().await.unwrap(), Waiting::Capacity { key, slots });
     engine.pause();

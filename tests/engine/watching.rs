@@ -54,14 +54,7 @@ async fn told(watch: &mut Watch) -> (Vec<String>, Vec<i64>, Cursor) {
     }
 }
 
-const STORY: [&str; 6] = [
-    "sum 2",
-    "+one",
-    "one Completed",
-    "+two",
-    "two Completed",
-    "Completed",
-];
+const STORY: [&str; 6] = ["sum 2", "+one", "one Completed", "+two", "two Completed", "Completed"];
 
 async fn a_run_is_told_from_launch_to_end_without_gaps(store: Store) {
     let (engine, flow) = start(&store).await;
@@ -91,10 +84,7 @@ async fn a_watch_goes_on_from_a_kept_cursor_in_another_process(store: Store) {
 async fn a_chat_is_followed_from_a_second_connection(store: Store) {
     let engine = store.builder().start().await.unwrap();
     let other = store.builder().connect().await.unwrap();
-    let spec = ChatSpec {
-        project: "p".into(),
-        ..ChatSpec::default()
-    };
+    let spec = ChatSpec { project: "p".into(), ..ChatSpec::default() };
     let chat = engine.chat(ChatId::new(), spec).await.unwrap();
     let mut watch = other.chat_handle(chat.id()).watch();
     for n in 0..20 {
@@ -104,34 +94,18 @@ async fn a_chat_is_followed_from_a_second_connection(store: Store) {
         assert!(matches!(told, [Event::MessageAppended { id, .. }] if *id == said));
     }
     let history = other.chat_handle(chat.id()).history(0, 100).await.unwrap();
-    let said: Vec<u32> = history
-        .iter()
-        .map(|said| said.content.decode().unwrap())
-        .collect();
+    let said: Vec<u32> = history.iter().map(|said| said.content.decode().unwrap()).collect();
     assert_eq!(said, (0..20).collect::<Vec<_>>());
-    let page = other
-        .chat_handle(chat.id())
-        .history(history[4].seq, 3)
-        .await
-        .unwrap();
+    let page = other.chat_handle(chat.id()).history(history[4].seq, 3).await.unwrap();
     assert_eq!(page, history[5..8]);
 }
 
 async fn everything_is_told_in_one_order(store: Store) {
     let (engine, flow) = start(&store).await;
-    engine
-        .launch(&flow, 1)
-        .await
-        .unwrap()
-        .output()
-        .await
-        .unwrap();
+    engine.launch(&flow, 1).await.unwrap().output().await.unwrap();
     let mut watch = engine.watch(Stream::All).since(engine.now().await.unwrap());
     assert_eq!(watch.try_next().await.unwrap(), None, "only what comes");
-    let runs = [
-        engine.launch(&flow, 2).await.unwrap(),
-        engine.launch(&flow, 3).await.unwrap(),
-    ];
+    let runs = [engine.launch(&flow, 2).await.unwrap(), engine.launch(&flow, 3).await.unwrap()];
     let (mut cursors, mut ended) = (Vec::new(), 0);
     while ended < 2 {
         let entry = watch.next().await.unwrap();
@@ -176,12 +150,7 @@ async fn a_deleted_chat_is_gone(store: Store) {
     };
     chat.append(Role::User, "hello").await.unwrap();
     chat.delete().await.unwrap();
-    assert!(
-        chat.append(Role::User, "?")
-            .await
-            .unwrap_err()
-            .is_not_found()
-    );
+    assert!(chat.append(Role::User, "?").await.unwrap_err().is_not_found());
     assert_eq!(chat.history(0, 10).await.unwrap(), []);
     assert_eq!(chat.watch().try_next().await.unwrap(), None);
 }
@@ -199,18 +168,12 @@ async fn sessions_and_chats_are_listed_and_changed(store: Store) {
     engine.session(session, titled("new")).await.unwrap();
     let sessions = engine.sessions(Some("p"), None, 10).await.unwrap();
     assert_eq!((sessions.len(), sessions[0].title.as_str()), (1, "new"));
-    let chat = |session| ChatSpec {
-        project: "p".into(),
-        session: Some(session),
-        ..ChatSpec::default()
-    };
+    let chat =
+        |session| ChatSpec { project: "p".into(), session: Some(session), ..ChatSpec::default() };
     engine.chat(ChatId::new(), chat(session)).await.unwrap();
     let missing = engine.chat(ChatId::new(), chat(SessionId::new())).await;
     assert!(missing.unwrap_err().is_not_found());
-    let chats = engine
-        .chats(Some("p"), Some(session), None, 10)
-        .await
-        .unwrap();
+    let chats = engine.chats(Some("p"), Some(session), None, 10).await.unwrap();
     assert_eq!(chats.len(), 1);
     assert_eq!(engine.chats(Some("q"), None, None, 10).await.unwrap(), []);
 }

@@ -20,9 +20,7 @@ fn step(name: impl Into<String>, after: Vec<u32>) -> NewStep {
 
 fn chain(length: u32) -> Vec<NewStep> {
     let after = |no: u32| no.checked_sub(1).into_iter().collect();
-    (0..length)
-        .map(|no| step(format!("s{no}"), after(no)))
-        .collect()
+    (0..length).map(|no| step(format!("s{no}"), after(no))).collect()
 }
 
 /// So many steps, then one that waits for all of them.
@@ -42,11 +40,7 @@ struct Planned {
 impl Planned {
     fn launch(steps: Vec<NewStep>) -> (Self, RunId) {
         let now = Timestamp::from_micros(1_000_000);
-        let mut this = Self {
-            rows: Rows::default(),
-            now,
-            loaded: (0, 0),
-        };
+        let mut this = Self { rows: Rows::default(), now, loaded: (0, 0) };
         let id = RunId::new();
         let spec = RunSpec {
             id,
@@ -61,11 +55,7 @@ impl Planned {
             meta: None,
             created_at: now,
         };
-        this.plan(vec![Command::Launch(Box::new(NewRun {
-            spec,
-            priority: 0,
-            steps,
-        }))]);
+        this.plan(vec![Command::Launch(Box::new(NewRun { spec, priority: 0, steps }))]);
         (this, id)
     }
 
@@ -86,13 +76,7 @@ impl Planned {
     fn claim(&mut self, id: TaskId) -> Task {
         let worker = InstanceId::from(uuid::Uuid::nil());
         let serves = std::sync::Arc::default();
-        let claim = Claim {
-            instance: worker,
-            seq: 1,
-            limit: 1,
-            serves,
-            again: false,
-        };
+        let claim = Claim { instance: worker, seq: 1, limit: 1, serves, again: false };
         let task = self.rows.tasks[&id].claimed(&claim, self.now);
         self.rows.tasks.insert(id, task.clone());
         task
@@ -101,13 +85,7 @@ impl Planned {
     fn end(&mut self, held: Vec<Task>, decision: &Decision) {
         let settle = |held| {
             let (retry, decision) = (Retry::NEVER, decision.clone());
-            Command::Settle(Box::new(Settle {
-                held,
-                retry,
-                decision,
-                usage: None,
-                said: None,
-            }))
+            Command::Settle(Box::new(Settle { held, retry, decision, usage: None, said: None }))
         };
         self.plan(held.into_iter().map(settle).collect());
     }
@@ -118,11 +96,7 @@ impl Planned {
     }
 
     fn count(&self, state: StepState) -> usize {
-        self.rows
-            .steps
-            .values()
-            .filter(|step| step.state == state)
-            .count()
+        self.rows.steps.values().filter(|step| step.state == state).count()
     }
 }
 
@@ -132,11 +106,7 @@ fn done() -> Decision {
 
 fn failed() -> Decision {
     let message = "broken".to_owned();
-    Decision::Fail(Fault {
-        kind: FaultKind::Error,
-        message,
-        retryable: false,
-    })
+    Decision::Fail(Fault { kind: FaultKind::Error, message, retryable: false })
 }
 
 #[test]
@@ -154,9 +124,7 @@ fn a_chain_of_10_000_costs_a_few_rows_a_step() {
 #[test]
 fn a_join_of_10_000_is_released_once_and_costs_a_few_rows_a_step() {
     let (mut flow, run) = Planned::launch(fan_in(10_000));
-    let tasks: Vec<Task> = (0..10_000)
-        .map(|no| flow.claim(TaskId::of_step(run, no)))
-        .collect();
+    let tasks: Vec<Task> = (0..10_000).map(|no| flow.claim(TaskId::of_step(run, no))).collect();
     for task in &tasks[..5_000] {
         flow.end(vec![task.clone()], &done());
         assert!(flow.loaded.0 <= 8, "one of many loaded {:?}", flow.loaded);
@@ -190,11 +158,7 @@ fn a_run_with_10_000_tasks_in_the_queue_is_cancelled_at_once() {
     }
     flow.plan(vec![Command::CancelRun(run)]);
     assert_eq!(flow.count(StepState::Cancelled), 5_001);
-    let asked = flow
-        .rows
-        .tasks
-        .values()
-        .filter(|task| task.flags.has(TaskFlags::CANCEL));
+    let asked = flow.rows.tasks.values().filter(|task| task.flags.has(TaskFlags::CANCEL));
     assert_eq!(asked.count(), 5_000);
     flow.sound();
 }
@@ -213,45 +177,25 @@ fn a_cycle_of_100_000_is_named() {
 fn what_is_wrong_with_a_flow_is_named() {
     let a = |after| step("a", after);
     let rows: Vec<(Vec<NewStep>, &str)> = vec![
-        (
-            vec![a(vec![0])],
-            "these steps wait for each other and would never start: a -> a",
-        ),
+        (vec![a(vec![0])], "these steps wait for each other and would never start: a -> a"),
         (
             vec![a(vec![1]), step("b", vec![0])],
             "these steps wait for each other and would never start: a -> b -> a",
         ),
         (
-            vec![
-                step("free", vec![]),
-                a(vec![2]),
-                step("b", vec![1, 0]),
-                step("late", vec![2]),
-            ],
+            vec![step("free", vec![]), a(vec![2]), step("b", vec![1, 0]), step("late", vec![2])],
             "these steps wait for each other and would never start: a -> b -> a",
         ),
-        (
-            vec![a(vec![]), a(vec![])],
-            "two steps are called `a`; give each its own name",
-        ),
-        (
-            vec![a(vec![1])],
-            "step `a` depends on step number 1, which this flow does not have",
-        ),
-        (
-            vec![step("", vec![])],
-            "a step's name must have 1 to 255 bytes, and `` has not",
-        ),
+        (vec![a(vec![]), a(vec![])], "two steps are called `a`; give each its own name"),
+        (vec![a(vec![1])], "step `a` depends on step number 1, which this flow does not have"),
+        (vec![step("", vec![])], "a step's name must have 1 to 255 bytes, and `` has not"),
     ];
     for (steps, expected) in rows {
         let error = Dag::check(&steps).unwrap_err();
         assert_eq!(error.to_string(), expected);
     }
     let many = vec![a(vec![]); limits::STEPS + 1];
-    assert_eq!(
-        Dag::check(&many),
-        Err(DagError::TooManySteps(limits::STEPS + 1))
-    );
+    assert_eq!(Dag::check(&many), Err(DagError::TooManySteps(limits::STEPS + 1)));
 }
 
 #[test]
@@ -270,10 +214,7 @@ fn a_step_frees_the_slots_that_only_its_lane_names() {
     let mut wanted = step("a", vec![]);
     wanted.lane = Some(Lane::new(vec!["x".into()], vec!["k".into()]));
     let (mut flow, run) = Planned::launch(vec![wanted]);
-    flow.plan(vec![Command::SetCapacity {
-        key: "k".into(),
-        slots: Some(1),
-    }]);
+    flow.plan(vec![Command::SetCapacity { key: "k".into(), slots: Some(1) }]);
     let task = flow.claim(TaskId::of_step(run, 0));
     flow.rows.hold(&task);
     flow.sound();

@@ -1,14 +1,19 @@
 //! All integration tests, in one binary.
 
 mod agreement;
+mod audits;
 mod conformance;
 mod flows;
 mod migrations;
 mod plans;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod postgres_engine;
 mod properties;
 mod rules;
+mod run_rules;
 mod support;
+mod transitions;
 mod workload;
 
 #[cfg(feature = "sqlite")]

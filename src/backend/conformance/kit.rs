@@ -52,13 +52,7 @@ impl Kit {
             panic!("the kit moves the time: give it a backend on a manual clock");
         };
         let claims = Arc::new(AtomicI64::new(0));
-        Self {
-            backend,
-            clock,
-            foreign: None,
-            worker: InstanceId::new(),
-            claims,
-        }
+        Self { backend, clock, foreign: None, worker: InstanceId::new(), claims }
     }
 
     /// With a way to insert tasks as another program does.
@@ -67,10 +61,7 @@ impl Kit {
         self,
         insert: impl Fn(TaskSpec) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync + 'static,
     ) -> Self {
-        Self {
-            foreign: Some(Arc::new(insert)),
-            ..self
-        }
+        Self { foreign: Some(Arc::new(insert)), ..self }
     }
 
     /// The backend.
@@ -80,11 +71,7 @@ impl Kit {
 
     /// The same backend, seen by another worker.
     pub(super) fn other_worker(&self) -> Self {
-        Self {
-            worker: InstanceId::new(),
-            claims: Arc::default(),
-            ..self.clone()
-        }
+        Self { worker: InstanceId::new(), claims: Arc::default(), ..self.clone() }
     }
 
     pub(super) fn worker(&self) -> InstanceId {
@@ -130,20 +117,11 @@ impl Kit {
     }
 
     pub(super) async fn row(&self, id: TaskId) -> Task {
-        self.rows()
-            .await
-            .tasks
-            .remove(&id)
-            .expect("the task is there")
+        self.rows().await.tasks.remove(&id).expect("the task is there")
     }
 
     pub(super) async fn items(&self, task: TaskId) -> Vec<Item> {
-        self.rows()
-            .await
-            .items
-            .into_values()
-            .filter(|item| item.task == task)
-            .collect()
+        self.rows().await.items.into_values().filter(|item| item.task == task).collect()
     }
 
     pub(super) async fn commit_batch(&self, batch: Batch) -> Committed {
@@ -152,17 +130,8 @@ impl Kit {
 
     pub(super) async fn commit(&self, commands: Vec<Command>) -> Vec<Receipt> {
         let count = commands.len();
-        let committed = self
-            .commit_batch(Batch {
-                commands,
-                claim: None,
-            })
-            .await;
-        assert_eq!(
-            committed.receipts.len(),
-            count,
-            "one answer for each command"
-        );
+        let committed = self.commit_batch(Batch { commands, claim: None }).await;
+        assert_eq!(committed.receipts.len(), count, "one answer for each command");
         committed.receipts
     }
 
@@ -173,9 +142,7 @@ impl Kit {
     /// Sends a command that must be carried out.
     pub(super) async fn done(&self, command: Command) -> Outcome {
         let text = format!("{command:?}");
-        self.one(command)
-            .await
-            .unwrap_or_else(|why| panic!("refused: {why}\n{text}"))
+        self.one(command).await.unwrap_or_else(|why| panic!("refused: {why}\n{text}"))
     }
 
     /// Sends a command twice: the second time nothing changes and the answer is the same.
@@ -183,16 +150,8 @@ impl Kit {
         let first = self.one(command.clone()).await;
         let before = self.rows().await;
         let second = self.one(command.clone()).await;
-        assert_eq!(
-            without_created(&first),
-            without_created(&second),
-            "{command:?}"
-        );
-        assert_eq!(
-            before,
-            self.rows().await,
-            "the second {command:?} changed something"
-        );
+        assert_eq!(without_created(&first), without_created(&second), "{command:?}");
+        assert_eq!(before, self.rows().await, "the second {command:?} changed something");
         first
     }
 
@@ -200,32 +159,19 @@ impl Kit {
     pub(super) async fn refused(&self, command: Command) -> crate::model::Rejection {
         let before = self.rows().await;
         let receipt = self.one(command.clone()).await;
-        assert_eq!(
-            before,
-            self.rows().await,
-            "a refused command changed something: {command:?}"
-        );
+        assert_eq!(before, self.rows().await, "a refused command changed something: {command:?}");
         receipt.expect_err("it is refused")
     }
 
     pub(super) async fn enqueue(&self, spec: TaskSpec) -> TaskId {
         let id = spec.id;
-        assert_eq!(
-            self.done(enqueue(spec)).await,
-            Outcome::Task { id, created: true }
-        );
+        assert_eq!(self.done(enqueue(spec)).await, Outcome::Task { id, created: true });
         id
     }
 
     /// The next claim of this worker, of all that the kit's tasks need.
     pub(super) fn next_claim(&self, limit: u32) -> Claim {
-        let serves = [
-            "task:work",
-            "task:other",
-            "flow:test@1",
-            "agent:claude",
-            "task:agent",
-        ];
+        let serves = ["task:work", "task:other", "flow:test@1", "agent:claude", "task:agent"];
         Claim {
             instance: self.worker,
             seq: self.claims.fetch_add(1, Ordering::SeqCst) + 1,
@@ -236,12 +182,7 @@ impl Kit {
     }
 
     pub(super) async fn claim_as(&self, claim: Claim) -> Vec<Claimed> {
-        self.commit_batch(Batch {
-            commands: Vec::new(),
-            claim: Some(claim),
-        })
-        .await
-        .claimed
+        self.commit_batch(Batch { commands: Vec::new(), claim: Some(claim) }).await.claimed
     }
 
     pub(super) async fn claim(&self, limit: u32) -> Vec<Task> {
@@ -321,13 +262,7 @@ pub(super) fn work() -> TaskSpec {
 /// One that holds a slot of each of these keys.
 pub(super) fn keyed(keys: &[&str]) -> TaskSpec {
     let capacity = keys.iter().map(|key| (*key).to_owned()).collect();
-    TaskSpec {
-        options: TaskOptions {
-            capacity,
-            ..TaskOptions::default()
-        },
-        ..work()
-    }
+    TaskSpec { options: TaskOptions { capacity, ..TaskOptions::default() }, ..work() }
 }
 
 pub(super) fn settle(held: &Task, decision: Decision) -> Command {
@@ -336,13 +271,7 @@ pub(super) fn settle(held: &Task, decision: Decision) -> Command {
 
 pub(super) fn settle_retrying(held: &Task, retry: Retry, decision: Decision) -> Command {
     let held = held.clone();
-    Command::Settle(Box::new(Settle {
-        held,
-        retry,
-        decision,
-        usage: None,
-        said: None,
-    }))
+    Command::Settle(Box::new(Settle { held, retry, decision, usage: None, said: None }))
 }
 
 pub(super) fn done() -> Decision {
@@ -351,11 +280,7 @@ pub(super) fn done() -> Decision {
 
 pub(super) fn fault() -> Decision {
     let message = "it broke".to_owned();
-    Decision::Fail(Fault {
-        kind: FaultKind::Error,
-        message,
-        retryable: true,
-    })
+    Decision::Fail(Fault { kind: FaultKind::Error, message, retryable: true })
 }
 
 pub(super) fn chat() -> Chat {
@@ -396,11 +321,7 @@ pub(super) fn new_run(steps: Vec<NewStep>) -> NewRun {
         meta: None,
         created_at: Timestamp::ZERO,
     };
-    NewRun {
-        spec,
-        priority: 0,
-        steps,
-    }
+    NewRun { spec, priority: 0, steps }
 }
 
 pub(super) fn new_step(name: &str, after: Vec<u32>) -> NewStep {

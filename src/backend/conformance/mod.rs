@@ -10,7 +10,10 @@
 
 mod claims;
 mod kit;
+mod lists;
+mod origins;
 mod people;
+mod pruning;
 mod races;
 mod reading;
 mod runs;
@@ -25,14 +28,9 @@ use crate::model::{Cursor, Needs, Rows, audit};
 
 /// Every row of a backend, without what backends may number as they like.
 pub async fn dump(backend: &dyn Backend) -> Rows {
-    let mut rows = backend
-        .read(&Needs::everything())
-        .await
-        .expect("the rows can be read");
+    let mut rows = backend.read(&Needs::everything()).await.expect("the rows can be read");
     rows.routes.clear();
-    rows.entries
-        .values_mut()
-        .for_each(|entry| entry.cursor = Cursor::START);
+    rows.entries.values_mut().for_each(|entry| entry.cursor = Cursor::START);
     rows
 }
 
@@ -43,10 +41,7 @@ pub async fn assert_sound(backend: &dyn Backend) {
 }
 
 /// A clause of the contract: its name and its test.
-pub type Clause = (
-    &'static str,
-    fn(Kit) -> Pin<Box<dyn Future<Output = ()> + Send>>,
-);
+pub type Clause = (&'static str, fn(Kit) -> Pin<Box<dyn Future<Output = ()> + Send>>);
 
 macro_rules! list_clauses {
     ($($file:ident { $($clause:ident)+ })+) => {
@@ -70,11 +65,7 @@ pub async fn check(clause: &str, kit: Kit) {
 /// Runs a test on a runtime of its own, with two threads.
 pub fn block_on(test: impl Future<Output = ()>) {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime starts");
+    let runtime = builder.worker_threads(2).enable_all().build().expect("a runtime starts");
     runtime.block_on(test);
 }
 
@@ -133,6 +124,7 @@ macro_rules! conformance_clauses {
                 an_enqueued_task_is_stored_once
                 every_field_of_a_task_is_kept
                 large_values_are_kept_and_larger_ones_refused
+                text_that_no_database_takes_is_refused_or_mended
                 a_scheduled_task_waits_for_its_time
                 each_decision_has_its_effect
                 a_repeated_settle_is_answered_the_same
@@ -144,6 +136,8 @@ macro_rules! conformance_clauses {
                 a_paused_task_is_not_claimed
                 a_failed_task_runs_again_when_a_person_says_so
                 rescue_follows_the_policy_of_the_task
+            }
+            origins {
                 an_import_keeps_ids_and_times
                 a_unique_key_makes_one_task
                 a_unique_key_is_free_when_its_task_ends
@@ -198,17 +192,22 @@ macro_rules! conformance_clauses {
                 instances_register_beat_and_retire
                 a_read_leaves_out_what_is_not_there
                 a_read_finds_rows_by_every_key
+                a_read_finds_a_run_whole_or_in_part
                 a_stream_is_followed_by_its_cursors
                 the_stream_of_all_has_every_entry_once
+                waiting_ends
+            }
+            lists {
                 tasks_are_listed_in_pages
                 tasks_are_filtered
                 runs_chats_sessions_and_messages_are_listed
                 stats_count_by_state
+            }
+            pruning {
                 pruning_takes_finished_tasks_with_all_of_theirs
                 pruning_takes_parents_after_their_children
                 pruning_takes_only_whole_runs
                 pruning_entries_keeps_those_of_live_runs
-                waiting_ends
             }
             races {
                 claims_at_once_never_hand_out_a_task_twice

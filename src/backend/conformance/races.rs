@@ -19,10 +19,7 @@ where
 {
     let jobs: Vec<_> = (0..count).map(|n| tokio::spawn(job(n))).collect();
     let ended = join_all(jobs).await;
-    ended
-        .into_iter()
-        .map(|job| job.expect("no job panics"))
-        .collect()
+    ended.into_iter().map(|job| job.expect("no job panics")).collect()
 }
 
 /// Claims and completes until nothing is left, and counts what was claimed.
@@ -32,21 +29,10 @@ async fn drain(kit: Kit, limit: u32) -> Vec<crate::id::TaskId> {
     let mut held = Vec::new();
     while idle < 3 {
         let commands = held.iter().map(|task| settle(task, done())).collect();
-        let batch = Batch {
-            commands,
-            claim: Some(kit.next_claim(limit)),
-        };
+        let batch = Batch { commands, claim: Some(kit.next_claim(limit)) };
         let committed = kit.commit_batch(batch).await;
-        assert!(
-            committed.receipts.iter().all(Result::is_ok),
-            "{:?}",
-            committed.receipts
-        );
-        held = committed
-            .claimed
-            .into_iter()
-            .map(|claimed| claimed.task)
-            .collect();
+        assert!(committed.receipts.iter().all(Result::is_ok), "{:?}", committed.receipts);
+        held = committed.claimed.into_iter().map(|claimed| claimed.task).collect();
         taken.extend(held.iter().map(|task| task.id));
         idle = if held.is_empty() { idle + 1 } else { 0 };
         tokio::task::yield_now().await;
@@ -56,8 +42,7 @@ async fn drain(kit: Kit, limit: u32) -> Vec<crate::id::TaskId> {
 
 pub(super) async fn claims_at_once_never_hand_out_a_task_twice(kit: Kit) {
     let specs: Vec<_> = (0..200).map(|_| work()).collect();
-    kit.commit(specs.iter().cloned().map(enqueue).collect())
-        .await;
+    kit.commit(specs.iter().cloned().map(enqueue).collect()).await;
     let workers: Vec<_> = (0..6).map(|_| kit.other_worker()).collect();
     let taken = at_once(6, |n| drain(workers[n].clone(), 5)).await.concat();
     let late = drain(kit.clone(), 50).await;
@@ -65,19 +50,11 @@ pub(super) async fn claims_at_once_never_hand_out_a_task_twice(kit: Kit) {
     assert_eq!(taken.len() + late.len(), 200, "each once");
     assert_eq!(all.len(), 200, "each");
     let rows = kit.rows().await;
-    assert!(
-        rows.tasks
-            .values()
-            .all(|task| task.lease == 1 && task.attempt == 1)
-    );
+    assert!(rows.tasks.values().all(|task| task.lease == 1 && task.attempt == 1));
 }
 
 pub(super) async fn claims_at_once_respect_capacity(kit: Kit) {
-    kit.done(Command::SetCapacity {
-        key: "k".into(),
-        slots: Some(2),
-    })
-    .await;
+    kit.done(Command::SetCapacity { key: "k".into(), slots: Some(2) }).await;
     let commands = (0..20).map(|_| enqueue(keyed(&["k"]))).collect();
     kit.commit(commands).await;
     let workers: Vec<_> = (0..6).map(|_| kit.other_worker()).collect();
@@ -94,9 +71,7 @@ pub(super) async fn claims_at_once_respect_capacity(kit: Kit) {
 
 pub(super) async fn settles_of_one_run_at_once_release_a_join_once(kit: Kit) {
     for _ in 0..10 {
-        let mut steps: Vec<_> = (0..6)
-            .map(|no| new_step(&format!("s{no}"), vec![]))
-            .collect();
+        let mut steps: Vec<_> = (0..6).map(|no| new_step(&format!("s{no}"), vec![])).collect();
         steps.push(new_step("join", (0..6).collect()));
         let new = new_run(steps);
         let id = new.spec.id;
@@ -111,9 +86,7 @@ pub(super) async fn settles_of_one_run_at_once_release_a_join_once(kit: Kit) {
         kit.complete(&join).await;
         let rows = kit.rows().await;
         assert_eq!(rows.runs[&id].state, RunState::Completed);
-        let of_run = rows
-            .entries
-            .range((Stream::Run(id), 0)..=(Stream::Run(id), i64::MAX));
+        let of_run = rows.entries.range((Stream::Run(id), 0)..=(Stream::Run(id), i64::MAX));
         let ends = of_run.flat_map(|(_, entry)| &entry.events);
         let ends = ends.filter(|event| matches!(event, Event::RunEnded { .. }));
         assert_eq!(ends.count(), 1);
@@ -144,19 +117,9 @@ pub(super) async fn one_task_enqueued_at_once_is_made_once(kit: Kit) {
 pub(super) async fn a_unique_key_at_once_makes_one_task(kit: Kit) {
     for n in 0..10 {
         let enqueue = |_| {
-            let options = TaskOptions {
-                unique_until_done: true,
-                ..TaskOptions::default()
-            };
+            let options = TaskOptions { unique_until_done: true, ..TaskOptions::default() };
             let unique_key = Some(format!("key {n}"));
-            let (kit, spec) = (
-                kit.clone(),
-                TaskSpec {
-                    unique_key,
-                    options,
-                    ..work()
-                },
-            );
+            let (kit, spec) = (kit.clone(), TaskSpec { unique_key, options, ..work() });
             async move { kit.done(enqueue(spec)).await }
         };
         assert_eq!(made(&at_once(4, enqueue).await), (1, 1));
@@ -171,13 +134,7 @@ pub(super) async fn settles_of_one_attempt_at_once_count_once(kit: Kit) {
             async move {
                 match n {
                     0 => kit.one(Command::Cancel(task.id)).await,
-                    1 => {
-                        kit.one(Command::Rescue {
-                            task: task.id,
-                            lease: task.lease,
-                        })
-                        .await
-                    }
+                    1 => kit.one(Command::Rescue { task: task.id, lease: task.lease }).await,
                     _ => kit.settle(&task, done()).await,
                 }
             }
@@ -204,12 +161,7 @@ pub(super) async fn a_follower_misses_nothing(kit: Kit) {
         async move {
             for n in 0..MESSAGES {
                 let (id, content) = (crate::id::MessageId::new(), Payload::text(&n.to_string()));
-                let messages = vec![NewMessage {
-                    id,
-                    role: Role::User,
-                    content,
-                    task: None,
-                }];
+                let messages = vec![NewMessage { id, role: Role::User, content, task: None }];
                 kit.done(Command::Append { chat, messages }).await;
             }
         }
@@ -229,11 +181,7 @@ async fn follow(kit: Kit, count: usize) -> BTreeMap<Stream, Vec<i64>> {
     let (mut seen, mut after, mut left) = (BTreeMap::<_, Vec<i64>>::new(), Cursor::START, count);
     let mut looks = 0;
     while left > 0 {
-        let part = kit
-            .backend()
-            .tail(Stream::All, after, 7)
-            .await
-            .expect("tail works");
+        let part = kit.backend().tail(Stream::All, after, 7).await.expect("tail works");
         for entry in &part {
             seen.entry(entry.stream).or_default().push(entry.seq);
         }
@@ -251,8 +199,7 @@ pub(super) async fn a_reader_sees_whole_commits(kit: Kit) {
         let kit = kit.other_worker();
         async move {
             for _ in 0..5 {
-                kit.launch(&[("a", &[]), ("b", &["a"]), ("c", &["a"]), ("d", &["b", "c"])])
-                    .await;
+                kit.launch(&[("a", &[]), ("b", &["a"]), ("c", &["a"]), ("d", &["b", "c"])]).await;
                 drain(kit.clone(), 2).await;
             }
         }
@@ -261,11 +208,7 @@ pub(super) async fn a_reader_sees_whole_commits(kit: Kit) {
         let kit = kit.clone();
         tokio::spawn(async move {
             for _ in 0..50 {
-                let rows = kit
-                    .backend()
-                    .read(&Needs::everything())
-                    .await
-                    .expect("a read works");
+                let rows = kit.backend().read(&Needs::everything()).await.expect("a read works");
                 let found = audit(&rows);
                 assert!(found.is_empty(), "half a commit was seen: {found:#?}");
                 tokio::task::yield_now().await;
@@ -276,9 +219,5 @@ pub(super) async fn a_reader_sees_whole_commits(kit: Kit) {
     reader.await.expect("every look fits together");
     drain(kit.clone(), 10).await;
     let rows = kit.rows().await;
-    assert!(
-        rows.runs
-            .values()
-            .all(|run| run.state == RunState::Completed)
-    );
+    assert!(rows.runs.values().all(|run| run.state == RunState::Completed));
 }

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use super::kit::{Kit, done, enqueue, fault, settle, settle_retrying, work};
+use super::kit::{Kit, done, enqueue, fault, keyed, settle, settle_retrying, work};
 use crate::{
-    clock::Timestamp,
     id::{ArenaId, ItemId, TaskId},
     model::{
-        Access, Ask, AttemptOutcome, Command, Decision, Import, Interrupted, ItemKind, Outcome,
-        Payload, Phase, Rejection, Retry, Task, TaskFlags, TaskOptions, TaskSpec, TaskState,
-        limits,
+        Access, Ask, AttemptOutcome, Command, Decision, Fault, FaultKind, Interrupted, ItemKind,
+        Outcome, Payload, Phase, Rejection, Retry, Task, TaskFlags, TaskOptions, TaskSpec,
+        TaskState, limits,
     },
 };
 
@@ -22,28 +21,16 @@ pub(super) async fn an_enqueued_task_is_stored_once(kit: Kit) {
     assert_eq!(again, Ok(Outcome::Task { id, created: false }));
     let rows = kit.rows().await;
     assert_eq!(rows.tasks[&id].phase, Phase::Ready);
-    assert_eq!(
-        rows.specs[&id],
-        TaskSpec {
-            created_at: kit.now(),
-            ..spec.clone()
-        }
-    );
+    assert_eq!(rows.specs[&id], TaskSpec { created_at: kit.now(), ..spec.clone() });
     assert_eq!(rows.lanes[&rows.tasks[&id].lane], spec.lane());
     let twins = work();
-    let receipts = kit
-        .commit(vec![enqueue(twins.clone()), enqueue(twins.clone())])
-        .await;
-    let made = |created| {
-        Ok(Outcome::Task {
-            id: twins.id,
-            created,
-        })
-    };
+    let receipts = kit.commit(vec![enqueue(twins.clone()), enqueue(twins.clone())]).await;
+    let made = |created| Ok(Outcome::Task { id: twins.id, created });
     assert_eq!(receipts, [made(true), made(false)]);
 }
 
-fn full_spec(kit: &Kit) -> TaskSpec {
+/// A task with every field set.
+pub(super) fn full_spec(kit: &Kit) -> TaskSpec {
     TaskSpec {
         project: "höchst \"eigen\"\n".into(),
         kind: "agent".into(),
@@ -56,11 +43,7 @@ fn full_spec(kit: &Kit) -> TaskSpec {
         mode: Some("plan".into()),
         thinking: Some("hard".into()),
         unique_key: Some("once".into()),
-        labels: [
-            ("a".to_owned(), "1".to_owned()),
-            ("b".to_owned(), String::new()),
-        ]
-        .into(),
+        labels: [("a".to_owned(), "1".to_owned()), ("b".to_owned(), String::new())].into(),
         meta: Some(Payload::trusted("{\"x\":{}}".into())),
         options: TaskOptions {
             retry: Retry {
@@ -85,20 +68,10 @@ fn full_spec(kit: &Kit) -> TaskSpec {
 pub(super) async fn every_field_of_a_task_is_kept(kit: Kit) {
     let parent = kit.enqueue(work()).await;
     let chat = kit.chat().await;
-    let spec = TaskSpec {
-        parent: Some(parent),
-        chat: Some(chat),
-        ..full_spec(&kit)
-    };
+    let spec = TaskSpec { parent: Some(parent), chat: Some(chat), ..full_spec(&kit) };
     kit.enqueue(spec.clone()).await;
     let rows = kit.rows().await;
-    assert_eq!(
-        rows.specs[&spec.id],
-        TaskSpec {
-            created_at: kit.now(),
-            ..spec.clone()
-        }
-    );
+    assert_eq!(rows.specs[&spec.id], TaskSpec { created_at: kit.now(), ..spec.clone() });
     let task = &rows.tasks[&spec.id];
     assert_eq!((task.priority, Some(task.run_at)), (-7, spec.run_at));
     assert_eq!(rows.unique[&(spec.project.clone(), "once".into())], spec.id);
@@ -107,14 +80,8 @@ pub(super) async fn every_field_of_a_task_is_kept(kit: Kit) {
 
 pub(super) async fn large_values_are_kept_and_larger_ones_refused(kit: Kit) {
     let input = Payload::text(&"x".repeat(1 << 20));
-    let task = kit
-        .running(TaskSpec {
-            input: input.clone(),
-            ..work()
-        })
-        .await;
-    kit.done(settle(&task, Decision::Complete(input.clone())))
-        .await;
+    let task = kit.running(TaskSpec { input: input.clone(), ..work() }).await;
+    kit.done(settle(&task, Decision::Complete(input.clone()))).await;
     let rows = kit.rows().await;
     assert_eq!(rows.specs[&task.id].input, input);
     assert_eq!(rows.attempts[&(task.id, task.lease)].output, Some(input));
@@ -123,34 +90,45 @@ pub(super) async fn large_values_are_kept_and_larger_ones_refused(kit: Kit) {
     assert!(matches!(refused, Rejection::TooLarge { .. }), "{refused}");
 }
 
+pub(super) async fn text_that_no_database_takes_is_refused_or_mended(kit: Kit) {
+    let nul = || "a\0b".to_owned();
+    let wrong = [
+        TaskSpec { project: nul(), ..work() },
+        TaskSpec { kind: nul(), ..work() },
+        TaskSpec { unique_key: Some(nul()), ..work() },
+        TaskSpec { model: Some(nul()), ..work() },
+        keyed(&["a\0b"]),
+    ];
+    for spec in wrong {
+        let refused = kit.refused(enqueue(spec)).await;
+        assert!(matches!(refused, Rejection::Invalid(_)), "{refused}");
+    }
+    kit.refused(Command::SetCapacity { key: nul(), slots: Some(1) }).await;
+    let task = kit.running(TaskSpec { input: Payload::text("a\0b"), ..work() }).await;
+    let parked = Decision::Park { key: nul(), wait: Duration::ZERO };
+    kit.refused(settle(&task, parked)).await;
+    let fault = Fault { kind: FaultKind::Error, message: nul(), retryable: false };
+    kit.done(settle(&task, Decision::Fail(fault))).await;
+    let rows = kit.rows().await;
+    let error = rows.attempts[&(task.id, 1)].error.as_deref();
+    assert_eq!(error, Some("a\u{fffd}b"), "what a program printed is never the reason to fail");
+    assert_eq!(rows.specs[&task.id].input, Payload::text("a\0b"), "JSON has a way to write it");
+}
+
 pub(super) async fn a_scheduled_task_waits_for_its_time(kit: Kit) {
     let time = kit.now() + Duration::from_secs(60);
-    let spec = TaskSpec {
-        run_at: Some(time),
-        ..work()
-    };
-    let batch = crate::model::Batch {
-        commands: vec![enqueue(spec.clone())],
-        claim: None,
-    };
+    let spec = TaskSpec { run_at: Some(time), ..work() };
+    let batch = crate::model::Batch { commands: vec![enqueue(spec.clone())], claim: None };
     assert_eq!(kit.commit_batch(batch).await.next, Some(time));
     assert_eq!(kit.row(spec.id).await.phase, Phase::Scheduled);
     assert!(kit.claim(5).await.is_empty(), "its time has not come");
     let early = kit.row(spec.id).await;
     let before = kit.done(Command::Ripen(Box::new(early.clone()))).await;
     assert_eq!(before, Outcome::State(TaskState::Pending));
-    assert_eq!(
-        kit.row(spec.id).await,
-        early,
-        "ripening early changes nothing"
-    );
+    assert_eq!(kit.row(spec.id).await, early, "ripening early changes nothing");
     kit.advance(60);
-    let due = kit
-        .backend()
-        .due(kit.worker(), 10)
-        .await
-        .expect("due works");
-    assert_eq!(due.ripe, [early.clone()]);
+    let due = kit.backend().due(kit.worker(), 10).await.expect("due works");
+    assert_eq!(due.ripe, std::slice::from_ref(&early));
     assert!(kit.twice(Command::Ripen(Box::new(early))).await.is_ok());
     assert_eq!(kit.claim_ids(5).await, [spec.id]);
 }
@@ -171,75 +149,34 @@ fn decisions() -> Vec<(Decision, Phase, Option<AttemptOutcome>)> {
     vec![
         (done(), Phase::Completed, Some(AttemptOutcome::Completed)),
         (fault(), Phase::Failed, Some(AttemptOutcome::Failed)),
-        (
-            Decision::Snooze(wait),
-            Phase::Scheduled,
-            Some(AttemptOutcome::Snoozed),
-        ),
-        (
-            Decision::Snooze(Duration::ZERO),
-            Phase::Ready,
-            Some(AttemptOutcome::Snoozed),
-        ),
-        (
-            Decision::Block(vec![ask()]),
-            Phase::Blocked,
-            Some(AttemptOutcome::Blocked),
-        ),
-        (
-            Decision::Park { key, wait },
-            Phase::Ready,
-            Some(AttemptOutcome::Parked),
-        ),
-        (
-            Decision::Cancelled,
-            Phase::Cancelled,
-            Some(AttemptOutcome::Cancelled),
-        ),
+        (Decision::Snooze(wait), Phase::Scheduled, Some(AttemptOutcome::Snoozed)),
+        (Decision::Snooze(Duration::ZERO), Phase::Ready, Some(AttemptOutcome::Snoozed)),
+        (Decision::Block(vec![ask()]), Phase::Blocked, Some(AttemptOutcome::Blocked)),
+        (Decision::Park { key, wait }, Phase::Ready, Some(AttemptOutcome::Parked)),
+        (Decision::Cancelled, Phase::Cancelled, Some(AttemptOutcome::Cancelled)),
         (Decision::Release, Phase::Ready, None),
     ]
 }
 
 pub(super) async fn each_decision_has_its_effect(kit: Kit) {
     for (priority, (decision, phase, outcome)) in (1..).zip(decisions()) {
-        let task = kit
-            .running_first(TaskSpec {
-                priority: -priority,
-                ..work()
-            })
-            .await;
+        let task = kit.running_first(TaskSpec { priority: -priority, ..work() }).await;
         kit.advance(1);
         let state = Outcome::State(phase.state());
-        assert_eq!(
-            kit.settle(&task, decision.clone()).await,
-            Ok(state),
-            "{decision:?}"
-        );
+        assert_eq!(kit.settle(&task, decision.clone()).await, Ok(state), "{decision:?}");
         let rows = kit.rows().await;
         let after = &rows.tasks[&task.id];
-        assert_eq!(
-            (after.phase, after.holder, after.lease),
-            (phase, None, 1),
-            "{decision:?}"
-        );
+        assert_eq!((after.phase, after.holder, after.lease), (phase, None, 1), "{decision:?}");
         assert_eq!(after.attempt, u32::from(outcome.is_some()), "{decision:?}");
         let attempt = rows.attempts.get(&(task.id, 1));
         assert_eq!(attempt.map(|row| row.outcome), outcome, "{decision:?}");
         if let Some(attempt) = attempt {
-            assert_eq!(
-                (attempt.started_at, attempt.ended_at),
-                (task.started_at, kit.now())
-            );
+            assert_eq!((attempt.started_at, attempt.ended_at), (task.started_at, kit.now()));
             assert_eq!(attempt.holder, Some(kit.worker()));
         }
     }
     let retry = Retry::every(2, Duration::from_secs(3));
-    let task = kit
-        .running_first(TaskSpec {
-            priority: -100,
-            ..work()
-        })
-        .await;
+    let task = kit.running_first(TaskSpec { priority: -100, ..work() }).await;
     kit.done(settle_retrying(&task, retry, fault())).await;
     let row = kit.row(task.id).await;
     assert_eq!((row.phase, row.failures), (Phase::Scheduled, 1));
@@ -248,21 +185,11 @@ pub(super) async fn each_decision_has_its_effect(kit: Kit) {
 
 pub(super) async fn a_repeated_settle_is_answered_the_same(kit: Kit) {
     for (priority, (decision, ..)) in (1..).zip(decisions()) {
-        let task = kit
-            .running_first(TaskSpec {
-                priority: -priority,
-                ..work()
-            })
-            .await;
+        let task = kit.running_first(TaskSpec { priority: -priority, ..work() }).await;
         assert!(kit.twice(settle(&task, decision)).await.is_ok());
     }
     for (priority, (decision, ..)) in (1..).zip(decisions()) {
-        let task = kit
-            .running_first(TaskSpec {
-                priority: -100 - priority,
-                ..work()
-            })
-            .await;
+        let task = kit.running_first(TaskSpec { priority: -100 - priority, ..work() }).await;
         kit.done(Command::Cancel(task.id)).await;
         let state = kit.twice(settle(&task, decision)).await;
         assert_eq!(state, Ok(Outcome::State(TaskState::Cancelled)));
@@ -271,50 +198,28 @@ pub(super) async fn a_repeated_settle_is_answered_the_same(kit: Kit) {
 
 pub(super) async fn a_stale_lease_changes_nothing(kit: Kit) {
     let old = kit.running(work()).await;
-    assert!(
-        kit.twice(Command::Rescue {
-            task: old.id,
-            lease: old.lease
-        })
-        .await
-        .is_ok()
-    );
+    assert!(kit.twice(Command::Rescue { task: old.id, lease: old.lease }).await.is_ok());
     let other = kit.other_worker();
     let new = other.claim_one().await;
     assert_eq!((new.id, new.lease), (old.id, old.lease + 1));
-    for (decision, ..) in decisions()
-        .into_iter()
-        .filter(|(d, ..)| *d != Decision::Release)
-    {
-        assert_eq!(
-            kit.refused(settle(&old, decision)).await,
-            Rejection::StaleLease
-        );
+    for (decision, ..) in decisions().into_iter().filter(|(d, ..)| *d != Decision::Release) {
+        assert_eq!(kit.refused(settle(&old, decision)).await, Rejection::StaleLease);
     }
     let quick = settle_retrying(&old, Retry::times(5), fault());
     assert_eq!(kit.refused(quick).await, Rejection::StaleLease);
     other.complete(&new).await;
-    assert_eq!(
-        kit.refused(settle(&old, done())).await,
-        Rejection::StaleLease
-    );
-    assert_eq!(
-        kit.refused(settle(&new, fault())).await,
-        Rejection::StaleLease
-    );
+    assert_eq!(kit.refused(settle(&old, done())).await, Rejection::StaleLease);
+    assert_eq!(kit.refused(settle(&new, fault())).await, Rejection::StaleLease);
 }
 
 pub(super) async fn the_lease_never_goes_back(kit: Kit) {
     let id = kit.enqueue(work()).await;
-    let endings = [
-        Decision::Release,
-        Decision::Snooze(Duration::ZERO),
-        fault(),
-        done(),
-    ];
+    let endings = [Decision::Release, Decision::Snooze(Duration::ZERO), fault(), done()];
     for (lease, decision) in (1..).zip(endings) {
         let task = kit.claim_one().await;
         assert_eq!((task.id, task.lease), (id, lease));
+        let early = Command::Rescue { task: id, lease: lease + 1 };
+        assert_eq!(kit.refused(early).await, Rejection::StaleLease);
         let failed = matches!(decision, Decision::Fail(_));
         kit.done(settle(&task, decision)).await;
         if failed {
@@ -352,39 +257,20 @@ pub(super) async fn cancelling_what_runs_is_a_request(kit: Kit) {
     let running = Ok(Outcome::State(TaskState::Running));
     assert_eq!(kit.twice(Command::Cancel(task.id)).await, running);
     assert!(kit.row(task.id).await.flags.has(TaskFlags::CANCEL));
-    assert_eq!(
-        kit.settle(&task, done()).await,
-        cancelled,
-        "the request came first"
-    );
+    assert_eq!(kit.settle(&task, done()).await, cancelled, "the request came first");
     let rows = kit.rows().await;
-    let Decision::Complete(output) = done() else {
-        unreachable!("it completes")
-    };
-    assert_eq!(
-        rows.attempts[&(task.id, task.lease)].output,
-        Some(output),
-        "what was done is kept"
-    );
+    let Decision::Complete(output) = done() else { unreachable!("it completes") };
+    assert_eq!(rows.attempts[&(task.id, task.lease)].output, Some(output), "what was done is kept");
     let task = kit.running(work()).await;
     kit.complete(&task).await;
     let refused = kit.refused(Command::Cancel(task.id)).await;
-    assert!(
-        matches!(refused, Rejection::Illegal { .. }),
-        "the completion came first"
-    );
+    assert!(matches!(refused, Rejection::Illegal { .. }), "the completion came first");
 }
 
 pub(super) async fn cancelling_reaches_descendants(kit: Kit) {
     let parent = kit.running(work()).await;
-    let child = TaskSpec {
-        parent: Some(parent.id),
-        ..work()
-    };
-    let grandchild = TaskSpec {
-        parent: Some(child.id),
-        ..work()
-    };
+    let child = TaskSpec { parent: Some(parent.id), ..work() };
+    let grandchild = TaskSpec { parent: Some(child.id), ..work() };
     kit.enqueue(child.clone()).await;
     kit.enqueue(grandchild.clone()).await;
     let stranger = kit.enqueue(work()).await;
@@ -395,10 +281,7 @@ pub(super) async fn cancelling_reaches_descendants(kit: Kit) {
         assert_eq!(rows.tasks[&id].phase, Phase::Cancelled);
     }
     assert_eq!(rows.tasks[&stranger].phase, Phase::Ready);
-    let late = enqueue(TaskSpec {
-        parent: Some(parent.id),
-        ..work()
-    });
+    let late = enqueue(TaskSpec { parent: Some(parent.id), ..work() });
     assert!(matches!(kit.refused(late).await, Rejection::Invalid(_)));
 }
 
@@ -416,11 +299,7 @@ pub(super) async fn a_paused_task_is_not_claimed(kit: Kit) {
 pub(super) async fn a_failed_task_runs_again_when_a_person_says_so(kit: Kit) {
     let task = kit.running(work()).await;
     kit.done(settle(&task, fault())).await;
-    assert_eq!(
-        kit.items(task.id).await.len(),
-        1,
-        "a failure waits for a person"
-    );
+    assert_eq!(kit.items(task.id).await.len(), 1, "a failure waits for a person");
     let pending = Ok(Outcome::State(TaskState::Pending));
     assert_eq!(kit.twice(Command::Retry(task.id)).await, pending);
     let again = kit.claim_one().await;
@@ -437,272 +316,18 @@ pub(super) async fn rescue_follows_the_policy_of_the_task(kit: Kit) {
         (Interrupted::Fail, Phase::Failed),
     ];
     for (priority, (interrupted, phase)) in (1..).zip(policies) {
-        let options = TaskOptions {
-            interrupted,
-            ..TaskOptions::default()
-        };
-        let task = kit
-            .running_first(TaskSpec {
-                options,
-                priority: -priority,
-                ..work()
-            })
-            .await;
-        let rescue = Command::Rescue {
-            task: task.id,
-            lease: task.lease,
-        };
+        let options = TaskOptions { interrupted, ..TaskOptions::default() };
+        let task = kit.running_first(TaskSpec { options, priority: -priority, ..work() }).await;
+        let rescue = Command::Rescue { task: task.id, lease: task.lease };
         assert!(kit.twice(rescue).await.is_ok());
         let row = kit.row(task.id).await;
-        assert_eq!(
-            (row.phase, row.holder, row.interruptions),
-            (phase, None, 1),
-            "{interrupted:?}"
-        );
+        assert_eq!((row.phase, row.holder, row.interruptions), (phase, None, 1), "{interrupted:?}");
         let attempt = kit.rows().await.attempts.remove(&(task.id, task.lease));
         let outcome = attempt.map(|attempt| attempt.outcome);
         assert_eq!(outcome, Some(AttemptOutcome::Interrupted));
-        let stale = Command::Rescue {
-            task: task.id,
-            lease: task.lease + 1,
-        };
+        let stale = Command::Rescue { task: task.id, lease: task.lease + 1 };
         assert_eq!(kit.refused(stale).await, Rejection::StaleLease);
     }
-}
-
-fn import(state: TaskState, ended_at: Option<Timestamp>) -> Import {
-    let spec = TaskSpec {
-        created_at: Timestamp::from_micros(1_000),
-        ..work()
-    };
-    let started_at = ended_at.map(|_| Timestamp::from_micros(2_000));
-    let output = (state == TaskState::Completed).then(|| Payload::text("long ago"));
-    let error = (state == TaskState::Failed).then(|| "broke long ago".to_owned());
-    let usage = ended_at.map(|_| Payload::trusted("{\"tokens\":7}".into()));
-    Import {
-        spec,
-        state,
-        started_at,
-        ended_at,
-        output,
-        error,
-        usage,
-    }
-}
-
-pub(super) async fn an_import_keeps_ids_and_times(kit: Kit) {
-    let end = Some(Timestamp::from_micros(3_000));
-    for state in [
-        TaskState::Completed,
-        TaskState::Failed,
-        TaskState::Cancelled,
-    ] {
-        let import = import(state, end);
-        let id = import.spec.id;
-        let receipt = kit.twice(Command::Import(Box::new(import.clone()))).await;
-        assert_eq!(receipt, Ok(Outcome::Task { id, created: true }));
-        let rows = kit.rows().await;
-        assert_eq!(rows.specs[&id], import.spec);
-        assert_eq!(
-            (rows.tasks[&id].state(), Some(rows.tasks[&id].ended_at)),
-            (state, end)
-        );
-        let attempt = &rows.attempts[&(id, 1)];
-        assert_eq!(Some(attempt.started_at), import.started_at);
-        assert_eq!(
-            (&attempt.output, &attempt.error),
-            (&import.output, &import.error)
-        );
-        assert_eq!(attempt.usage, import.usage);
-    }
-    let pending = import(TaskState::Pending, None);
-    kit.done(Command::Import(Box::new(pending.clone()))).await;
-    assert_eq!(kit.claim_ids(5).await, [pending.spec.id]);
-    for state in [TaskState::Running, TaskState::Blocked, TaskState::Completed] {
-        let refused = kit
-            .refused(Command::Import(Box::new(import(state, None))))
-            .await;
-        assert!(
-            matches!(refused, Rejection::Invalid(_)),
-            "{state:?}: {refused}"
-        );
-    }
-}
-
-fn unique(until_done: bool) -> TaskSpec {
-    let options = TaskOptions {
-        unique_until_done: until_done,
-        ..TaskOptions::default()
-    };
-    TaskSpec {
-        unique_key: Some("the one".into()),
-        options,
-        ..work()
-    }
-}
-
-pub(super) async fn a_unique_key_makes_one_task(kit: Kit) {
-    let first = unique(false);
-    let task = kit.running(first.clone()).await;
-    let found = Ok(Outcome::Task {
-        id: task.id,
-        created: false,
-    });
-    assert_eq!(kit.one(enqueue(unique(false))).await, found);
-    assert_eq!(kit.one(enqueue(unique(true))).await, found);
-    kit.complete(&task).await;
-    assert_eq!(
-        kit.one(enqueue(unique(false))).await,
-        found,
-        "the key is kept with the task"
-    );
-    kit.enqueue(TaskSpec {
-        project: "another".into(),
-        ..unique(false)
-    })
-    .await;
-    assert_eq!(kit.rows().await.specs.len(), 2);
-}
-
-pub(super) async fn a_unique_key_is_free_when_its_task_ends(kit: Kit) {
-    let task = kit.running(unique(true)).await;
-    let next = unique(true);
-    let receipts = kit
-        .commit(vec![settle(&task, done()), enqueue(next.clone())])
-        .await;
-    assert_eq!(
-        receipts[1],
-        Ok(Outcome::Task {
-            id: next.id,
-            created: true
-        })
-    );
-    let last = unique(true);
-    let made = |spec: &TaskSpec| {
-        Ok(Outcome::Task {
-            id: spec.id,
-            created: true,
-        })
-    };
-    let receipts = kit
-        .commit(vec![
-            Command::Cancel(next.id),
-            enqueue(last.clone()),
-            Command::Cancel(last.id),
-        ])
-        .await;
-    assert_eq!(receipts[1], made(&last));
-    assert!(kit.rows().await.unique.is_empty(), "nobody has the key");
-    let failed = kit.running(unique(true)).await;
-    kit.done(settle(&failed, fault())).await;
-    let other = kit.enqueue(unique(true)).await;
-    let refused = kit.refused(Command::Retry(failed.id)).await;
-    assert!(
-        matches!(refused, Rejection::Invalid(_)),
-        "task {other} has the key now: {refused}"
-    );
-    kit.done(Command::Cancel(other)).await;
-    kit.done(Command::Retry(failed.id)).await;
-    let found = Outcome::Task {
-        id: failed.id,
-        created: false,
-    };
-    assert_eq!(
-        kit.done(enqueue(unique(true))).await,
-        found,
-        "it has its key again"
-    );
-}
-
-pub(super) async fn a_foreign_task_is_adopted_once(kit: Kit) {
-    let spec = TaskSpec {
-        created_at: kit.now(),
-        ..full_spec(&kit)
-    };
-    let spec = TaskSpec {
-        run_at: None,
-        ..spec
-    };
-    if !kit.insert_foreign(spec.clone()).await {
-        return;
-    }
-    let due = kit
-        .backend()
-        .due(kit.worker(), 10)
-        .await
-        .expect("due works");
-    assert_eq!(due.foreign, [spec.id]);
-    assert!(kit.claim(5).await.is_empty(), "nobody has looked at it yet");
-    assert!(kit.rows().await.foreign.contains(&spec.id));
-    let adopted = kit.twice(Command::Adopt(spec.id)).await;
-    assert_eq!(
-        adopted,
-        Ok(Outcome::Task {
-            id: spec.id,
-            created: true
-        })
-    );
-    let rows = kit.rows().await;
-    assert!(rows.foreign.is_empty());
-    assert_eq!(rows.specs[&spec.id], spec);
-    assert_eq!(rows.tasks[&spec.id].phase, Phase::Ready);
-    let due = kit
-        .backend()
-        .due(kit.worker(), 10)
-        .await
-        .expect("due works");
-    assert!(due.foreign.is_empty());
-    let missing = kit.refused(Command::Adopt(TaskId::new())).await;
-    assert!(matches!(missing, Rejection::NotFound { .. }));
-}
-
-pub(super) async fn an_id_of_a_foreign_task_is_taken(kit: Kit) {
-    let spec = TaskSpec {
-        created_at: kit.now(),
-        ..work()
-    };
-    if !kit.insert_foreign(spec.clone()).await {
-        return;
-    }
-    let other = TaskSpec {
-        input: Payload::text("something else"),
-        ..spec.clone()
-    };
-    let found = kit.done(enqueue(other)).await;
-    assert_eq!(
-        found,
-        Outcome::Task {
-            id: spec.id,
-            created: false
-        }
-    );
-    assert_eq!(kit.rows().await.specs[&spec.id], spec);
-    assert_eq!(
-        kit.backend().stats().await.expect("stats work").tasks[&TaskState::Pending],
-        1
-    );
-}
-
-pub(super) async fn a_foreign_task_that_makes_no_sense_fails(kit: Kit) {
-    let spec = TaskSpec {
-        kind: String::new(),
-        ..work()
-    };
-    if !kit.insert_foreign(spec.clone()).await {
-        return;
-    }
-    kit.done(Command::Adopt(spec.id)).await;
-    assert_eq!(kit.row(spec.id).await.phase, Phase::Failed);
-    assert_eq!(kit.items(spec.id).await.len(), 1, "a person sees it");
-    let duplicate = TaskSpec {
-        created_at: kit.now(),
-        ..unique(true)
-    };
-    let first = kit.enqueue(unique(true)).await;
-    kit.insert_foreign(duplicate.clone()).await;
-    kit.done(Command::Adopt(duplicate.id)).await;
-    assert_eq!(kit.row(duplicate.id).await.phase, Phase::Cancelled);
-    assert_eq!(kit.row(first).await.phase, Phase::Ready);
 }
 
 impl Kit {

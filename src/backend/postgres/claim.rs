@@ -37,18 +37,12 @@ impl Lanes {
 
     fn keys_of(&self, lane: LaneId) -> Vec<String> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        known
-            .get(&lane)
-            .map(|lane| lane.keys.clone())
-            .unwrap_or_default()
+        known.get(&lane).map(|lane| lane.keys.clone()).unwrap_or_default()
     }
 
     fn reach(&self, serves: &BTreeSet<String>) -> Reach {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let mut reach = Reach {
-            known: known.keys().copied().collect(),
-            ..Reach::default()
-        };
+        let mut reach = Reach { known: known.keys().copied().collect(), ..Reach::default() };
         for lane in known.values().filter(|lane| lane.served_by(serves)) {
             reach.served.push(lane.id);
             for key in &lane.keys {
@@ -89,26 +83,12 @@ enum Answer {
 impl Claiming<'_> {
     /// Adds the first statement of a claim, and says where its answer will be.
     pub fn add(&self, pipe: &mut Pipe<'_>) -> usize {
-        let Reach {
-            known,
-            served,
-            keyed,
-            keys,
-        } = self.lanes.reach(&self.claim.serves);
+        let Reach { known, served, keyed, keys } = self.lanes.reach(&self.claim.serves);
         let (holder, seq) = (self.claim.instance.as_uuid(), self.claim.seq);
         let limit = i64::from(self.limit);
         pipe.add(
             sql::CLAIM,
-            params![
-                Time(self.now),
-                served,
-                keyed,
-                keys,
-                known,
-                limit,
-                holder,
-                seq
-            ],
+            params![Time(self.now), served, keyed, keys, known, limit, holder, seq],
         )
     }
 
@@ -177,18 +157,10 @@ impl Claiming<'_> {
 
     /// The rule of [`choose`](crate::model::choose) over the heads of the open lanes.
     async fn choose(&self, line: Line<'_>, left: u32) -> Attempted<Chosen> {
-        let Reach {
-            served,
-            keyed,
-            keys,
-            ..
-        } = self.lanes.reach(&self.claim.serves);
+        let Reach { served, keyed, keys, .. } = self.lanes.reach(&self.claim.serves);
         let limit = i64::from(left);
         let mut pipe = Pipe::default();
-        pipe.add(
-            sql::LANE_HEAD,
-            params![Time(self.now), served, keyed, keys.clone(), limit],
-        );
+        pipe.add(sql::LANE_HEAD, params![Time(self.now), served, keyed, keys.clone(), limit]);
         pipe.add(sql::SLOTS_FREE, params![keys, limit]);
         let answers = pipe.send(line).await?;
         let mut slots = Slots::read(&answers[1])?;
@@ -209,12 +181,7 @@ impl Claiming<'_> {
 
     async fn take_chosen(&self, line: Line<'_>, chosen: Chosen) -> Attempted<Vec<Row>> {
         let (holder, seq) = (self.claim.instance.as_uuid(), self.claim.seq);
-        let Chosen {
-            tasks,
-            holders,
-            keys,
-            numbers,
-        } = chosen;
+        let Chosen { tasks, holders, keys, numbers } = chosen;
         let params = params![Time(self.now), holder, seq, tasks, holders, keys, numbers];
         Pipe::one(sql::TAKE_SLOT, params).rows(line).await
     }
@@ -250,19 +217,14 @@ impl Slots {
         for row in rows.iter().rev() {
             let mut cells = Cells::new(row);
             let key: String = cells.next()?;
-            free.entry(key)
-                .or_default()
-                .extend(cells.next::<Option<i32>>()?);
+            free.entry(key).or_default().extend(cells.next::<Option<i32>>()?);
         }
         Ok(Self(free))
     }
 
     /// One slot of each of these keys that is limited, if all have one.
     fn take(&mut self, keys: &[String]) -> Option<Vec<(String, i32)>> {
-        if keys
-            .iter()
-            .any(|key| self.0.get(key).is_some_and(Vec::is_empty))
-        {
+        if keys.iter().any(|key| self.0.get(key).is_some_and(Vec::is_empty)) {
             return None;
         }
         let slot = |key: &String| Some((key.clone(), self.0.get_mut(key)?.pop()?));

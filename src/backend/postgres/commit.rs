@@ -39,12 +39,7 @@ pub(super) async fn carry_out<'a>(
     context.lanes.learn(split.changes().lanes.values().cloned());
     let claiming = claim.as_ref().map(|claim| {
         let (lanes, limit) = (context.lanes, claim.limit);
-        Claiming {
-            claim,
-            lanes,
-            now,
-            limit,
-        }
+        Claiming { claim, lanes, now, limit }
     });
     let quick = claiming.filter(|claiming| !claiming.claim.again && !split.must_plan());
 
@@ -85,11 +80,7 @@ async fn send_first(
     let mut answers = pipe.send(line).await?;
     let missed = guards.missed(changes, &answers)?;
     let mut take = |place: usize| std::mem::take(&mut answers[place]);
-    Ok(First {
-        version: take(version),
-        missed,
-        claim: claim.map(take),
-    })
+    Ok(First { version: take(version), missed, claim: claim.map(take) })
 }
 
 /// Refuses to write to the tables of a newer program.

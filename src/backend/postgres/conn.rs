@@ -29,10 +29,7 @@ pub(super) struct Connector {
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hosts = self.config.get_hosts();
-        f.debug_struct("Connector")
-            .field("hosts", &hosts)
-            .field("schema", &self.schema)
-            .finish()
+        f.debug_struct("Connector").field("hosts", &hosts).field("schema", &self.schema).finish()
     }
 }
 

@@ -20,21 +20,13 @@ pub(super) type Attempted<T> = std::result::Result<T, Failure>;
 impl Failure {
     /// Rows changed between two statements of a transaction; another try sees them as they are.
     pub fn overtaken(message: impl Into<String>) -> Self {
-        Self {
-            error: Error::unavailable(message),
-            again: true,
-            stale: false,
-        }
+        Self { error: Error::unavailable(message), again: true, stale: false }
     }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self {
-            error,
-            again: false,
-            stale: false,
-        }
+        Self { error, again: false, stale: false }
     }
 }
 
@@ -48,11 +40,7 @@ impl From<PgError> for Failure {
     fn from(error: PgError) -> Self {
         let stale = error.code().is_some_and(is_stale);
         let again = stale || error.code().is_some_and(is_race);
-        Self {
-            error: error.into(),
-            again,
-            stale,
-        }
+        Self { error: error.into(), again, stale }
     }
 }
 
@@ -72,11 +60,7 @@ fn is_race(code: &SqlState) -> bool {
 /// "cached plan must not change result type" after a migration, or a statement that a pooler
 /// has lost.
 fn is_stale(code: &SqlState) -> bool {
-    [
-        &SqlState::FEATURE_NOT_SUPPORTED,
-        &SqlState::INVALID_SQL_STATEMENT_NAME,
-    ]
-    .contains(&code)
+    [&SqlState::FEATURE_NOT_SUPPORTED, &SqlState::INVALID_SQL_STATEMENT_NAME].contains(&code)
 }
 
 /// The server is away, full, or about to be another: 08 connection, 53 resources, 57P operator
@@ -99,21 +83,13 @@ impl From<PgError> for Error {
             (Some(reason), Some(code)) => {
                 let missing =
                     *code == SqlState::UNDEFINED_TABLE || *code == SqlState::INVALID_SCHEMA_NAME;
-                let hint = if missing {
-                    "; were its tables made by migrate()?"
-                } else {
-                    ""
-                };
+                let hint = if missing { "; were its tables made by migrate()?" } else { "" };
                 let message = format!("PostgreSQL: {} ({}){hint}", reason.message(), code.code());
                 (message, is_outage(code) || is_stale(code))
             }
             _ => (format!("PostgreSQL: {}", chain(&error)), is_network(&error)),
         };
-        let error_of = if transient {
-            Self::unavailable
-        } else {
-            Self::database
-        };
+        let error_of = if transient { Self::unavailable } else { Self::database };
         error_of(message).caused_by(error)
     }
 }

@@ -53,8 +53,6 @@ impl Horizon {
     /// As long again as it has been hidden.
     fn next_look(&self) -> Duration {
         let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        since
-            .map_or(FIRST, |since| since.elapsed())
-            .clamp(FIRST, LAST)
+        since.map_or(FIRST, |since| since.elapsed()).clamp(FIRST, LAST)
     }
 }

@@ -59,22 +59,15 @@ pub async fn enqueue_in(
 async fn try_enqueue(client: &Client, schema: &str, spec: TaskSpec) -> Attempted<Receipt> {
     let line = Line::Host(client);
     let mut pipe = Pipe::default();
-    let path = pipe.add(sql::SWAP_PATH, params![sql::path_value(schema)]);
+    let path = pipe.add(sql::SWAP_PATH, params![sql::quoted(schema)]);
     let now = pipe.add(sql::NOW, Vec::new());
     let answers = pipe.send(line).await?;
     let path: String = Cells::new(only(answers[path].first())?).next()?;
     let now = Cells::new(only(answers[now].first())?).time()?;
 
     let clock = Clock::Manual(ManualClock::at(now));
-    let context = Context {
-        lanes: &Lanes::default(),
-        clock: &clock,
-        newest: migrate::newest(),
-    };
-    let batch = Batch {
-        commands: vec![Command::Enqueue(Box::new(spec))],
-        claim: None,
-    };
+    let context = Context { lanes: &Lanes::default(), clock: &clock, newest: migrate::newest() };
+    let batch = Batch { commands: vec![Command::Enqueue(Box::new(spec))], claim: None };
     let done = commit::carry_out(context, line, Pipe::default(), batch).await?;
 
     Pipe::one(sql::SWAP_PATH, params![path]).send(line).await?;

@@ -22,54 +22,25 @@ use crate::{
 /// The statement of a list, and its parameters.
 pub(super) fn query(query: &Query) -> (&'static str, Vec<Param<'static>>) {
     match query.clone() {
-        Query::Tasks {
-            filter,
-            after,
-            limit,
-        } => (
-            sql::LIST_TASKS,
-            task_params(filter, after.map(|id| id.as_uuid()), limit),
-        ),
-        Query::Runs {
-            project,
-            states,
-            after,
-            limit,
-        } => {
+        Query::Tasks { filter, after, limit } => {
+            (sql::LIST_TASKS, task_params(filter, after.map(|id| id.as_uuid()), limit))
+        }
+        Query::Runs { project, states, after, limit } => {
             let states: Vec<i16> = states.into_iter().map(|state| state as i16).collect();
             let (states, after) = (some(states), after.map(|id| id.as_uuid()));
-            (
-                sql::LIST_RUNS,
-                params![project, states, after, i64::from(limit)],
-            )
+            (sql::LIST_RUNS, params![project, states, after, i64::from(limit)])
         }
         Query::Inbox { project, limit } => (sql::LIST_INBOX, params![project, i64::from(limit)]),
-        Query::Messages { chat, after, limit } => (
-            sql::LIST_MESSAGES,
-            params![chat.as_uuid(), after, i64::from(limit)],
-        ),
-        Query::Sessions {
-            project,
-            after,
-            limit,
-        } => {
-            let after = after.map(|id| id.as_uuid());
-            (
-                sql::LIST_SESSIONS,
-                params![project, after, i64::from(limit)],
-            )
+        Query::Messages { chat, after, limit } => {
+            (sql::LIST_MESSAGES, params![chat.as_uuid(), after, i64::from(limit)])
         }
-        Query::Chats {
-            project,
-            session,
-            after,
-            limit,
-        } => {
+        Query::Sessions { project, after, limit } => {
+            let after = after.map(|id| id.as_uuid());
+            (sql::LIST_SESSIONS, params![project, after, i64::from(limit)])
+        }
+        Query::Chats { project, session, after, limit } => {
             let (session, after) = (session.map(|id| id.as_uuid()), after.map(|id| id.as_uuid()));
-            (
-                sql::LIST_CHATS,
-                params![project, session, after, i64::from(limit)],
-            )
+            (sql::LIST_CHATS, params![project, session, after, i64::from(limit)])
         }
         Query::Instances => (sql::INSTANCES_ALL, Vec::new()),
     }
@@ -100,10 +71,7 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
 /// The stored phases of states.
 fn phases(states: &[TaskState]) -> Vec<i16> {
     let known = (0..).map_while(|number| Some((Phase::from_number(number)?, number as i16)));
-    known
-        .filter(|(phase, _)| states.contains(&phase.state()))
-        .map(|(_, number)| number)
-        .collect()
+    known.filter(|(phase, _)| states.contains(&phase.state())).map(|(_, number)| number).collect()
 }
 
 /// Reads the answer of a list.
@@ -128,23 +96,12 @@ fn task_view(cells: &mut Cells<'_>) -> Result<TaskView> {
         }
         false => Some(rows::task(cells)?),
     };
-    let attempt = if cells.is_null()? {
-        None
-    } else {
-        Some(rows::attempt(cells)?)
-    };
-    Ok(TaskView {
-        task,
-        spec,
-        attempt,
-    })
+    let attempt = if cells.is_null()? { None } else { Some(rows::attempt(cells)?) };
+    Ok(TaskView { task, spec, attempt })
 }
 
 fn run_view(cells: &mut Cells<'_>) -> Result<RunView> {
-    Ok(RunView {
-        run: rows::run(cells)?,
-        spec: rows::run_spec(cells)?,
-    })
+    Ok(RunView { run: rows::run(cells)?, spec: rows::run_spec(cells)? })
 }
 
 /// Facts for the instance `of`.
@@ -183,19 +140,12 @@ fn time(rows: &[Row]) -> Result<Option<Timestamp>> {
 
 fn holder(cells: &mut Cells<'_>) -> Result<(InstanceId, Option<Instance>)> {
     let id = cells.id()?;
-    let instance = if cells.is_null()? {
-        None
-    } else {
-        Some(rows::instance(cells)?)
-    };
+    let instance = if cells.is_null()? { None } else { Some(rows::instance(cells)?) };
     Ok((id, instance))
 }
 
 fn cursor(cells: &mut Cells<'_>) -> Result<Cursor> {
-    Ok(Cursor {
-        major: cells.next()?,
-        minor: cells.next()?,
-    })
+    Ok(Cursor { major: cells.next()?, minor: cells.next()? })
 }
 
 /// Entries of a run or chat after a cursor. The cursor of an entry in its own stream is its
@@ -217,10 +167,7 @@ pub(super) async fn tail(
     }
     let mut entries = rows::all(&found[1], rows::entry)?;
     for entry in &mut entries {
-        entry.cursor = Cursor {
-            major: entry.seq,
-            minor: 0,
-        };
+        entry.cursor = Cursor { major: entry.seq, minor: 0 };
     }
     Ok(entries)
 }
@@ -236,10 +183,7 @@ pub(super) async fn tail_all(
     let after_xid = after.major.max(0).to_string();
     pipe.add(sql::PRUNED, Vec::new());
     pipe.add(sql::HIDDEN, Vec::new());
-    pipe.add(
-        sql::TAIL_ALL,
-        params![after_xid, after.minor, i64::from(limit)],
-    );
+    pipe.add(sql::TAIL_ALL, params![after_xid, after.minor, i64::from(limit)]);
     let found = pipe.send(line).await?;
     let pruned = pruned(&found[0])?;
     if after != Cursor::START && pruned.is_some_and(|pruned| after < pruned) {
@@ -253,20 +197,13 @@ pub(super) async fn tail_all(
 pub(super) fn pruned(rows: &[Row]) -> Result<Option<Cursor>> {
     let mut cells = Cells::new(only(rows.first())?);
     let (major, minor): (Option<i64>, Option<i64>) = (cells.next()?, cells.next()?);
-    Ok(major
-        .zip(minor)
-        .map(|(major, minor)| Cursor { major, minor }))
+    Ok(major.zip(minor).map(|(major, minor)| Cursor { major, minor }))
 }
 
 /// Adds the statements that count.
 pub(super) fn add_counts(pipe: &mut Pipe<'_>) -> usize {
     let first = pipe.add(sql::COUNT_TASKS, Vec::new());
-    for sql in [
-        sql::COUNT_FOREIGN,
-        sql::COUNT_RUNS,
-        sql::COUNT_INBOX,
-        sql::DISK_BYTES,
-    ] {
+    for sql in [sql::COUNT_FOREIGN, sql::COUNT_RUNS, sql::COUNT_INBOX, sql::DISK_BYTES] {
         pipe.add(sql, Vec::new());
     }
     first
@@ -276,9 +213,7 @@ pub(super) fn add_counts(pipe: &mut Pipe<'_>) -> usize {
 pub(super) fn stats(found: &[Vec<Row>]) -> Result<Stats> {
     let mut stats = Stats::default();
     for (phase, count) in rows::all(&found[0], pair)? {
-        let state = Phase::from_number(phase)
-            .map(Phase::state)
-            .unwrap_or(TaskState::Pending);
+        let state = Phase::from_number(phase).map_or(TaskState::Pending, Phase::state);
         *stats.tasks.entry(state).or_default() += count;
     }
     let foreign = count(&found[1])?;
@@ -286,9 +221,7 @@ pub(super) fn stats(found: &[Vec<Row>]) -> Result<Stats> {
         *stats.tasks.entry(TaskState::Pending).or_default() += foreign;
     }
     for (state, count) in rows::all(&found[2], pair)? {
-        stats
-            .runs
-            .extend(RunState::from_number(state).map(|state| (state, count)));
+        stats.runs.extend(RunState::from_number(state).map(|state| (state, count)));
     }
     stats.inbox = count(&found[3])?;
     stats.disk_bytes = count(&found[4])?;
@@ -300,7 +233,5 @@ fn pair(cells: &mut Cells<'_>) -> Result<(i64, u64)> {
 }
 
 fn count(rows: &[Row]) -> Result<u64> {
-    Cells::new(only(rows.first())?)
-        .next::<i64>()
-        .map(|number| number.max(0) as u64)
+    Cells::new(only(rows.first())?).next::<i64>().map(|number| number.max(0) as u64)
 }

@@ -31,11 +31,7 @@ pub(super) struct Load<'a> {
 /// everybody keeps; what it protects is read by later statements, which see it as it was when
 /// the locks were given.
 pub(super) async fn lock(line: Line<'_>, needs: &Needs) -> Attempted<Rows> {
-    let mut load = Load {
-        pipe: Pipe::default(),
-        reads: Vec::new(),
-        lock: true,
-    };
+    let mut load = Load { pipe: Pipe::default(), reads: Vec::new(), lock: true };
     load.add_all(needs);
     let Load { pipe, reads, .. } = load;
     Ok(read(&reads, &pipe.send(line).await?)?)
@@ -44,11 +40,7 @@ pub(super) async fn lock(line: Line<'_>, needs: &Needs) -> Attempted<Rows> {
 impl<'a> Load<'a> {
     /// Loads without locks, with the statements that `pipe` already has.
     pub fn unlocked(pipe: Pipe<'a>, needs: &Needs) -> Self {
-        let mut load = Self {
-            pipe,
-            reads: Vec::new(),
-            lock: false,
-        };
+        let mut load = Self { pipe, reads: Vec::new(), lock: false };
         match needs.everything {
             true => load.add_everything(),
             false => load.add_all(needs),
@@ -134,27 +126,15 @@ impl<'a> Load<'a> {
 
     fn add_chats(&mut self, needs: &Needs) {
         if !needs.sessions.is_empty() {
-            let ids: Vec<_> = needs
-                .sessions
-                .iter()
-                .map(|id: &SessionId| id.as_uuid())
-                .collect();
+            let ids: Vec<_> = needs.sessions.iter().map(|id: &SessionId| id.as_uuid()).collect();
             self.add(sql::SESSION, params![ids], put_session);
         }
         if !needs.messages.is_empty() {
-            let ids: Vec<_> = needs
-                .messages
-                .iter()
-                .map(|id: &MessageId| id.as_uuid())
-                .collect();
+            let ids: Vec<_> = needs.messages.iter().map(|id: &MessageId| id.as_uuid()).collect();
             self.add(sql::MESSAGE, params![ids], put_message);
         }
         if !needs.instances.is_empty() {
-            let ids: Vec<_> = needs
-                .instances
-                .iter()
-                .map(|id: &InstanceId| id.as_uuid())
-                .collect();
+            let ids: Vec<_> = needs.instances.iter().map(|id: &InstanceId| id.as_uuid()).collect();
             self.add(sql::INSTANCE, params![ids], put_instance);
         }
     }
@@ -228,9 +208,7 @@ fn chats(ids: &BTreeSet<ChatId>) -> Vec<Uuid> {
 }
 
 fn steps(keys: &BTreeSet<(RunId, u32)>) -> (Vec<Uuid>, Vec<i32>) {
-    keys.iter()
-        .map(|(run, no)| (run.as_uuid(), *no as i32))
-        .unzip()
+    keys.iter().map(|(run, no)| (run.as_uuid(), *no as i32)).unzip()
 }
 
 fn put_route(found: &mut Rows, cells: &mut Cells<'_>) -> Result<()> {

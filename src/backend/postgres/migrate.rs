@@ -49,7 +49,7 @@ pub(super) async fn migrate(connector: &Connector) -> Result<()> {
 async fn migrate_with(client: &mut Client, schema: &str, known: &[Step]) -> Result<()> {
     let tx = client.transaction().await?;
     tx.query(sql::MIGRATION_LOCK, &[&schema]).await?;
-    tx.batch_execute(&sql::local_search_path(schema)).await?;
+    tx.query(sql::SWAP_PATH, &[&sql::quoted(schema)]).await?;
     let found = version(&tx, schema).await?;
     let newest = known.last().map_or(0, |step| step.version);
     if found > newest {
@@ -61,9 +61,7 @@ async fn migrate_with(client: &mut Client, schema: &str, known: &[Step]) -> Resu
     if found < newest {
         let applied = apply(&tx, schema, found, known).await;
         applied.map_err(|error| failed(schema, found, newest, error))?;
-        tx.commit()
-            .await
-            .map_err(|error| failed(schema, found, newest, error.into()))?;
+        tx.commit().await.map_err(|error| failed(schema, found, newest, error.into()))?;
     }
     Ok(())
 }
@@ -72,8 +70,7 @@ async fn migrate_with(client: &mut Client, schema: &str, known: &[Step]) -> Resu
 pub(super) async fn check(connector: &Connector) -> Result<()> {
     let (mut client, _driver) = connector.plain(std::sync::Arc::new(|_| ())).await?;
     let tx = client.transaction().await?;
-    tx.batch_execute(&sql::local_search_path(&connector.schema))
-        .await?;
+    tx.query(sql::SWAP_PATH, &[&sql::quoted(&connector.schema)]).await?;
     let (found, newest) = (version(&tx, &connector.schema).await?, newest());
     if i64::from(found) == newest {
         return Ok(());
@@ -115,19 +112,10 @@ async fn apply(tx: &Transaction<'_>, schema: &str, found: i32, known: &[Step]) -
     tx.batch_execute(&sql::create_schema(schema)).await?;
     tx.batch_execute(sql::CREATE_HISTORY).await?;
     for step in known.iter().filter(|step| step.version > found) {
-        tracing::info!(
-            schema,
-            version = step.version,
-            name = step.name,
-            "migrating"
-        );
+        tracing::info!(schema, version = step.version, name = step.name, "migrating");
         tx.batch_execute(&step.sql).await?;
         let now = chrono::Utc::now().to_rfc3339();
-        tx.execute(
-            sql::ADD_HISTORY,
-            &[&step.version, &step.name, &now, &step.checksum],
-        )
-        .await?;
+        tx.execute(sql::ADD_HISTORY, &[&step.version, &step.name, &now, &step.checksum]).await?;
     }
     Ok(())
 }
@@ -136,9 +124,7 @@ async fn apply(tx: &Transaction<'_>, schema: &str, found: i32, known: &[Step]) -
 async fn check_history(tx: &Transaction<'_>, schema: &str, known: &[Step]) -> Result<()> {
     for row in tx.query(sql::HISTORY, &[]).await? {
         let (version, checksum): (i32, String) = (row.try_get(0)?, row.try_get(1)?);
-        let same = known
-            .iter()
-            .any(|step| step.version == version && step.checksum == checksum);
+        let same = known.iter().any(|step| step.version == version && step.checksum == checksum);
         if !same {
             return Err(Error::migration(format!(
                 "migration {version} of schema \"{schema}\" is not the one that this program \
@@ -156,8 +142,7 @@ async fn back_up(tx: &Transaction<'_>, schema: &str, version: i32) -> Result<()>
     tx.batch_execute(&sql::create_schema(&copy)).await?;
     for row in tx.query(sql::TABLES, &[&schema]).await? {
         let table: String = row.try_get(0)?;
-        tx.batch_execute(&sql::back_up(schema, &copy, &table))
-            .await?;
+        tx.batch_execute(&sql::back_up(schema, &copy, &table)).await?;
     }
     Ok(())
 }

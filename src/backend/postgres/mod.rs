@@ -82,10 +82,7 @@ impl PostgresBackend {
     async fn connect(options: Options) -> Result<Self> {
         let connector = options.connector()?;
         let bell = Bell::new(&connector.schema);
-        let mut tasks = vec![tokio::spawn(wake::notify_others(
-            bell.clone(),
-            connector.clone(),
-        ))];
+        let mut tasks = vec![tokio::spawn(wake::notify_others(bell.clone(), connector.clone()))];
         if options.listen {
             tasks.push(tokio::spawn(wake::listen(bell.clone(), connector.clone())));
         }
@@ -93,10 +90,7 @@ impl PostgresBackend {
         let shared = Shared {
             pool: pool(&connector, options.pool)?,
             connector,
-            clock: options
-                .clock
-                .or(shift.clone().map(Clock::Shifted))
-                .unwrap_or_default(),
+            clock: options.clock.or(shift.clone().map(Clock::Shifted)).unwrap_or_default(),
             shift,
             poll: options.poll,
             lanes: Lanes::default(),
@@ -122,10 +116,7 @@ impl PostgresBackend {
 }
 
 fn pool(connector: &Connector, size: usize) -> Result<Pool> {
-    let connect = PoolConnect {
-        connector: connector.clone(),
-        runtime: Handle::current(),
-    };
+    let connect = PoolConnect { connector: connector.clone(), runtime: Handle::current() };
     let recycling_method = RecyclingMethod::Fast;
     let config = connector.config.clone();
     let manager = Manager::from_connect(config, connect, ManagerConfig { recycling_method });
@@ -133,11 +124,7 @@ fn pool(connector: &Connector, size: usize) -> Result<Pool> {
     let pool = Pool::builder(manager)
         .max_size(size)
         .runtime(Runtime::Tokio1)
-        .timeouts(Timeouts {
-            wait: patience,
-            create: patience,
-            recycle: patience,
-        })
+        .timeouts(Timeouts { wait: patience, create: patience, recycle: patience })
         .build();
     pool.map_err(|error| Error::usage("the pool can't be made").caused_by(error))
 }
@@ -153,9 +140,7 @@ impl Shared {
     async fn measure(&self) -> Result<()> {
         let connection = Transaction::on(self.pool.get().await?);
         let before = Clock::System.now();
-        let rows = Pipe::one(sql::NOW, Vec::new())
-            .rows(connection.line())
-            .await;
+        let rows = Pipe::one(sql::NOW, Vec::new()).rows(connection.line()).await;
         let after = Clock::System.now();
         let rows = connection.release_after(rows)?;
         let server = Cells::new(only(rows.first())?).time()?;
@@ -167,11 +152,7 @@ impl Shared {
     }
 
     async fn try_commit(&self, batch: Batch) -> Attempted<Committed> {
-        let context = Context {
-            lanes: &self.lanes,
-            clock: &self.clock,
-            newest: self.newest,
-        };
+        let context = Context { lanes: &self.lanes, clock: &self.clock, newest: self.newest };
         let transaction = self.transaction().await?;
         let mut pipe = Pipe::default();
         pipe.add(sql::BEGIN, Vec::new());
@@ -183,9 +164,7 @@ impl Shared {
         let transaction = self.transaction().await?;
         let mut pipe = Pipe::default();
         pipe.add(sql::BEGIN_SNAPSHOT, Vec::new());
-        let rows = load::Load::unlocked(pipe, needs)
-            .send(transaction.line())
-            .await;
+        let rows = load::Load::unlocked(pipe, needs).send(transaction.line()).await;
         transaction.end_after(rows).await
     }
 
@@ -283,9 +262,7 @@ impl Drop for Shared {
 
 impl fmt::Debug for PostgresBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PostgresBackend")
-            .field(&self.0.connector)
-            .finish()
+        f.debug_tuple("PostgresBackend").field(&self.0.connector).finish()
     }
 }
 

@@ -49,29 +49,20 @@ impl Options {
     /// 40 bytes.
     #[must_use]
     pub fn schema(self, schema: impl Into<String>) -> Self {
-        Self {
-            schema: schema.into(),
-            ..self
-        }
+        Self { schema: schema.into(), ..self }
     }
 
     /// How many connections commits and reads share. Three more are used for beats, for
     /// listening and for notifying.
     #[must_use]
     pub fn pool(self, connections: usize) -> Self {
-        Self {
-            pool: connections.max(1),
-            ..self
-        }
+        Self { pool: connections.max(1), ..self }
     }
 
     /// The clock that gives the time to rows, instead of the server's: for tests.
     #[must_use]
     pub fn clock(self, clock: impl Into<Clock>) -> Self {
-        Self {
-            clock: Some(clock.into()),
-            ..self
-        }
+        Self { clock: Some(clock.into()), ..self }
     }
 
     /// Whether to LISTEN for wake-ups of other processes. Without it, and where notifications
@@ -91,10 +82,7 @@ impl Options {
     /// connection is then encrypted unless the URL says `sslmode=disable`.
     #[must_use]
     pub fn tls_roots(self, pem: impl Into<Vec<u8>>) -> Self {
-        Self {
-            roots: Some(pem.into()),
-            ..self
-        }
+        Self { roots: Some(pem.into()), ..self }
     }
 
     /// Connects. The tables are made by [`migrate`](crate::backend::Backend::migrate).
@@ -122,17 +110,9 @@ impl Options {
         };
         let roots = self.roots.as_deref();
         let tls = wanted.then(|| tls::connector(roots)).transpose()?;
-        config.ssl_mode(if wanted {
-            SslMode::Require
-        } else {
-            SslMode::Disable
-        });
+        config.ssl_mode(if wanted { SslMode::Require } else { SslMode::Disable });
         add_defaults(&mut config);
-        Ok(Connector {
-            config,
-            tls,
-            schema,
-        })
+        Ok(Connector { config, tls, schema })
     }
 }
 
@@ -170,9 +150,7 @@ impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The URL may hold a password.
         let mut debug = f.debug_struct("Options");
-        debug
-            .field("schema", &self.schema)
-            .field("pool", &self.pool);
+        debug.field("schema", &self.schema).field("pool", &self.pool);
         debug.field("listen", &self.listen).finish_non_exhaustive()
     }
 }

@@ -61,9 +61,7 @@ impl<'a> Pipe<'a> {
 
     /// A pipe of one statement.
     pub fn one(sql: &'static str, params: Vec<Param<'a>>) -> Self {
-        Self {
-            calls: vec![(sql.into(), params)],
-        }
+        Self { calls: vec![(sql.into(), params)] }
     }
 
     /// Sends all, and waits for the answers. The first failure is returned; in a transaction
@@ -100,17 +98,11 @@ pub(super) struct Transaction {
 impl Transaction {
     /// On a connection that is about to be sent BEGIN.
     pub fn on(connection: Object) -> Self {
-        Self {
-            connection: Some(connection),
-        }
+        Self { connection: Some(connection) }
     }
 
     pub fn line(&self) -> Line<'_> {
-        Line::Own(
-            self.connection
-                .as_ref()
-                .expect("it is there until it is ended"),
-        )
+        Line::Own(self.connection.as_ref().expect("it is there until it is ended"))
     }
 
     /// Commits what succeeded, rolls back what failed. A connection on which that fails too is

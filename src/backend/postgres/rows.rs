@@ -39,11 +39,7 @@ impl ToSql for Time {
         out: &mut BytesMut,
     ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
         let micros = self.0.as_micros().saturating_sub(EPOCH);
-        let micros = if micros > LAST {
-            i64::MAX
-        } else {
-            micros.max(FIRST)
-        };
+        let micros = if micros > LAST { i64::MAX } else { micros.max(FIRST) };
         out.extend_from_slice(&micros.to_be_bytes());
         Ok(IsNull::No)
     }
@@ -143,9 +139,7 @@ impl<'a> Cells<'a> {
 
     fn labels(&mut self) -> Result<BTreeMap<String, String>> {
         let text: Option<&str> = self.next()?;
-        Ok(text
-            .and_then(|text| serde_json::from_str(text).ok())
-            .unwrap_or_default())
+        Ok(text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default())
     }
 
     fn options(&mut self) -> Result<TaskOptions> {
@@ -228,10 +222,7 @@ pub(super) fn spec(cells: &mut Cells<'_>) -> Result<(TaskSpec, bool)> {
 }
 
 pub(super) fn claimed(cells: &mut Cells<'_>) -> Result<Claimed> {
-    Ok(Claimed {
-        task: task(cells)?,
-        spec: spec(cells)?.0,
-    })
+    Ok(Claimed { task: task(cells)?, spec: spec(cells)?.0 })
 }
 
 pub(super) fn attempt(cells: &mut Cells<'_>) -> Result<Attempt> {
@@ -258,48 +249,24 @@ pub(super) fn item(cells: &mut Cells<'_>) -> Result<Item> {
     let by: Option<String> = cells.next()?;
     let answer = value.zip(by).map(|(value, by)| Answer { value, by });
     let (created_at, answered_at) = (cells.time()?, cells.time()?);
-    Ok(Item {
-        id,
-        task,
-        lease,
-        kind,
-        key,
-        body,
-        options,
-        state,
-        answer,
-        created_at,
-        answered_at,
-    })
+    Ok(Item { id, task, lease, kind, key, body, options, state, answer, created_at, answered_at })
 }
 
 pub(super) fn capacity(cells: &mut Cells<'_>) -> Result<CapacityKey> {
     let name = cells.next()?;
     let slots = cells.next::<Option<i32>>()?.map(|slots| slots as u32);
-    Ok(CapacityKey {
-        name,
-        slots,
-        parked_until: cells.time()?,
-    })
+    Ok(CapacityKey { name, slots, parked_until: cells.time()? })
 }
 
 pub(super) fn slot(cells: &mut Cells<'_>) -> Result<Slot> {
     let (key, n) = (cells.next()?, cells.count()?);
     let task = cells.id_or_null()?;
     let lease: Option<i64> = cells.next()?;
-    Ok(Slot {
-        key,
-        n,
-        held: task.zip(lease),
-    })
+    Ok(Slot { key, n, held: task.zip(lease) })
 }
 
 pub(super) fn lane(cells: &mut Cells<'_>) -> Result<Lane> {
-    Ok(Lane {
-        id: cells.next()?,
-        needs: cells.json()?,
-        keys: cells.json()?,
-    })
+    Ok(Lane { id: cells.next()?, needs: cells.json()?, keys: cells.json()? })
 }
 
 pub(super) fn session(cells: &mut Cells<'_>) -> Result<Session> {
@@ -392,19 +359,8 @@ pub(super) fn instance(cells: &mut Cells<'_>) -> Result<Instance> {
     let id = cells.id()?;
     let (name, boot, pid) = (cells.next()?, cells.next()?, cells.count()?);
     let pid_start: i64 = cells.next()?;
-    let host = Host {
-        name,
-        boot,
-        pid,
-        pid_start: pid_start as u64,
-    };
-    Ok(Instance {
-        id,
-        host,
-        beat: cells.next()?,
-        serves: cells.json()?,
-        started_at: cells.time()?,
-    })
+    let host = Host { name, boot, pid, pid_start: pid_start as u64 };
+    Ok(Instance { id, host, beat: cells.next()?, serves: cells.json()?, started_at: cells.time()? })
 }
 
 /// The number and id of a stream's owner, as they are stored.
@@ -418,22 +374,13 @@ pub(super) fn stream(stream: Stream) -> (i16, Uuid) {
 
 /// An entry, its cursor being its place among all entries.
 pub(super) fn entry(cells: &mut Cells<'_>) -> Result<Entry> {
-    let cursor = Cursor {
-        major: cells.next()?,
-        minor: cells.next()?,
-    };
+    let cursor = Cursor { major: cells.next()?, minor: cells.next()? };
     let kind: i16 = cells.next()?;
     let stream = match kind {
         1 => Stream::Run(cells.id()?),
         _ => Stream::Chat(cells.id()?),
     };
-    Ok(Entry {
-        stream,
-        seq: cells.next()?,
-        cursor,
-        at: cells.time()?,
-        events: cells.json()?,
-    })
+    Ok(Entry { stream, seq: cells.next()?, cursor, at: cells.time()?, events: cells.json()? })
 }
 
 /// Reads all rows of an answer.

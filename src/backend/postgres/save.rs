@@ -81,9 +81,7 @@ pub(super) async fn save(line: Line<'_>, changes: &Changes) -> Attempted<()> {
     let answers = pipe.send(line).await?;
     match guards.missed(changes, &answers)?.first() {
         None => Ok(()),
-        Some(task) => Err(Failure::overtaken(format!(
-            "task {task} was changed by another commit"
-        ))),
+        Some(task) => Err(Failure::overtaken(format!("task {task} was changed by another commit"))),
     }
 }
 
@@ -91,10 +89,7 @@ fn insert_tasks<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) -> Option<usize> 
     let specs: BTreeMap<_, _> = changes.specs.iter().map(|spec| (spec.id, spec)).collect();
     let cold = |task: &'a Task| specs.get(&task.id).map(|spec| (*spec, task));
     let whole: Vec<_> = changes.new_tasks.iter().filter_map(cold).collect();
-    let adopted = changes
-        .new_tasks
-        .iter()
-        .filter(|task| !specs.contains_key(&task.id));
+    let adopted = changes.new_tasks.iter().filter(|task| !specs.contains_key(&task.id));
     let adopted: Vec<_> = adopted.collect();
     if !adopted.is_empty() {
         insert_hot(pipe, &adopted);
@@ -213,34 +208,20 @@ fn attempt_columns<'a>(
 
 fn put_around_tasks<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
     let changed: BTreeSet<_> = changes.tasks.iter().map(|task| task.id).collect();
-    let imported = changes
-        .attempts
-        .iter()
-        .filter(|row| !changed.contains(&row.task));
+    let imported = changes.attempts.iter().filter(|row| !changed.contains(&row.task));
     if imported.clone().next().is_some() {
         pipe.add(sql::INSERT_ATTEMPT, attempt_columns(imported));
     }
     if !changes.adopted.is_empty() {
-        pipe.add(
-            sql::ADOPT_SPEC,
-            columns!(changes.adopted, |id| id.as_uuid()),
-        );
+        pipe.add(sql::ADOPT_SPEC, columns!(changes.adopted, |id| id.as_uuid()));
     }
     if !changes.unique_freed.is_empty() {
-        pipe.add(
-            sql::FREE_UNIQUE,
-            columns!(changes.unique_freed, |id| id.as_uuid()),
-        );
+        pipe.add(sql::FREE_UNIQUE, columns!(changes.unique_freed, |id| id.as_uuid()));
     }
     if !changes.unique.is_empty() {
         pipe.add(
             sql::INSERT_UNIQUE,
-            columns!(
-                changes.unique,
-                |row| row.0.as_str(),
-                row.1.as_str(),
-                row.2.as_uuid()
-            ),
+            columns!(changes.unique, |row| row.0.as_str(), row.1.as_str(), row.2.as_uuid()),
         );
     }
     if !changes.items.is_empty() {
@@ -275,17 +256,9 @@ fn put_capacity<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
     let slots = |slots: Option<u32>| slots.map(|slots| slots as i32);
     pipe.add(
         sql::PUT_CAPACITY,
-        columns!(
-            keys,
-            |key| key.name.as_str(),
-            slots(key.slots),
-            Time(key.parked_until)
-        ),
+        columns!(keys, |key| key.name.as_str(), slots(key.slots), Time(key.parked_until)),
     );
-    pipe.add(
-        sql::ADD_SLOTS,
-        columns!(keys, |key| key.name.as_str(), slots(key.slots)),
-    );
+    pipe.add(sql::ADD_SLOTS, columns!(keys, |key| key.name.as_str(), slots(key.slots)));
     pipe.add(sql::DROP_SLOTS, columns!(keys, |key| key.name.as_str()));
 }
 
@@ -310,10 +283,7 @@ fn put_instances<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
         );
     }
     if !changes.instances_gone.is_empty() {
-        pipe.add(
-            sql::DELETE_INSTANCE,
-            columns!(changes.instances_gone, |id| id.as_uuid()),
-        );
+        pipe.add(sql::DELETE_INSTANCE, columns!(changes.instances_gone, |id| id.as_uuid()));
     }
 }
 
@@ -321,10 +291,7 @@ fn put_chats<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
     let gone = &changes.chats_gone;
     if !gone.is_empty() {
         pipe.add(sql::DELETE_CHAT, columns!(gone, |id| id.as_uuid()));
-        pipe.add(
-            sql::DELETE_ENTRIES,
-            columns!(gone, |id| stream(Stream::Chat(*id)).1),
-        );
+        pipe.add(sql::DELETE_ENTRIES, columns!(gone, |id| stream(Stream::Chat(*id)).1));
     }
     if !changes.sessions.is_empty() {
         pipe.add(
@@ -396,12 +363,7 @@ fn put_runs<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
     }
     put_steps(pipe, changes);
     if !changes.edges.is_empty() {
-        let columns = columns!(
-            changes.edges,
-            |row| row.0.as_uuid(),
-            row.1 as i32,
-            row.2 as i32
-        );
+        let columns = columns!(changes.edges, |row| row.0.as_uuid(), row.1 as i32, row.2 as i32);
         pipe.add(sql::INSERT_EDGE, columns);
     }
 }

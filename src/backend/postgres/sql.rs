@@ -2,7 +2,8 @@
 //! order: their difference is the list of dialect differences.
 //!
 //! Names are not qualified: the schema is the connection's search path. Statements work on
-//! sets of rows, which come as arrays, one for each column.
+//! sets of rows, which come as arrays, one for each column. `x IN (SELECT ..) OR x IS NULL`,
+//! where x is never NULL, keeps the planner from making a join of it: the set is hashed once.
 
 // ---- the connection and the schema
 
@@ -60,12 +61,10 @@ pub const TASKS_ALL: &str = "SELECT id, phase, lane, priority, run_at, attempt, 
     FROM task_states";
 pub const SPEC: &str = "SELECT id, project_id, kind, input, priority, run_at, parent_task_id,
     arena_id, session_id, chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id,
-    unique_key, options, labels, meta, created_at, origin
-    FROM tasks WHERE id = ANY ($1::uuid[])";
+    unique_key, options, labels, meta, created_at, origin FROM tasks WHERE id = ANY ($1::uuid[])";
 pub const SPECS_ALL: &str = "SELECT id, project_id, kind, input, priority, run_at, parent_task_id,
     arena_id, session_id, chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id,
-    unique_key, options, labels, meta, created_at, origin
-    FROM tasks";
+    unique_key, options, labels, meta, created_at, origin FROM tasks";
 pub const CHILDREN: &str = "SELECT id, project_id, kind, input, priority, run_at, parent_task_id,
     arena_id, session_id, chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id,
     unique_key, options, labels, meta, created_at, origin
@@ -167,7 +166,7 @@ pub const INSERT_SPEC: &str = "WITH new AS MATERIALIZED (SELECT * FROM unnest($1
     lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at)
     SELECT n.id, phase, lane, priority, due_at, attempt, failures, interruptions, lease, rev,
     holder, claim, run_id, coalesce(step_no, 0), flags, started_at, ended_at
-    FROM new n JOIN cold ON cold.id = n.id RETURNING id";
+    FROM new n WHERE n.id IN (SELECT id FROM cold) OR n.id IS NULL RETURNING id";
 pub const ADOPT_SPEC: &str = "UPDATE tasks SET origin = 'adopted' WHERE id = ANY ($1::uuid[])";
 /// Hot rows of tasks that another program inserted.
 pub const INSERT_TASK: &str = "INSERT INTO task_states (id, phase, lane, priority, run_at, attempt,
@@ -193,8 +192,7 @@ pub const UPDATE_TASK: &str = "WITH held AS (UPDATE task_states s SET phase = u.
     SELECT a.* FROM unnest($14::uuid[], $15::bigint[], $16::int[], $17::uuid[], $18::timestamptz[],
     $19::timestamptz[], $20::smallint[], $21::text[], $22::text[], $23::text[]) AS a (task_id,
     lease, attempt, holder, started_at, ended_at, outcome, output, error, usage)
-    JOIN held ON held.id = a.task_id)
-    SELECT id FROM held";
+    WHERE a.task_id IN (SELECT id FROM held) OR a.task_id IS NULL) SELECT id FROM held";
 pub const INSERT_ATTEMPT: &str = "INSERT INTO task_attempts (task_id, lease, attempt, holder,
     started_at, ended_at, outcome, output, error, usage)
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::uuid[], $5::timestamptz[],
@@ -290,42 +288,30 @@ macro_rules! open_lanes {
     () => {
         "WITH RECURSIVE walk (lane) AS (
         (SELECT lane FROM task_states WHERE phase = 1 ORDER BY lane LIMIT 1)
-        UNION ALL
-        SELECT (SELECT s.lane FROM task_states s WHERE s.phase = 1 AND s.lane > w.lane
-            ORDER BY s.lane LIMIT 1)
-        FROM walk w WHERE w.lane IS NOT NULL),
-    ready AS MATERIALIZED (SELECT lane FROM walk WHERE lane IS NOT NULL),
-    gates AS MATERIALIZED (
-        SELECT r.lane, bool_or(k.slots IS NOT NULL) AS limited,
+        UNION ALL SELECT (SELECT s.lane FROM task_states s WHERE s.phase = 1 AND s.lane > w.lane
+            ORDER BY s.lane LIMIT 1) FROM walk w WHERE w.lane IS NOT NULL),
+    ready AS MATERIALIZED (SELECT lane FROM walk WHERE lane IS NOT NULL), gates AS MATERIALIZED (
+        SELECT p.lane, bool_or(k.slots IS NOT NULL) AS limited,
             bool_or(k.parked_until > $1::timestamptz OR (k.slots IS NOT NULL AND k.slots <=
                 (SELECT count(s.task_id) FROM slots s WHERE s.key = k.name)))
-                AS shut
-        FROM ready r JOIN unnest($3::bigint[], $4::text[]) AS p (lane, key) ON p.lane = r.lane
-        JOIN capacity_keys k ON k.name = p.key GROUP BY r.lane),
+                AS shut FROM unnest($3::bigint[], $4::text[]) AS p (lane, key)
+        JOIN capacity_keys k ON k.name = p.key
+        WHERE p.lane IN (SELECT lane FROM ready) OR p.lane IS NULL GROUP BY p.lane),
     open AS MATERIALIZED (
-        SELECT r.lane, coalesce(g.limited, false) AS limited
-        FROM ready r LEFT JOIN gates g ON g.lane = r.lane
-        WHERE r.lane = ANY ($2::bigint[]) AND NOT coalesce(g.shut, false))"
+        SELECT r.lane, r.lane IN (SELECT lane FROM gates WHERE limited) AS limited FROM ready r
+        WHERE (r.lane IN (SELECT unnest($2::bigint[])) OR r.lane IS NULL)
+        AND r.lane NOT IN (SELECT lane FROM gates WHERE shut))"
     };
 }
 
 /// The last part of a claim: marks the `heads`, and returns them with their cold rows.
+#[rustfmt::skip]
 macro_rules! taken {
-    ($now:literal, $holder:literal, $claim:literal) => {
-        concat!(
-            "taken AS (UPDATE task_states s SET phase = 4, attempt = s.attempt + 1,
-        lease = s.lease + 1, rev = s.rev + 1, holder = ",
-            $holder,
-            "::uuid, claim = ",
-            $claim,
-            "::bigint, started_at = ",
-            $now,
-            "::timestamptz FROM heads h WHERE s.id = h.id
-        RETURNING s.id, s.phase, s.lane, s.priority, s.run_at, s.attempt, s.failures,
-        s.interruptions, s.lease, s.rev, s.holder, s.claim, s.run_id, s.step_no, s.flags,
-        s.started_at, s.ended_at)"
-        )
-    };
+    ($now:literal, $holder:literal, $claim:literal) => { concat!(
+        "taken AS (UPDATE task_states s SET phase = 4, attempt = s.attempt + 1,
+        lease = s.lease + 1, rev = s.rev + 1, holder = ", $holder, "::uuid, claim = ", $claim, "::bigint,
+        started_at = ", $now, "::timestamptz FROM heads h WHERE s.id = h.id RETURNING s.*)"
+    ) };
 }
 
 macro_rules! claimed_columns {
@@ -348,22 +334,18 @@ macro_rules! claimed_columns {
 pub const CLAIM: &str = concat!(
     open_lanes!(),
     ",
-    found AS MATERIALIZED (SELECT
-        (SELECT array_agg(lane) FROM ready WHERE lane <> ALL ($5::bigint[])) AS unknown,
-        EXISTS (SELECT FROM open WHERE limited) AS limited),
-    shares AS MATERIALIZED (
+    found AS MATERIALIZED (SELECT (SELECT array_agg(lane) FROM ready
+            WHERE lane NOT IN (SELECT unnest($5::bigint[]))) AS unknown,
+        EXISTS (SELECT FROM open WHERE limited) AS limited), shares AS MATERIALIZED (
         SELECT f.lane, count(*) AS share FROM (
             SELECT l.lane, h.priority, h.id FROM open l CROSS JOIN LATERAL (
                 SELECT s.id, s.priority FROM task_states s WHERE s.phase = 1 AND s.lane = l.lane
                 ORDER BY s.priority, s.id LIMIT $6::bigint) h
             WHERE (SELECT unknown IS NULL AND NOT limited FROM found)
-            ORDER BY h.priority, h.id LIMIT $6::bigint) f
-        GROUP BY f.lane),
-    heads AS MATERIALIZED (
-        SELECT h.id FROM shares l CROSS JOIN LATERAL (
+            ORDER BY h.priority, h.id LIMIT $6::bigint) f GROUP BY f.lane),
+    heads AS MATERIALIZED ( SELECT h.id FROM shares l CROSS JOIN LATERAL (
             SELECT s.id FROM task_states s WHERE s.phase = 1 AND s.lane = l.lane
-            ORDER BY s.priority, s.id LIMIT l.share
-            FOR UPDATE SKIP LOCKED) h),
+            ORDER BY s.priority, s.id LIMIT l.share FOR UPDATE SKIP LOCKED) h),
     ",
     taken!("$1", "$7", "$8"),
     "
@@ -452,20 +434,23 @@ pub const ANY_READY: &str = "WITH RECURSIVE walk (lane) AS (
         JOIN capacity_keys k ON k.name = p.key
         WHERE k.parked_until > $1::timestamptz OR k.slots <=
             (SELECT count(s.task_id) FROM slots s WHERE s.key = k.name)))";
-/// The last entry that no running transaction can slip one before.
-/// `entries.xid`, since `xid` alone would be the number that is returned, which has no index.
-pub const LAST_ENTRY: &str = "SELECT xid::text::bigint, pos FROM entries
-    WHERE xid < pg_snapshot_xmin(pg_current_snapshot())
-    ORDER BY entries.xid DESC, entries.pos DESC LIMIT 1";
+/// The last entry that no running transaction can slip one before, or that was pruned.
+pub const LAST_ENTRY: &str = "SELECT l.xid, l.pos FROM (
+    (SELECT e.xid::text::bigint AS xid, e.pos FROM entries e
+        WHERE e.xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY e.xid DESC, e.pos DESC LIMIT 1)
+    UNION ALL
+    SELECT x.value, p.value FROM meta x, meta p WHERE x.name = 'pruned_xid' AND p.name = 'pruned_pos'
+    ) l ORDER BY l.xid DESC, l.pos DESC LIMIT 1";
 
 // ---- following
 
 pub const TAIL: &str = "SELECT xid::text::bigint, pos, kind, stream, seq, at, body FROM entries
     WHERE stream = $1::uuid AND seq > $2::bigint ORDER BY seq LIMIT $3::bigint";
-pub const TAIL_ALL: &str = "SELECT xid::text::bigint, pos, kind, stream, seq, at, body FROM entries
-    WHERE (xid, pos) > ($1::text::xid8, $2::bigint)
-    AND xid < pg_snapshot_xmin(pg_current_snapshot())
-    ORDER BY entries.xid, entries.pos LIMIT $3::bigint";
+/// In the order of the index: `e.xid`, since `xid` alone would be the number that is selected.
+pub const TAIL_ALL: &str =
+    "SELECT xid::text::bigint, pos, kind, stream, seq, at, body FROM entries e
+    WHERE (e.xid, e.pos) > ($1::text::xid8, $2::bigint)
+    AND e.xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY e.xid, e.pos LIMIT $3::bigint";
 /// Whether there are entries that a running transaction could still slip one before.
 pub const HIDDEN: &str = "SELECT EXISTS (SELECT FROM entries
     WHERE xid >= pg_snapshot_xmin(pg_current_snapshot()))";
@@ -495,10 +480,14 @@ pub const OLD_TASKS: &str = "SELECT s.id FROM task_states s
     WHERE s.phase >= 6 AND s.run_id IS NULL AND s.ended_at < $1::timestamptz
     AND NOT EXISTS (SELECT FROM tasks c WHERE c.parent_task_id = s.id)
     ORDER BY s.id LIMIT $2::bigint FOR UPDATE OF s SKIP LOCKED";
+/// Nothing is pruned that the stream of all does not show yet: whoever began to follow it
+/// after that entry would miss those that slip in before.
 pub const OLD_RUNS: &str = "SELECT r.id FROM flow_run_states r
     WHERE r.state <> 0 AND r.ended_at < $1::timestamptz
     AND NOT EXISTS (SELECT FROM flow_steps f JOIN tasks c
         ON c.parent_task_id = f.task_id WHERE f.run_id = r.id)
+    AND NOT EXISTS (SELECT FROM entries e
+        WHERE e.stream = r.id AND e.xid >= pg_snapshot_xmin(pg_current_snapshot()))
     ORDER BY r.id LIMIT $2::bigint FOR UPDATE OF r SKIP LOCKED";
 pub const TASKS_OF_RUN: &str =
     "SELECT task_id FROM flow_steps WHERE run_id = ANY ($1::uuid[]) AND task_id IS NOT NULL";
@@ -509,9 +498,8 @@ pub const DELETE_TASK: [&str; 5] = [
     "DELETE FROM task_states WHERE id = ANY ($1::uuid[])",
     "DELETE FROM tasks WHERE id = ANY ($1::uuid[])",
 ];
-pub const DELETE_RUN: [&str; 4] = [
-    "DELETE FROM flow_edges WHERE run_id = ANY ($1::uuid[])",
-    "DELETE FROM flow_steps WHERE run_id = ANY ($1::uuid[])",
+/// Its steps and edges go with its cold row.
+pub const DELETE_RUN: [&str; 2] = [
     "DELETE FROM flow_run_states WHERE id = ANY ($1::uuid[])",
     "DELETE FROM flow_runs WHERE id = ANY ($1::uuid[])",
 ];
@@ -522,7 +510,8 @@ pub const PRUNE_ENTRIES_OF: &str = "WITH gone AS (
 /// Old entries of chats and of runs that have ended. How many, and the newest.
 pub const PRUNE_ENTRIES: &str = "WITH gone AS (DELETE FROM entries WHERE pos = ANY (ARRAY(
     SELECT e.pos FROM entries e LEFT JOIN flow_run_states r ON r.id = e.stream
-    WHERE e.at < $1::timestamptz AND coalesce(r.state, 1) <> 0 ORDER BY e.pos LIMIT $2::bigint))
+    WHERE e.at < $1::timestamptz AND coalesce(r.state, 1) <> 0
+    AND e.xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY e.pos LIMIT $2::bigint))
     RETURNING xid, pos)
     SELECT xid::text::bigint, pos, count(*) OVER () FROM gone ORDER BY xid DESC, pos DESC LIMIT 1";
 
@@ -573,22 +562,13 @@ pub const LIST_CHATS: &str = "SELECT id, project_id, session_id, title, meta, ne
 
 // ---- names: statements that take no parameters
 
-/// A name in a statement. Schemas are checked to need no more than this.
-fn quoted(name: &str) -> String {
+/// A name in a statement.
+pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 pub fn search_path(schema: &str) -> String {
     format!("SET search_path = {}", quoted(schema))
-}
-
-pub fn local_search_path(schema: &str) -> String {
-    format!("SET LOCAL search_path = {}", quoted(schema))
-}
-
-/// What a search path is set to, for [`SWAP_PATH`].
-pub fn path_value(schema: &str) -> String {
-    quoted(schema)
 }
 
 pub fn create_schema(schema: &str) -> String {

@@ -115,17 +115,12 @@ pub(super) async fn listen(bell: Arc<Bell>, connector: Connector) {
 /// ever arrives: only a probe from another connection tells.
 async fn listen_once(bell: &Arc<Bell>, connector: &Connector) -> Result<(), tokio_postgres::Error> {
     let ears = Arc::clone(bell);
-    let (client, driver) = connector
-        .plain(Arc::new(move |note| ears.on_payload(note)))
-        .await?;
+    let (client, driver) = connector.plain(Arc::new(move |note| ears.on_payload(note))).await?;
     client.batch_execute(&sql::listen(&bell.channel)).await?;
     let (other, _driver) = connector.plain(Arc::new(|_| ())).await?;
     notify(&other, &bell.channel, &format!("{PROBE_SIGN}{}", bell.own)).await?;
     drop(other);
-    if tokio::time::timeout(PROBE, bell.probed.notified())
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(PROBE, bell.probed.notified()).await.is_err() {
         tracing::info!("notifications of PostgreSQL do not arrive here: polling instead");
         sleep(RETRY).await;
         return Ok(());
@@ -144,10 +139,7 @@ async fn notify(
     channel: &str,
     payload: &str,
 ) -> Result<(), tokio_postgres::Error> {
-    client
-        .query(sql::NOTIFY, &[&channel, &payload])
-        .await
-        .map(drop)
+    client.query(sql::NOTIFY, &[&channel, &payload]).await.map(drop)
 }
 
 /// Sends notifications for ever: at once when it was quiet, else at the end of the quiet

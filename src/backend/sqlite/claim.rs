@@ -1,6 +1,6 @@
 //! Claiming: the heads of the lanes that a worker may serve.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use rusqlite::{Connection, Row, params};
 
@@ -24,18 +24,12 @@ pub(super) fn claim(
 ) -> Result<Vec<Claimed>> {
     if claim.again {
         let params = (claim.instance, claim.seq);
-        let before = load::all(conn, sql::CLAIMED_BEFORE, params, |row| {
-            row.get::<_, TaskId>(0)
-        })?;
+        let before = load::all(conn, sql::CLAIMED_BEFORE, params, |row| row.get::<_, TaskId>(0))?;
         if !before.is_empty() {
             return before.into_iter().map(|id| claimed(conn, id)).collect();
         }
     }
-    let mut keys = Keys {
-        conn,
-        now,
-        free: HashMap::new(),
-    };
+    let mut keys = Keys { conn, now, free: HashMap::new() };
     let mut chosen = Vec::new();
     for head in heads(conn, lanes, claim, &mut keys)? {
         if chosen.len() == claim.limit as usize {
@@ -58,11 +52,7 @@ struct Head {
 }
 
 fn head(row: &Row<'_>) -> rusqlite::Result<Head> {
-    Ok(Head {
-        lane: row.get(0)?,
-        priority: row.get(1)?,
-        task: row.get(2)?,
-    })
+    Ok(Head { lane: row.get(0)?, priority: row.get(1)?, task: row.get(2)? })
 }
 
 /// The heads of all lanes that the worker may serve, in the order in which they are taken.
@@ -86,10 +76,7 @@ fn heads(
         if last.is_some_and(|last| first > last) {
             continue;
         }
-        let limit = keys
-            .open(&lanes[&first.lane])?
-            .min(claim.limit)
-            .saturating_sub(1);
+        let limit = keys.open(&lanes[&first.lane])?.min(claim.limit).saturating_sub(1);
         let after = params![first.lane, first.priority, first.task, limit];
         found.extend(load::all(conn, sql::LANE_REST, after, head)?);
     }
@@ -99,19 +86,16 @@ fn heads(
 
 /// The head after which nothing is taken: enough that nothing can hold back come before.
 fn last_wanted(firsts: &[Head], lanes: &Lanes, claim: &Claim) -> Option<Head> {
-    let free = firsts
-        .iter()
-        .filter(|first| lanes[&first.lane].keys.is_empty());
+    let free = firsts.iter().filter(|first| lanes[&first.lane].keys.is_empty());
     let mut free: Vec<Head> = free.copied().collect();
     free.sort_unstable();
     free.get(claim.limit as usize).copied()
 }
 
 fn known<'a>(conn: &Connection, lanes: &'a mut Lanes, id: LaneId) -> Result<&'a Lane> {
-    if !lanes.contains_key(&id) {
+    if let Entry::Vacant(unknown) = lanes.entry(id) {
         let lane = load::one(conn, sql::LANE, [id], rows::lane)?;
-        let lane = lane.ok_or_else(|| Error::database(format!("lane {id} is missing")))?;
-        lanes.insert(id, lane);
+        unknown.insert(lane.ok_or_else(|| Error::database(format!("lane {id} is missing")))?);
     }
     Ok(&lanes[&id])
 }
@@ -178,10 +162,7 @@ fn take(
     let params = params![id, claim.instance, claim.seq, keys.now];
     let task = load::one(conn, sql::CLAIM, params, rows::task)?;
     let task = task.ok_or_else(|| Error::database(format!("task {id} was not ready")))?;
-    let limited = lane
-        .keys
-        .iter()
-        .filter(|key| matches!(keys.free.get(*key), Some(Some(_))));
+    let limited = lane.keys.iter().filter(|key| matches!(keys.free.get(*key), Some(Some(_))));
     for key in limited {
         save::run(conn, sql::TAKE_SLOT, params![key, id, task.lease])?;
     }
@@ -191,10 +172,7 @@ fn take(
 /// A task that this claim took before.
 fn claimed(conn: &Connection, id: TaskId) -> Result<Claimed> {
     let task = load::one(conn, sql::TASK, [id], rows::task)?;
-    with_spec(
-        conn,
-        task.ok_or_else(|| Error::database(format!("task {id} vanished")))?,
-    )
+    with_spec(conn, task.ok_or_else(|| Error::database(format!("task {id} vanished")))?)
 }
 
 fn with_spec(conn: &Connection, task: Task) -> Result<Claimed> {

@@ -22,17 +22,8 @@ use crate::{
 /// A page of a list.
 pub(super) fn list(conn: &Connection, query: &Query) -> Result<Page> {
     Ok(match query {
-        Query::Tasks {
-            filter,
-            after,
-            limit,
-        } => Page::Tasks(tasks(conn, filter, *after, *limit)?),
-        Query::Runs {
-            project,
-            states,
-            after,
-            limit,
-        } => {
+        Query::Tasks { filter, after, limit } => Page::Tasks(tasks(conn, filter, *after, *limit)?),
+        Query::Runs { project, states, after, limit } => {
             let states: Vec<u8> = states.iter().map(|state| *state as u8).collect();
             let params = params![project, json(&states), after, limit];
             let ids = all(conn, sql::LIST_RUNS, params, |row| row.get::<_, RunId>(0))?;
@@ -42,34 +33,22 @@ pub(super) fn list(conn: &Connection, query: &Query) -> Result<Page> {
                     .collect::<Result<_>>()?,
             )
         }
-        Query::Inbox { project, limit } => Page::Inbox(all(
-            conn,
-            sql::LIST_INBOX,
-            params![project, limit],
-            rows::item,
-        )?),
+        Query::Inbox { project, limit } => {
+            Page::Inbox(all(conn, sql::LIST_INBOX, params![project, limit], rows::item)?)
+        }
         Query::Messages { chat, after, limit } => Page::Messages(all(
             conn,
             sql::LIST_MESSAGES,
             params![chat, after, limit],
             rows::message,
         )?),
-        Query::Sessions {
-            project,
-            after,
-            limit,
-        } => Page::Sessions(all(
+        Query::Sessions { project, after, limit } => Page::Sessions(all(
             conn,
             sql::LIST_SESSIONS,
             params![project, after, limit],
             rows::session,
         )?),
-        Query::Chats {
-            project,
-            session,
-            after,
-            limit,
-        } => {
+        Query::Chats { project, session, after, limit } => {
             let params = params![project, session, after, limit];
             Page::Chats(all(conn, sql::LIST_CHATS, params, rows::chat)?)
         }
@@ -80,10 +59,7 @@ pub(super) fn list(conn: &Connection, query: &Query) -> Result<Page> {
 /// The stored phases of states.
 fn phases(states: &[TaskState]) -> Vec<u8> {
     let known = (0..).map_while(|number| Some((Phase::from_number(number)?, number as u8)));
-    known
-        .filter(|(phase, _)| states.contains(&phase.state()))
-        .map(|(_, number)| number)
-        .collect()
+    known.filter(|(phase, _)| states.contains(&phase.state())).map(|(_, number)| number).collect()
 }
 
 fn tasks(
@@ -106,22 +82,14 @@ fn tasks(
     }
     let ids = statement.query_map(used.as_slice(), |row| row.get(0))?;
     let ids = ids.collect::<rusqlite::Result<Vec<TaskId>>>()?;
-    ids.into_iter()
-        .filter_map(|id| task_view(conn, id).transpose())
-        .collect()
+    ids.into_iter().filter_map(|id| task_view(conn, id).transpose()).collect()
 }
 
 fn task_view(conn: &Connection, id: TaskId) -> Result<Option<TaskView>> {
     let task = one(conn, sql::TASK, [id], rows::task)?;
-    let attempt = all(conn, sql::ATTEMPTS, [id], rows::attempt)?
-        .into_iter()
-        .next_back();
+    let attempt = all(conn, sql::ATTEMPTS, [id], rows::attempt)?.into_iter().next_back();
     let spec = one(conn, sql::SPEC, [id], rows::spec)?;
-    Ok(spec.map(|(spec, _)| TaskView {
-        task,
-        spec,
-        attempt,
-    }))
+    Ok(spec.map(|(spec, _)| TaskView { task, spec, attempt }))
 }
 
 fn run_view(conn: &Connection, id: RunId) -> Result<Option<RunView>> {
@@ -136,15 +104,9 @@ pub(super) fn due(conn: &Connection, of: InstanceId, limit: u32, now: Timestamp)
         return Ok(Due::default());
     }
     let time = |statement, params: &[&dyn rusqlite::ToSql]| {
-        one(conn, statement, params, |row| {
-            row.get::<_, Option<Timestamp>>(0)
-        })
-        .map(Option::flatten)
+        one(conn, statement, params, |row| row.get::<_, Option<Timestamp>>(0)).map(Option::flatten)
     };
-    let next = [
-        time(sql::NEXT_TIMER, &[])?,
-        time(sql::NEXT_UNPARK, &[&now])?,
-    ];
+    let next = [time(sql::NEXT_TIMER, &[])?, time(sql::NEXT_UNPARK, &[&now])?];
     Ok(Due {
         ripe: all(conn, sql::RIPE, (now, limit), rows::task)?,
         next: next.into_iter().flatten().min(),
@@ -159,10 +121,8 @@ pub(super) fn due(conn: &Connection, of: InstanceId, limit: u32, now: Timestamp)
 fn holders(conn: &Connection) -> Result<Vec<(InstanceId, Option<crate::model::Instance>)>> {
     let mut found = Vec::new();
     let mut at = Vec::new();
-    while let Some(id) = one(conn, sql::NEXT_HOLDER, [&at], |row| {
-        row.get::<_, Option<InstanceId>>(0)
-    })?
-    .flatten()
+    while let Some(id) =
+        one(conn, sql::NEXT_HOLDER, [&at], |row| row.get::<_, Option<InstanceId>>(0))?.flatten()
     {
         found.push((id, one(conn, sql::INSTANCE, [id], rows::instance)?));
         at = id.as_uuid().as_bytes().to_vec();
@@ -192,18 +152,14 @@ pub(super) fn tail(
         }
         owned => {
             let (_, owner) = rows::stream(owned);
-            let kept = one(conn, sql::ENTRY_IS_KEPT, (&owner, after.major), |row| {
-                row.get(0)
-            })?;
+            let kept = one(conn, sql::ENTRY_IS_KEPT, (&owner, after.major), |row| row.get(0))?;
             if after != Cursor::START && kept == Some(false) {
                 return Err(Error::cursor_expired());
             }
             all(conn, sql::TAIL, (owner, after.major, limit), rows::entry)?
         }
     };
-    entries
-        .iter_mut()
-        .for_each(|entry| load::own_cursor(stream, entry));
+    entries.iter_mut().for_each(|entry| load::own_cursor(stream, entry));
     Ok(entries)
 }
 
@@ -212,9 +168,7 @@ pub(super) fn stats(conn: &Connection) -> Result<Stats> {
     let mut stats = Stats::default();
     let pairs = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, count(row, 1)?));
     for (phase, count) in all(conn, sql::COUNT_TASKS, [], pairs)? {
-        let state = Phase::from_number(phase)
-            .map(Phase::state)
-            .unwrap_or(TaskState::Pending);
+        let state = Phase::from_number(phase).map_or(TaskState::Pending, Phase::state);
         *stats.tasks.entry(state).or_default() += count;
     }
     let foreign = one(conn, sql::COUNT_FOREIGN, [], |row| count(row, 0))?.unwrap_or(0);
@@ -222,9 +176,7 @@ pub(super) fn stats(conn: &Connection) -> Result<Stats> {
         *stats.tasks.entry(TaskState::Pending).or_default() += foreign;
     }
     for (state, count) in all(conn, sql::COUNT_RUNS, [], pairs)? {
-        stats
-            .runs
-            .extend(RunState::from_number(state).map(|state| (state, count)));
+        stats.runs.extend(RunState::from_number(state).map(|state| (state, count)));
     }
     stats.inbox = one(conn, sql::COUNT_INBOX, [], |row| count(row, 0))?.unwrap_or(0);
     stats.disk_bytes = one(conn, sql::PAGE_COUNT, [], |row| count(row, 0))?.unwrap_or(0);
@@ -252,22 +204,12 @@ pub(super) fn prune(conn: &Connection, prune: &Prune) -> Result<Pruned> {
         delete(conn, &sql::DELETE_TASK, id)?;
         pruned.tasks += 1;
     }
-    run(
-        conn,
-        sql::NOTE_PRUNED_ENTRIES,
-        (prune.entries_before, prune.limit),
-    )?;
-    pruned.entries = run(
-        conn,
-        sql::PRUNE_ENTRIES,
-        (prune.entries_before, prune.limit),
-    )? as u64;
+    run(conn, sql::NOTE_PRUNED_ENTRIES, (prune.entries_before, prune.limit))?;
+    pruned.entries = run(conn, sql::PRUNE_ENTRIES, (prune.entries_before, prune.limit))? as u64;
     Ok(pruned)
 }
 
 fn delete(conn: &Connection, statements: &[&str], id: impl rusqlite::ToSql) -> Result<()> {
-    statements
-        .iter()
-        .try_for_each(|statement| run(conn, statement, [&id]).map(drop))?;
+    statements.iter().try_for_each(|statement| run(conn, statement, [&id]).map(drop))?;
     Ok(())
 }

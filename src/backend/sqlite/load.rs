@@ -19,9 +19,7 @@ pub(super) fn all<T>(
     params: impl Params,
     read: fn(&Row<'_>) -> Result<T>,
 ) -> Result<Vec<T>> {
-    conn.prepare_cached(statement)?
-        .query_map(params, read)?
-        .collect()
+    conn.prepare_cached(statement)?.query_map(params, read)?.collect()
 }
 
 /// The first row that a statement finds.
@@ -47,25 +45,15 @@ pub(super) fn load(conn: &Connection, needs: &Needs) -> Result<Rows> {
     load_runs(conn, needs, &mut found)?;
     for name in &needs.capacity {
         let key = one(conn, sql::CAPACITY, [name], rows::capacity)?;
-        found
-            .capacity
-            .extend(key.map(|key| (key.name.clone(), key)));
+        found.capacity.extend(key.map(|key| (key.name.clone(), key)));
         let slots = all(conn, sql::SLOTS, [name], rows::slot)?;
-        found.slots.extend(
-            slots
-                .into_iter()
-                .map(|slot| ((slot.key.clone(), slot.n), slot)),
-        );
+        found.slots.extend(slots.into_iter().map(|slot| ((slot.key.clone(), slot.n), slot)));
     }
     for id in &needs.lanes {
-        found
-            .lanes
-            .extend(one(conn, sql::LANE, [id], rows::lane)?.map(|lane| (lane.id, lane)));
+        found.lanes.extend(one(conn, sql::LANE, [id], rows::lane)?.map(|lane| (lane.id, lane)));
     }
     for (project, key) in &needs.unique {
-        found
-            .unique
-            .extend(one(conn, sql::UNIQUE, (project, key), rows::unique)?);
+        found.unique.extend(one(conn, sql::UNIQUE, (project, key), rows::unique)?);
     }
     for id in &needs.instances {
         found
@@ -82,25 +70,19 @@ fn load_tasks(conn: &Connection, needs: &Needs, found: &mut Rows) -> Result<()> 
         found.routes.extend(task.map(|task| (task.id, task.step)));
     }
     for id in &needs.tasks {
-        found
-            .tasks
-            .extend(one(conn, sql::TASK, [id], rows::task)?.map(|task| (task.id, task)));
+        found.tasks.extend(one(conn, sql::TASK, [id], rows::task)?.map(|task| (task.id, task)));
     }
     for id in &needs.specs {
         load_spec(conn, *id, found)?;
     }
     for id in &needs.attempts {
         let attempts = all(conn, sql::ATTEMPTS, [id], rows::attempt)?;
-        found
-            .attempts
-            .extend(attempts.into_iter().map(|row| ((row.task, row.lease), row)));
+        found.attempts.extend(attempts.into_iter().map(|row| ((row.task, row.lease), row)));
     }
     for parent in &needs.children {
         for id in all(conn, sql::CHILDREN, [parent], |row| row.get::<_, TaskId>(0))? {
             load_spec(conn, id, found)?;
-            found
-                .tasks
-                .extend(one(conn, sql::TASK, [id], rows::task)?.map(|task| (id, task)));
+            found.tasks.extend(one(conn, sql::TASK, [id], rows::task)?.map(|task| (id, task)));
         }
     }
     Ok(())
@@ -116,15 +98,11 @@ fn load_spec(conn: &Connection, id: TaskId, found: &mut Rows) -> Result<()> {
 
 fn load_inbox(conn: &Connection, needs: &Needs, found: &mut Rows) -> Result<()> {
     for id in &needs.items {
-        found
-            .items
-            .extend(one(conn, sql::ITEM, [id], rows::item)?.map(|item| (item.id, item)));
+        found.items.extend(one(conn, sql::ITEM, [id], rows::item)?.map(|item| (item.id, item)));
     }
     for task in &needs.items_of {
         let items = all(conn, sql::ITEMS_OF, [task], rows::item)?;
-        found
-            .items
-            .extend(items.into_iter().map(|item| (item.id, item)));
+        found.items.extend(items.into_iter().map(|item| (item.id, item)));
     }
     Ok(())
 }
@@ -132,29 +110,21 @@ fn load_inbox(conn: &Connection, needs: &Needs, found: &mut Rows) -> Result<()> 
 fn load_chats(conn: &Connection, needs: &Needs, found: &mut Rows) -> Result<()> {
     for id in &needs.sessions {
         let session = one(conn, sql::SESSION, [id], rows::session)?;
-        found
-            .sessions
-            .extend(session.map(|session| (session.id, session)));
+        found.sessions.extend(session.map(|session| (session.id, session)));
     }
     for id in &needs.chats {
-        found
-            .chats
-            .extend(one(conn, sql::CHAT, [id], rows::chat)?.map(|chat| (chat.id, chat)));
+        found.chats.extend(one(conn, sql::CHAT, [id], rows::chat)?.map(|chat| (chat.id, chat)));
     }
     for id in &needs.messages {
         let message = one(conn, sql::MESSAGE, [id], rows::message)?;
-        found
-            .messages
-            .extend(message.map(|row| ((row.chat, row.seq), row)));
+        found.messages.extend(message.map(|row| ((row.chat, row.seq), row)));
     }
     Ok(())
 }
 
 fn load_runs(conn: &Connection, needs: &Needs, found: &mut Rows) -> Result<()> {
     for id in &needs.runs {
-        found
-            .runs
-            .extend(one(conn, sql::RUN, [id], rows::run)?.map(|run| (run.id, run)));
+        found.runs.extend(one(conn, sql::RUN, [id], rows::run)?.map(|run| (run.id, run)));
     }
     for id in &needs.run_specs {
         let spec = one(conn, sql::RUN_SPEC, [id], rows::run_spec)?;
@@ -171,12 +141,8 @@ fn load_runs(conn: &Connection, needs: &Needs, found: &mut Rows) -> Result<()> {
     }
     for run in &needs.graphs {
         let steps = all(conn, sql::STEPS_OF, [run], rows::step)?;
-        found
-            .steps
-            .extend(steps.into_iter().map(|step| ((step.run, step.no), step)));
-        found
-            .edges
-            .extend(all(conn, sql::EDGES_OF, [run], rows::edge)?);
+        found.steps.extend(steps.into_iter().map(|step| ((step.run, step.no), step)));
+        found.edges.extend(all(conn, sql::EDGES_OF, [run], rows::edge)?);
     }
     Ok(())
 }
@@ -190,11 +156,7 @@ fn load_step(conn: &Connection, run: RunId, no: u32, found: &mut Rows) -> Result
 /// A dump, for audits.
 fn everything(conn: &Connection) -> Result<Rows> {
     let specs = all(conn, sql::SPECS_ALL, [], rows::spec)?;
-    let foreign = specs
-        .iter()
-        .filter(|(_, foreign)| *foreign)
-        .map(|(spec, _)| spec.id)
-        .collect();
+    let foreign = specs.iter().filter(|(_, foreign)| *foreign).map(|(spec, _)| spec.id).collect();
     Ok(Rows {
         routes: BTreeMap::new(),
         tasks: keyed(all(conn, sql::TASKS_ALL, [], rows::task)?, |row| row.id),
@@ -204,36 +166,20 @@ fn everything(conn: &Connection) -> Result<Rows> {
             (row.task, row.lease)
         }),
         items: keyed(all(conn, sql::ITEMS_ALL, [], rows::item)?, |row| row.id),
-        unique: all(conn, sql::UNIQUE_ALL, [], rows::unique)?
-            .into_iter()
-            .collect(),
-        capacity: keyed(all(conn, sql::CAPACITY_ALL, [], rows::capacity)?, |row| {
-            row.name.clone()
-        }),
-        slots: keyed(all(conn, sql::SLOTS_ALL, [], rows::slot)?, |row| {
-            (row.key.clone(), row.n)
-        }),
+        unique: all(conn, sql::UNIQUE_ALL, [], rows::unique)?.into_iter().collect(),
+        capacity: keyed(all(conn, sql::CAPACITY_ALL, [], rows::capacity)?, |row| row.name.clone()),
+        slots: keyed(all(conn, sql::SLOTS_ALL, [], rows::slot)?, |row| (row.key.clone(), row.n)),
         lanes: keyed(all(conn, sql::LANES_ALL, [], rows::lane)?, |row| row.id),
-        sessions: keyed(all(conn, sql::SESSIONS_ALL, [], rows::session)?, |row| {
-            row.id
-        }),
+        sessions: keyed(all(conn, sql::SESSIONS_ALL, [], rows::session)?, |row| row.id),
         chats: keyed(all(conn, sql::CHATS_ALL, [], rows::chat)?, |row| row.id),
         messages: keyed(all(conn, sql::MESSAGES_ALL, [], rows::message)?, |row| {
             (row.chat, row.seq)
         }),
         runs: keyed(all(conn, sql::RUNS_ALL, [], rows::run)?, |row| row.id),
-        run_specs: keyed(all(conn, sql::RUN_SPECS_ALL, [], rows::run_spec)?, |row| {
-            row.id
-        }),
-        steps: keyed(all(conn, sql::STEPS_ALL, [], rows::step)?, |row| {
-            (row.run, row.no)
-        }),
-        edges: all(conn, sql::EDGES_ALL, [], rows::edge)?
-            .into_iter()
-            .collect(),
-        instances: keyed(all(conn, sql::INSTANCES_ALL, [], rows::instance)?, |row| {
-            row.id
-        }),
+        run_specs: keyed(all(conn, sql::RUN_SPECS_ALL, [], rows::run_spec)?, |row| row.id),
+        steps: keyed(all(conn, sql::STEPS_ALL, [], rows::step)?, |row| (row.run, row.no)),
+        edges: all(conn, sql::EDGES_ALL, [], rows::edge)?.into_iter().collect(),
+        instances: keyed(all(conn, sql::INSTANCES_ALL, [], rows::instance)?, |row| row.id),
         entries: keyed(all(conn, sql::ENTRIES_ALL, [], rows::entry)?, |row: &_| {
             let row: &crate::model::Entry = row;
             (row.stream, row.seq)
@@ -248,9 +194,6 @@ fn keyed<K: Ord, T>(rows: Vec<T>, key: fn(&T) -> K) -> BTreeMap<K, T> {
 /// The cursor of an entry in its own stream is its number there.
 pub(super) fn own_cursor(stream: Stream, entry: &mut crate::model::Entry) {
     if stream != Stream::All {
-        entry.cursor = crate::model::Cursor {
-            major: entry.seq,
-            minor: 0,
-        };
+        entry.cursor = crate::model::Cursor { major: entry.seq, minor: 0 };
     }
 }

@@ -66,6 +66,7 @@ pub struct Options {
     readers: usize,
     poll: Duration,
     temporary: bool,
+    existing: bool,
 }
 
 impl Options {
@@ -78,6 +79,7 @@ impl Options {
             readers: 4,
             poll: Duration::from_millis(250),
             temporary: false,
+            existing: false,
         }
     }
 
@@ -90,25 +92,25 @@ impl Options {
     /// The clock that gives the time to rows.
     #[must_use]
     pub fn clock(self, clock: impl Into<Clock>) -> Self {
-        Self {
-            clock: clock.into(),
-            ..self
-        }
+        Self { clock: clock.into(), ..self }
     }
 
     /// How many connections read at once.
     #[must_use]
     pub fn readers(self, readers: usize) -> Self {
-        Self {
-            readers: readers.max(1),
-            ..self
-        }
+        Self { readers: readers.max(1), ..self }
     }
 
     /// How often writers that know nothing of segue are looked for.
     #[must_use]
     pub fn poll(self, poll: Duration) -> Self {
         Self { poll, ..self }
+    }
+
+    /// Refuses a file that is not there, instead of making one.
+    #[must_use]
+    pub fn existing(self) -> Self {
+        Self { existing: true, ..self }
     }
 
     /// Opens the file, and creates it where there is none. The tables are made by
@@ -138,6 +140,12 @@ struct Shared {
 
 impl SqliteBackend {
     fn open(options: Options) -> Result<Self> {
+        if options.existing && !options.path.exists() {
+            let path = options.path.display();
+            return Err(Error::usage(format!(
+                "there is no database {path}; start an engine on it first"
+            )));
+        }
         let bell = Arc::new(Bell::open(&options.path)?);
         let (path, clock) = (options.path.clone(), options.clock.clone());
         let writer = Writer::open(path, options.durability, clock, Arc::clone(&bell))?;
@@ -196,8 +204,7 @@ impl SqliteBackend {
         let _permit = self.0.permits.acquire().await.map_err(|_| writer_gone())?;
         let shared = Arc::clone(&self.0);
         let task = tokio::task::spawn_blocking(move || shared.reading(work));
-        task.await
-            .map_err(|error| Error::database(format!("a read panicked: {error}")))?
+        task.await.map_err(|error| Error::database(format!("a read panicked: {error}")))?
     }
 }
 
@@ -238,9 +245,7 @@ impl Shared {
                 }
             }
         };
-        let spawned = thread::Builder::new()
-            .name("segue-listener".into())
-            .spawn(work);
+        let spawned = thread::Builder::new().name("segue-listener".into()).spawn(work);
         spawned.map(drop).map_err(|error| {
             Error::unavailable(format!("can't start the listening thread: {error}"))
         })
@@ -251,7 +256,8 @@ impl Shared {
         let (conn, turnstile) = match pulse.take() {
             Some(own) => own,
             None => {
-                let conn = conn::writer(&self.options.path, self.options.durability)?;
+                // A beat need not survive a power cut: it does not wait for the disk.
+                let conn = conn::writer(&self.options.path, Durability::Normal)?;
                 (conn, Turnstile::open(&self.options.path)?)
             }
         };
@@ -295,9 +301,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl fmt::Debug for SqliteBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteBackend")
-            .field("path", &self.0.options.path)
-            .finish_non_exhaustive()
+        f.debug_struct("SqliteBackend").field("path", &self.0.options.path).finish_non_exhaustive()
     }
 }
 
@@ -319,27 +323,25 @@ impl Backend for SqliteBackend {
 
     async fn commit(&self, batch: Batch) -> Result<Committed> {
         let (reply, answer) = oneshot::channel();
-        self.0
-            .jobs
-            .send(Job::Commit(batch, reply))
-            .map_err(|_| writer_gone())?;
+        self.0.jobs.send(Job::Commit(batch, reply)).map_err(|_| writer_gone())?;
         answer.await.map_err(|_| writer_gone())?
     }
 
     async fn beat(&self, instance: InstanceId) -> Result<bool> {
-        self.0.beat(instance)
+        // Waiting for the turn to write blocks: the caller's time limit must still work.
+        let shared = Arc::clone(&self.0);
+        let beat = tokio::task::spawn_blocking(move || shared.beat(instance));
+        beat.await.map_err(|error| Error::database(format!("a beat panicked: {error}")))?
     }
 
     async fn due(&self, of: InstanceId, limit: u32) -> Result<Due> {
         let now = self.0.options.clock.now();
-        self.reading(move |conn| list::due(conn, of, limit, now))
-            .await
+        self.reading(move |conn| list::due(conn, of, limit, now)).await
     }
 
     async fn read(&self, needs: &Needs) -> Result<Rows> {
         let needs = needs.clone();
-        self.reading(move |conn| Ok(load::load(conn, &needs)?))
-            .await
+        self.reading(move |conn| Ok(load::load(conn, &needs)?)).await
     }
 
     async fn list(&self, query: &Query) -> Result<Page> {
@@ -349,15 +351,11 @@ impl Backend for SqliteBackend {
 
     async fn stats(&self) -> Result<Stats> {
         let stats = self.reading(list::stats).await?;
-        Ok(Stats {
-            wal_bytes: wal_bytes(self.path()),
-            ..stats
-        })
+        Ok(Stats { wal_bytes: wal_bytes(self.path()), ..stats })
     }
 
     async fn tail(&self, stream: Stream, after: Cursor, limit: u32) -> Result<Vec<Entry>> {
-        self.reading(move |conn| list::tail(conn, stream, after, limit))
-            .await
+        self.reading(move |conn| list::tail(conn, stream, after, limit)).await
     }
 
     async fn prune(&self, prune: &Prune) -> Result<Pruned> {
@@ -374,6 +372,10 @@ impl Backend for SqliteBackend {
             Ok(pruned)
         })
         .await
+    }
+
+    async fn rest(&self) -> Result<()> {
+        self.write(|conn| Ok(conn.query_row(sql::CHECKPOINT, [], |_| Ok(()))?)).await
     }
 
     async fn wait(&self, limit: Duration) {
@@ -399,10 +401,7 @@ impl Backend for SqliteBackend {
 /// When the rules refuse the task, or a newer program has changed the tables.
 pub fn enqueue_in(transaction: &rusqlite::Transaction<'_>, spec: TaskSpec) -> Result<Outcome> {
     writer::may_write(transaction, migrate::newest())?;
-    let batch = Batch {
-        commands: vec![Command::Enqueue(Box::new(spec))],
-        claim: None,
-    };
+    let batch = Batch { commands: vec![Command::Enqueue(Box::new(spec))], claim: None };
     let done = writer::carry_out(transaction, &mut claim::Lanes::new(), batch, &Clock::System)?;
     let receipt: Option<Receipt> = done.receipts.into_iter().next();
     Ok(receipt.ok_or_else(|| Error::database("a command without an answer"))??)
@@ -421,11 +420,7 @@ impl From<rusqlite::Error> for Error {
                     | ErrorCode::CannotOpen
             )
         );
-        let error_of = if transient {
-            Self::unavailable
-        } else {
-            Self::database
-        };
+        let error_of = if transient { Self::unavailable } else { Self::database };
         error_of(message).caused_by(error)
     }
 }

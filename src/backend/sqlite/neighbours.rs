@@ -28,10 +28,7 @@ pub(super) struct Turnstile {
 
 impl Turnstile {
     pub fn open(database: &Path) -> Result<Self> {
-        Ok(Self {
-            gate: open(&beside(database, "gate"))?,
-            turn: open(&beside(database, "turn"))?,
-        })
+        Ok(Self { gate: open(&beside(database, "gate"))?, turn: open(&beside(database, "turn"))? })
     }
 
     /// Waits for the turn to write. It ends when the guard is dropped.
@@ -56,12 +53,7 @@ impl Drop for Turn<'_> {
 }
 
 fn open(path: &Path) -> Result<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path);
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
     file.map_err(|error| {
         Error::database(format!("can't open {}: {error}", path.display())).caused_by(error)
     })
@@ -101,16 +93,10 @@ mod bell {
             let page = page.map_err(|error| {
                 Error::database(format!("can't map the wake-up page: {error}")).caused_by(error)
             })?;
-            Ok(Self {
-                page,
-                own: AtomicU32::new(0),
-            })
+            Ok(Self { page, own: AtomicU32::new(0) })
         }
 
-        #[allow(
-            unsafe_code,
-            reason = "an atomic in a page that other processes map too"
-        )]
+        #[allow(unsafe_code, reason = "an atomic in a page that other processes map too")]
         fn word(&self, index: usize) -> &AtomicU32 {
             // SAFETY: the page is mapped, aligned and 4096 bytes long as long as `self` lives,
             // and every process touches these words through atomics only.
@@ -129,9 +115,7 @@ mod bell {
 
         /// How often others have rung.
         pub fn rung_by_others(&self) -> u32 {
-            self.word(0)
-                .load(Ordering::SeqCst)
-                .wrapping_sub(self.own.load(Ordering::SeqCst))
+            self.word(0).load(Ordering::SeqCst).wrapping_sub(self.own.load(Ordering::SeqCst))
         }
 
         /// Waits for a ring, or until `limit` has passed.

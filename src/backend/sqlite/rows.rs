@@ -80,10 +80,7 @@ impl<'a> Cells<'a> {
     /// A number that stands for one of a type's values.
     fn number<T>(&mut self, known: fn(i64) -> Option<T>) -> rusqlite::Result<T> {
         let number = self.next()?;
-        known(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(
-            self.at - 1,
-            number,
-        ))
+        known(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(self.at - 1, number))
     }
 
     /// A name that stands for one of a type's values.
@@ -100,9 +97,7 @@ impl<'a> Cells<'a> {
 
     fn labels(&mut self) -> rusqlite::Result<BTreeMap<String, String>> {
         let text: Option<String> = self.next()?;
-        Ok(text
-            .and_then(|text| serde_json::from_str(&text).ok())
-            .unwrap_or_default())
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
     }
 
     fn options(&mut self) -> rusqlite::Result<TaskOptions> {
@@ -210,19 +205,7 @@ pub(super) fn item(row: &Row<'_>) -> rusqlite::Result<Item> {
     let by: Option<String> = cells.next()?;
     let answer = value.zip(by).map(|(value, by)| Answer { value, by });
     let (created_at, answered_at) = (cells.next()?, cells.next()?);
-    Ok(Item {
-        id,
-        task,
-        lease,
-        kind,
-        key,
-        body,
-        options,
-        state,
-        answer,
-        created_at,
-        answered_at,
-    })
+    Ok(Item { id, task, lease, kind, key, body, options, state, answer, created_at, answered_at })
 }
 
 pub(super) fn unique(row: &Row<'_>) -> rusqlite::Result<((String, String), TaskId)> {
@@ -230,30 +213,18 @@ pub(super) fn unique(row: &Row<'_>) -> rusqlite::Result<((String, String), TaskI
 }
 
 pub(super) fn capacity(row: &Row<'_>) -> rusqlite::Result<CapacityKey> {
-    Ok(CapacityKey {
-        name: row.get(0)?,
-        slots: row.get(1)?,
-        parked_until: row.get(2)?,
-    })
+    Ok(CapacityKey { name: row.get(0)?, slots: row.get(1)?, parked_until: row.get(2)? })
 }
 
 pub(super) fn slot(row: &Row<'_>) -> rusqlite::Result<Slot> {
     let task: Option<TaskId> = row.get(2)?;
     let lease: Option<i64> = row.get(3)?;
-    Ok(Slot {
-        key: row.get(0)?,
-        n: row.get(1)?,
-        held: task.zip(lease),
-    })
+    Ok(Slot { key: row.get(0)?, n: row.get(1)?, held: task.zip(lease) })
 }
 
 pub(super) fn lane(row: &Row<'_>) -> rusqlite::Result<Lane> {
     let mut cells = Cells::new(row);
-    Ok(Lane {
-        id: cells.next()?,
-        needs: cells.json()?,
-        keys: cells.json()?,
-    })
+    Ok(Lane { id: cells.next()?, needs: cells.json()?, keys: cells.json()? })
 }
 
 pub(super) fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
@@ -353,19 +324,8 @@ pub(super) fn instance(row: &Row<'_>) -> rusqlite::Result<Instance> {
     let id = cells.next()?;
     let (name, boot, pid) = (cells.next()?, cells.next()?, cells.next()?);
     let pid_start: i64 = cells.next()?;
-    let host = Host {
-        name,
-        boot,
-        pid,
-        pid_start: pid_start as u64,
-    };
-    Ok(Instance {
-        id,
-        host,
-        beat: cells.next()?,
-        serves: cells.json()?,
-        started_at: cells.next()?,
-    })
+    let host = Host { name, boot, pid, pid_start: pid_start as u64 };
+    Ok(Instance { id, host, beat: cells.next()?, serves: cells.json()?, started_at: cells.next()? })
 }
 
 /// The number and id of a stream's owner, as they are stored.
@@ -380,20 +340,11 @@ pub(super) fn stream(stream: Stream) -> (i64, Vec<u8>) {
 /// An entry, its cursor being its place among all entries.
 pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     let mut cells = Cells::new(row);
-    let cursor = Cursor {
-        major: cells.next()?,
-        minor: 0,
-    };
+    let cursor = Cursor { major: cells.next()?, minor: 0 };
     let kind: i64 = cells.next()?;
     let stream = match kind {
         1 => Stream::Run(cells.next()?),
         _ => Stream::Chat(cells.next()?),
     };
-    Ok(Entry {
-        stream,
-        seq: cells.next()?,
-        cursor,
-        at: cells.next()?,
-        events: cells.json()?,
-    })
+    Ok(Entry { stream, seq: cells.next()?, cursor, at: cells.next()?, events: cells.json()? })
 }

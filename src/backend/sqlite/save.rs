@@ -39,11 +39,7 @@ pub(super) fn guarded(conn: &Connection, changes: &Changes) -> Result<BTreeSet<T
             missed.insert(spec.id);
         }
     }
-    for task in changes
-        .new_tasks
-        .iter()
-        .filter(|task| !missed.contains(&task.id))
-    {
+    for task in changes.new_tasks.iter().filter(|task| !missed.contains(&task.id)) {
         insert_task(conn, task)?;
     }
     for task in &changes.tasks {
@@ -51,11 +47,7 @@ pub(super) fn guarded(conn: &Connection, changes: &Changes) -> Result<BTreeSet<T
             missed.insert(task.id);
         }
     }
-    for attempt in changes
-        .attempts
-        .iter()
-        .filter(|attempt| !missed.contains(&attempt.task))
-    {
+    for attempt in changes.attempts.iter().filter(|attempt| !missed.contains(&attempt.task)) {
         insert_attempt(conn, attempt)?;
     }
     for task in changes.freed.iter().filter(|task| !missed.contains(task)) {
@@ -89,19 +81,11 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> Result<()> {
     save_runs(conn, changes)?;
     let missed = guarded(conn, changes)?;
     if let Some(task) = missed.first() {
-        return Err(Error::database(format!(
-            "task {task} changed inside the transaction"
-        )));
+        return Err(Error::database(format!("task {task} changed inside the transaction")));
     }
     save_around_tasks(conn, changes)?;
-    changes
-        .messages
-        .iter()
-        .try_for_each(|row| insert_message(conn, row))?;
-    changes
-        .entries
-        .iter()
-        .try_for_each(|row| insert_entry(conn, row))?;
+    changes.messages.iter().try_for_each(|row| insert_message(conn, row))?;
+    changes.entries.iter().try_for_each(|row| insert_entry(conn, row))?;
     Ok(())
 }
 
@@ -115,14 +99,8 @@ fn save_around_tasks(conn: &Connection, changes: &Changes) -> Result<()> {
     for (project, key, task) in &changes.unique {
         run(conn, sql::INSERT_UNIQUE, (project, key, task))?;
     }
-    changes
-        .items
-        .iter()
-        .try_for_each(|item| put_item(conn, item))?;
-    changes
-        .capacity
-        .iter()
-        .try_for_each(|key| put_capacity(conn, key))?;
+    changes.items.iter().try_for_each(|item| put_item(conn, item))?;
+    changes.capacity.iter().try_for_each(|key| put_capacity(conn, key))?;
     for row in &changes.instances {
         let host = &row.host;
         let params = params![
@@ -144,15 +122,9 @@ fn save_around_tasks(conn: &Connection, changes: &Changes) -> Result<()> {
 }
 
 fn save_runs(conn: &Connection, changes: &Changes) -> Result<()> {
-    changes
-        .run_specs
-        .iter()
-        .try_for_each(|row| insert_run_spec(conn, row))?;
+    changes.run_specs.iter().try_for_each(|row| insert_run_spec(conn, row))?;
     changes.runs.iter().try_for_each(|row| put_run(conn, row))?;
-    changes
-        .new_steps
-        .iter()
-        .try_for_each(|row| insert_step(conn, row))?;
+    changes.new_steps.iter().try_for_each(|row| insert_step(conn, row))?;
     for row in &changes.steps {
         let params = params![
             row.run,
@@ -172,12 +144,7 @@ fn save_runs(conn: &Connection, changes: &Changes) -> Result<()> {
 }
 
 fn insert_lane(conn: &Connection, lane: &Lane) -> rusqlite::Result<()> {
-    run(
-        conn,
-        sql::INSERT_LANE,
-        (lane.id, json(&lane.needs), json(&lane.keys)),
-    )
-    .map(drop)
+    run(conn, sql::INSERT_LANE, (lane.id, json(&lane.needs), json(&lane.keys))).map(drop)
 }
 
 fn step_columns(step: Option<(RunId, u32)>) -> (Option<RunId>, u32) {
@@ -273,20 +240,13 @@ fn insert_attempt(conn: &Connection, row: &Attempt) -> rusqlite::Result<()> {
 
 /// Frees the slots that a task holds, and drops those above their key's limit.
 fn free_slots(conn: &Connection, task: TaskId) -> rusqlite::Result<()> {
-    let keys = load::all(conn, sql::DROP_SLOTS_OF, [task], |row| {
-        row.get::<_, String>(0)
-    })?;
+    let keys = load::all(conn, sql::DROP_SLOTS_OF, [task], |row| row.get::<_, String>(0))?;
     run(conn, sql::FREE_SLOTS, [task])?;
-    keys.iter()
-        .try_for_each(|key| run(conn, sql::DROP_SLOTS, [key]).map(drop))
+    keys.iter().try_for_each(|key| run(conn, sql::DROP_SLOTS, [key]).map(drop))
 }
 
 fn put_capacity(conn: &Connection, key: &CapacityKey) -> rusqlite::Result<()> {
-    run(
-        conn,
-        sql::PUT_CAPACITY,
-        (&key.name, key.slots, key.parked_until),
-    )?;
+    run(conn, sql::PUT_CAPACITY, (&key.name, key.slots, key.parked_until))?;
     run(conn, sql::ADD_SLOTS, (&key.name, key.slots.unwrap_or(0)))?;
     run(conn, sql::DROP_SLOTS, [&key.name]).map(drop)
 }
@@ -311,15 +271,8 @@ fn put_item(conn: &Connection, item: &Item) -> rusqlite::Result<()> {
 }
 
 fn insert_message(conn: &Connection, row: &Message) -> rusqlite::Result<()> {
-    let params = params![
-        row.chat,
-        row.seq,
-        row.id,
-        row.role.name(),
-        row.content,
-        row.task,
-        row.created_at
-    ];
+    let params =
+        params![row.chat, row.seq, row.id, row.role.name(), row.content, row.task, row.created_at];
     run(conn, sql::INSERT_MESSAGE, params).map(drop)
 }
 
@@ -376,10 +329,5 @@ fn insert_step(conn: &Connection, row: &Step) -> rusqlite::Result<()> {
 
 fn insert_entry(conn: &Connection, row: &Entry) -> rusqlite::Result<()> {
     let (kind, owner) = stream(row.stream);
-    run(
-        conn,
-        sql::INSERT_ENTRY,
-        (kind, owner, row.seq, row.at, json(&row.events)),
-    )
-    .map(drop)
+    run(conn, sql::INSERT_ENTRY, (kind, owner, row.seq, row.at, json(&row.events))).map(drop)
 }

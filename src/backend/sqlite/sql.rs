@@ -202,7 +202,9 @@ pub const HELD: &str = "SELECT id, phase, lane, priority, run_at, attempt, failu
 pub const NEXT_HOLDER: &str =
     "SELECT min(holder) FROM segue_task_states WHERE phase = 4 AND holder > ?1";
 pub const ANY_READY: &str = "SELECT EXISTS (SELECT 1 FROM segue_task_states WHERE phase = 1)";
-pub const LAST_ENTRY: &str = "SELECT coalesce(max(pos), 0) FROM segue_entries";
+/// The newest entry, whether it is kept or was pruned.
+pub const LAST_ENTRY: &str = "SELECT max(coalesce((SELECT max(pos) FROM segue_entries), 0),
+    coalesce((SELECT value FROM segue_meta WHERE name = 'pruned'), 0))";
 
 // ---- following
 

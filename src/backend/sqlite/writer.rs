@@ -63,16 +63,7 @@ impl Writer {
         let conn = conn::writer(&path, durability)?;
         drop(turn);
         let schema = super::migrate::newest();
-        Ok(Self {
-            conn,
-            turnstile,
-            bell,
-            clock,
-            lanes: Lanes::new(),
-            path,
-            schema,
-            commits: 0,
-        })
+        Ok(Self { conn, turnstile, bell, clock, lanes: Lanes::new(), path, schema, commits: 0 })
     }
 
     /// Starts the thread. It ends when the last sender is dropped.
@@ -95,9 +86,7 @@ impl Writer {
                         self.run(run);
                     }
                 }
-                next = (group.len() < GROUP)
-                    .then(|| jobs.try_recv().ok())
-                    .flatten();
+                next = (group.len() < GROUP).then(|| jobs.try_recv().ok()).flatten();
             }
             self.commit(&mut group);
         }
@@ -120,10 +109,7 @@ impl Writer {
         let answers = match self.transaction(batches.clone()) {
             Ok(committed) => committed.into_iter().map(Ok).collect(),
             Err(error) if batches.len() == 1 => vec![Err(error)],
-            Err(_) => batches
-                .into_iter()
-                .map(|batch| self.alone(batch))
-                .collect::<Vec<_>>(),
+            Err(_) => batches.into_iter().map(|batch| self.alone(batch)).collect::<Vec<_>>(),
         };
         let rings = answers.iter().flatten().any(Committed::is_news);
         if rings {
@@ -138,22 +124,17 @@ impl Writer {
 
     fn alone(&mut self, batch: Batch) -> Result<Committed> {
         let mut committed = self.transaction(vec![batch])?;
-        committed
-            .pop()
-            .ok_or_else(|| Error::database("a commit without an answer"))
+        committed.pop().ok_or_else(|| Error::database("a commit without an answer"))
     }
 
     fn transaction(&mut self, batches: Vec<Batch>) -> Result<Vec<Committed>> {
         let _turn = self.turnstile.enter()?;
-        let transaction = self
-            .conn
-            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let transaction =
+            self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         may_write(&transaction, self.schema)?;
         let (clock, lanes) = (&self.clock, &mut self.lanes);
-        let committed: Result<Vec<_>> = batches
-            .into_iter()
-            .map(|batch| carry_out(&transaction, lanes, batch, clock))
-            .collect();
+        let committed: Result<Vec<_>> =
+            batches.into_iter().map(|batch| carry_out(&transaction, lanes, batch, clock)).collect();
         let committed = committed?;
         transaction.commit()?;
         Ok(committed)
@@ -162,7 +143,7 @@ impl Writer {
     /// Folds a log back that readers have let grow.
     fn bound_wal(&mut self) {
         self.commits += 1;
-        if self.commits % WAL_LOOK == 0 && super::wal_bytes(&self.path) > WAL_BYTES {
+        if self.commits.is_multiple_of(WAL_LOOK) && super::wal_bytes(&self.path) > WAL_BYTES {
             let folded = self.conn.query_row(sql::CHECKPOINT, [], |_| Ok(()));
             if let Err(error) = folded {
                 tracing::warn!(%error, "the log can't be folded back yet");

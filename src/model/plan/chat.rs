@@ -1,6 +1,6 @@
 //! Sessions, chats and messages.
 
-use super::fits;
+use super::{are_names, are_texts, fits};
 use crate::{
     id::ChatId,
     model::{
@@ -11,19 +11,12 @@ use crate::{
 
 /// Makes a session, or changes its title and meta.
 pub(super) fn open_session(work: &mut Work, session: Session) -> Receipt {
-    check(&session.project, session.meta.as_ref())?;
+    check(&session.project, &session.title, session.meta.as_ref())?;
     let created_at = or_now(session.created_at, work);
     let known = work.rows.sessions.get(&session.id).cloned();
-    let known = known.unwrap_or(Session {
-        created_at,
-        ..session.clone()
-    });
+    let known = known.unwrap_or(Session { created_at, ..session.clone() });
     let Session { title, meta, .. } = session;
-    let session = Session {
-        title,
-        meta,
-        ..known
-    };
+    let session = Session { title, meta, ..known };
     work.rows.sessions.insert(session.id, session.clone());
     work.changes.sessions.retain(|old| old.id != session.id);
     work.changes.sessions.push(session);
@@ -32,7 +25,7 @@ pub(super) fn open_session(work: &mut Work, session: Session) -> Receipt {
 
 /// Makes a chat, or changes its title and meta.
 pub(super) fn open(work: &mut Work, chat: Chat) -> Receipt {
-    check(&chat.project, chat.meta.as_ref())?;
+    check(&chat.project, &chat.title, chat.meta.as_ref())?;
     if let Some(session) = chat.session
         && !work.rows.sessions.contains_key(&session)
     {
@@ -40,36 +33,21 @@ pub(super) fn open(work: &mut Work, chat: Chat) -> Receipt {
     }
     let created_at = or_now(chat.created_at, work);
     let known = work.rows.chats.get(&chat.id).cloned();
-    let known = known.unwrap_or(Chat {
-        created_at,
-        next_seq: 1,
-        ..chat.clone()
-    });
+    let known = known.unwrap_or(Chat { created_at, next_seq: 1, ..chat.clone() });
     let Chat { title, meta, .. } = chat;
-    work.put_chat(Chat {
-        title,
-        meta,
-        ..known
-    });
+    work.put_chat(Chat { title, meta, ..known });
     Ok(Outcome::Done)
 }
 
 /// A time that the host gave (an import), or now.
 fn or_now(given: crate::clock::Timestamp, work: &Work) -> crate::clock::Timestamp {
-    if given == crate::clock::Timestamp::ZERO {
-        work.now
-    } else {
-        given
-    }
+    if given == crate::clock::Timestamp::ZERO { work.now } else { given }
 }
 
-fn check(project: &str, meta: Option<&Payload>) -> Result<(), Rejection> {
-    fits("the project's name", project.len(), limits::NAME_BYTES)?;
-    fits(
-        "meta",
-        meta.map_or(0, |meta| meta.as_str().len()),
-        limits::META_BYTES,
-    )
+fn check(project: &str, title: &str, meta: Option<&Payload>) -> Result<(), Rejection> {
+    are_names([project])?;
+    are_texts([title])?;
+    fits("meta", meta.map_or(0, |meta| meta.as_str().len()), limits::META_BYTES)
 }
 
 /// Deletes a chat with its messages.
@@ -84,46 +62,17 @@ pub(super) fn append(work: &mut Work, id: ChatId, messages: Vec<NewMessage>) -> 
         return Err(Rejection::not_found("chat", id));
     };
     for message in &messages {
-        fits(
-            "a message",
-            message.content.as_str().len(),
-            limits::PAYLOAD_BYTES,
-        )?;
+        fits("a message", message.content.as_str().len(), limits::PAYLOAD_BYTES)?;
     }
     for message in messages {
-        if work
-            .rows
-            .messages
-            .values()
-            .any(|known| known.id == message.id)
-        {
+        if work.rows.messages.values().any(|known| known.id == message.id) {
             continue;
         }
         let (seq, created_at) = (chat.next_seq, work.now);
         chat.next_seq += 1;
-        let NewMessage {
-            id: message_id,
-            role,
-            content,
-            task,
-        } = message;
-        let message = Message {
-            chat: id,
-            seq,
-            id: message_id,
-            role,
-            content,
-            task,
-            created_at,
-        };
-        work.tell(
-            Stream::Chat(id),
-            Event::MessageAppended {
-                id: message_id,
-                seq,
-                role,
-            },
-        );
+        let NewMessage { id: message_id, role, content, task } = message;
+        let message = Message { chat: id, seq, id: message_id, role, content, task, created_at };
+        work.tell(Stream::Chat(id), Event::MessageAppended { id: message_id, seq, role });
         work.rows.messages.insert((id, seq), message.clone());
         work.changes.messages.push(message);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{are_names, fits, task};
+use super::{are_names, are_texts, fits, task};
 use crate::{
     clock::Timestamp,
     id::{RunId, TaskId},
@@ -27,11 +27,7 @@ pub(super) fn launch(work: &mut Work, new: NewRun) -> Receipt {
         return Ok(Outcome::Run { id, created: false });
     }
     check(&new)?;
-    let NewRun {
-        mut spec,
-        priority,
-        steps,
-    } = new;
+    let NewRun { mut spec, priority, steps } = new;
     spec.created_at = work.now;
     work.insert_run(Run {
         id,
@@ -45,10 +41,7 @@ pub(super) fn launch(work: &mut Work, new: NewRun) -> Receipt {
         updated_at: work.now,
         ended_at: Timestamp::ZERO,
     });
-    let event = Event::RunLaunched {
-        flow: spec.flow.clone(),
-        steps: steps.len() as u32,
-    };
+    let event = Event::RunLaunched { flow: spec.flow.clone(), steps: steps.len() as u32 };
     work.tell(Stream::Run(id), event);
     let code = format!("flow:{}@{}", spec.flow, spec.version);
     work.changes.run_specs.push(spec);
@@ -64,12 +57,10 @@ fn check(new: &NewRun) -> Result<(), Rejection> {
     fits("the run's input", input, limits::PAYLOAD_BYTES)?;
     let meta = spec.meta.as_ref().map_or(0, |meta| meta.as_str().len());
     fits("the run's meta", meta, limits::META_BYTES)?;
-    are_names(
-        [&spec.project, &spec.flow]
-            .into_iter()
-            .chain(spec.labels.keys()),
-    )?;
+    are_names([&spec.project, &spec.flow].into_iter().chain(spec.labels.keys()))?;
+    are_texts(&spec.model)?;
     for step in steps {
+        are_texts([&step.name])?;
         are_names(&step.agent)?;
         task::check_options(&step.options)?;
     }
@@ -101,10 +92,7 @@ fn lane_of(new: &NewStep, code: &str) -> Lane {
 
 fn new_step(work: &mut Work, (run, no): (RunId, u32), new: NewStep, code: &str) -> Step {
     let lane = lane_of(&new, code);
-    let options = TaskOptions {
-        capacity: lane.keys.clone(),
-        ..new.options
-    };
+    let options = TaskOptions { capacity: lane.keys.clone(), ..new.options };
     let mut after = new.after;
     after.sort_unstable();
     after.dedup();
@@ -136,14 +124,7 @@ fn release(work: &mut Work, run: RunId, no: u32) {
     step.state = StepState::Running;
     step.task = Some(task);
     let step = step.clone();
-    work.tell(
-        Stream::Run(run),
-        Event::StepReleased {
-            no,
-            name: step.name.clone(),
-            task,
-        },
-    );
+    work.tell(Stream::Run(run), Event::StepReleased { no, name: step.name.clone(), task });
     let owner = &work.rows.runs[&run];
     let mut spec = TaskSpec {
         project: owner.project.clone(),
@@ -200,23 +181,11 @@ fn end_step(work: &mut Work, run: RunId, no: u32, state: StepState, reason: Opti
         StepState::Cancelled => owner.flags = owner.flags.with(RunFlags::LOST_STEP),
         _ => {}
     }
-    work.tell(
-        Stream::Run(run),
-        Event::StepEnded {
-            no,
-            name,
-            state,
-            reason,
-        },
-    );
+    work.tell(Stream::Run(run), Event::StepEnded { no, name, state, reason });
 }
 
 fn dependents(work: &Work, run: RunId, no: u32) -> Vec<u32> {
-    work.rows
-        .edges
-        .range((run, no, 0)..=(run, no, u32::MAX))
-        .map(|(_, _, to)| *to)
-        .collect()
+    work.rows.edges.range((run, no, 0)..=(run, no, u32::MAX)).map(|(_, _, to)| *to).collect()
 }
 
 fn release_dependents(work: &mut Work, run: RunId, no: u32) {
@@ -303,18 +272,12 @@ pub(super) fn cancel(work: &mut Work, id: RunId) -> Receipt {
 /// The steps that have not ended: those that wait first, so that none is released while the
 /// others are cancelled.
 fn open_steps(work: &Work, id: RunId) -> Vec<(u32, (StepState, Option<TaskId>))> {
-    let steps = work
-        .rows
-        .steps
-        .range((id, 0)..=(id, u32::MAX))
-        .map(|(_, step)| step);
+    let steps = work.rows.steps.range((id, 0)..=(id, u32::MAX)).map(|(_, step)| step);
     let open: BTreeMap<_, _> = steps
         .filter(|step| !step.state.is_terminal())
         .map(|step| ((step.state, step.no), step.task))
         .collect();
-    open.into_iter()
-        .map(|((state, no), task)| (no, (state, task)))
-        .collect()
+    open.into_iter().map(|((state, no), task)| (no, (state, task))).collect()
 }
 
 /// Lets nothing of a run start. What runs goes on.
@@ -343,10 +306,7 @@ fn change_pause(
     }
     work.run(id).flags = flags;
     work.tell(Stream::Run(id), event);
-    for task in open_steps(work, id)
-        .into_iter()
-        .filter_map(|(_, (_, task))| task)
-    {
+    for task in open_steps(work, id).into_iter().filter_map(|(_, (_, task))| task) {
         let Some(known) = work.rows.tasks.get(&task) else {
             continue;
         };
@@ -359,8 +319,5 @@ fn change_pause(
 }
 
 fn find(work: &Work, id: RunId) -> Result<&Run, Rejection> {
-    work.rows
-        .runs
-        .get(&id)
-        .ok_or_else(|| Rejection::not_found("run", id))
+    work.rows.runs.get(&id).ok_or_else(|| Rejection::not_found("run", id))
 }

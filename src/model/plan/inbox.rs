@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{fits, settle, task};
+use super::{are_names, are_texts, fits, settle, task};
 use crate::{
     id::{ItemId, TaskId},
     model::{
@@ -23,7 +23,7 @@ pub(super) fn check_asks(work: &Work, asks: &[Ask]) -> Result<(), Rejection> {
     }
     let mut ids = BTreeSet::new();
     for ask in asks {
-        fits("a question's key", ask.key.len(), limits::NAME_BYTES)?;
+        are_names([&ask.key])?;
         fits("a question", ask.body.as_str().len(), limits::PAYLOAD_BYTES)?;
         if matches!(ask.kind, ItemKind::Failure | ItemKind::Interrupted) {
             return invalid("only the engine tells of failures and interruptions".into());
@@ -61,11 +61,7 @@ pub(super) fn withdraw_all(work: &mut Work, id: TaskId) {
     for item in work.items_of(id) {
         if item.state == ItemState::Open {
             let answered_at = work.now;
-            work.put_item(Item {
-                state: ItemState::Withdrawn,
-                answered_at,
-                ..item
-            });
+            work.put_item(Item { state: ItemState::Withdrawn, answered_at, ..item });
         }
     }
 }
@@ -81,12 +77,7 @@ pub(super) fn answer(work: &mut Work, id: ItemId, answer: Answer) -> Receipt {
     }
     let (task, kind, answered_at) = (item.task, item.kind, work.now);
     let value = answer.value.clone();
-    work.put_item(Item {
-        state: ItemState::Answered,
-        answer: Some(answer),
-        answered_at,
-        ..item
-    });
+    work.put_item(Item { state: ItemState::Answered, answer: Some(answer), answered_at, ..item });
     go_on(work, task, kind, &value);
     Ok(Outcome::Done)
 }
@@ -96,20 +87,15 @@ fn check(item: &Item, answer: &Answer) -> Result<(), Rejection> {
     match (item.state, &item.answer) {
         (ItemState::Withdrawn, _) => return Err(Rejection::Withdrawn),
         (ItemState::Answered, Some(first)) if first != answer => {
-            return Err(Rejection::Answered {
-                by: first.by.clone(),
-            });
+            return Err(Rejection::Answered { by: first.by.clone() });
         }
         _ => {}
     }
+    are_texts([&answer.by])?;
     let chosen = answer.value.decode::<String>().ok();
     let fits =
         item.options.is_empty() || chosen.is_some_and(|chosen| item.options.contains(&chosen));
-    if fits {
-        Ok(())
-    } else {
-        Err(Rejection::NotAnOption(item.options.clone()))
-    }
+    if fits { Ok(()) } else { Err(Rejection::NotAnOption(item.options.clone())) }
 }
 
 fn go_on(work: &mut Work, id: TaskId, kind: ItemKind, value: &Payload) {
@@ -121,11 +107,7 @@ fn go_on(work: &mut Work, id: TaskId, kind: ItemKind, value: &Payload) {
     }
     if kind == ItemKind::Interrupted && *value == Payload::text(FAIL) {
         settle::fail_unstarted(work, id, "its worker died, and a person let it fail".into());
-    } else if work
-        .items_of(id)
-        .iter()
-        .all(|item| item.state != ItemState::Open)
-    {
+    } else if work.items_of(id).iter().all(|item| item.state != ItemState::Open) {
         work.make_pending(id, work.now);
     }
 }

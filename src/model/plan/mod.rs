@@ -34,11 +34,7 @@ impl Plan {
     pub fn new(commands: Vec<Command>, now: Timestamp) -> Self {
         let mut work = Work::default();
         work.now = now;
-        Self {
-            commands,
-            asked: Needs::default(),
-            work,
-        }
+        Self { commands, asked: Needs::default(), work }
     }
 
     /// What must be loaded next; None when all that is needed is known.
@@ -62,10 +58,7 @@ impl Plan {
     /// The changes to save, and one answer for each command.
     pub fn finish(mut self) -> (Changes, Vec<Receipt>) {
         let commands = std::mem::take(&mut self.commands);
-        let receipts = commands
-            .into_iter()
-            .map(|command| apply(&mut self.work, command))
-            .collect();
+        let receipts = commands.into_iter().map(|command| apply(&mut self.work, command)).collect();
         (self.work.finish(), receipts)
     }
 }
@@ -103,17 +96,28 @@ fn apply(work: &mut Work, command: Command) -> Receipt {
 fn fits(what: &str, bytes: usize, max: usize) -> Result<(), Rejection> {
     match bytes <= max {
         true => Ok(()),
-        false => Err(Rejection::TooLarge {
-            what: what.into(),
-            bytes,
-            max,
-        }),
+        false => Err(Rejection::TooLarge { what: what.into(), bytes, max }),
     }
 }
 
+/// Refuses texts with a NUL, which PostgreSQL can't store.
+fn are_texts(texts: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(), Rejection> {
+    match texts.into_iter().find(|text| text.as_ref().contains('\0')) {
+        Some(text) => Err(Rejection::Invalid(format!("{:?} has a NUL in it", text.as_ref()))),
+        None => Ok(()),
+    }
+}
+
+/// A text that was not chosen, only met with (what a program printed): a NUL is replaced.
+fn storable(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
+}
+
 /// Refuses names that are empty or too long.
-fn are_names<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<(), Rejection> {
+fn are_names(names: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(), Rejection> {
     for name in names {
+        let name = name.as_ref();
+        are_texts([name])?;
         fits("a name", name.len(), limits::NAME_BYTES)?;
         if name.is_empty() {
             let message = "a name (of a project, kind, flow, agent, tag, label or key) is empty";

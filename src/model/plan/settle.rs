@@ -1,7 +1,7 @@
 //! What becomes of a running task: handed in by its worker, or taken back from a dead one.
 
 use super::{
-    chat, fits, inbox,
+    are_names, chat, fits, inbox, storable,
     task::{end_step, find, imported_attempt, park_checked, state},
 };
 use crate::{
@@ -37,12 +37,10 @@ pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
     {
         chat::append(work, chat, messages)?;
     }
-    let Settle {
-        retry,
-        decision,
-        usage,
-        ..
-    } = settle;
+    let Settle { retry, mut decision, usage, .. } = settle;
+    if let Decision::Fail(fault) = &mut decision {
+        fault.message = storable(std::mem::take(&mut fault.message));
+    }
     if cancelled {
         end_cancelled(work, id, decision, usage);
     } else {
@@ -58,7 +56,7 @@ fn check(work: &Work, decision: &Decision) -> std::result::Result<(), Rejection>
             let bytes = output.as_str().len();
             fits("the output", bytes, limits::PAYLOAD_BYTES)
         }
-        Decision::Park { key, .. } => fits("a capacity key", key.len(), limits::NAME_BYTES),
+        Decision::Park { key, .. } => are_names([key]),
         Decision::Block(asks) => inbox::check_asks(work, asks),
         _ => Ok(()),
     }
@@ -72,11 +70,7 @@ fn repeated(work: &Work, task: &Task, settle: &Settle) -> Receipt {
         // Only work that was given back leaves no record.
         None => lease <= task.lease && settle.decision == Decision::Release,
     };
-    if same {
-        Ok(answered(task, lease))
-    } else {
-        Err(Rejection::StaleLease)
-    }
+    if same { Ok(answered(task, lease)) } else { Err(Rejection::StaleLease) }
 }
 
 /// Whether an attempt that was decided so is recorded so. One that was to be cancelled is
@@ -89,11 +83,7 @@ fn is_record_of(outcome: AttemptOutcome, decision: &Decision) -> bool {
 /// What the end of the attempt `lease` was answered with: a task that was claimed since was
 /// pending in between.
 fn answered(task: &Task, lease: i64) -> Outcome {
-    let state = if task.lease == lease {
-        task.state()
-    } else {
-        TaskState::Pending
-    };
+    let state = if task.lease == lease { task.state() } else { TaskState::Pending };
     Outcome::State(state)
 }
 
@@ -114,33 +104,14 @@ fn outcome_of(decision: &Decision) -> Option<AttemptOutcome> {
 fn decide(work: &mut Work, id: TaskId, retry: &Retry, decision: Decision, usage: Option<Payload>) {
     let now = work.now;
     let outcome = outcome_of(&decision).unwrap_or(AttemptOutcome::Interrupted);
-    let result = Result {
-        outcome,
-        output: None,
-        error: None,
-        usage,
-    };
+    let result = Result { outcome, output: None, error: None, usage };
     match decision {
         Decision::Complete(output) => {
-            close(
-                work,
-                id,
-                Result {
-                    output: Some(output),
-                    ..result
-                },
-            );
+            close(work, id, Result { output: Some(output), ..result });
             end(work, id, Phase::Completed, None);
         }
         Decision::Fail(fault) => {
-            close(
-                work,
-                id,
-                Result {
-                    error: Some(fault.message.clone()),
-                    ..result
-                },
-            );
+            close(work, id, Result { error: Some(fault.message.clone()), ..result });
             fail(work, id, retry, fault);
         }
         Decision::Snooze(wait) => {
@@ -196,11 +167,7 @@ fn fail(work: &mut Work, id: TaskId, retry: &Retry, fault: Fault) {
 }
 
 fn block(work: &mut Work, id: TaskId, asks: Vec<Ask>) {
-    let reason = asks
-        .iter()
-        .map(|ask| ask.key.as_str())
-        .collect::<Vec<_>>()
-        .join(", ");
+    let reason = asks.iter().map(|ask| ask.key.as_str()).collect::<Vec<_>>().join(", ");
     let task = work.task(id);
     task.phase = Phase::Blocked;
     for ask in asks {
@@ -227,11 +194,7 @@ fn tell_waits(work: &mut Work, id: TaskId, reason: &str) {
     if let Some((run, no)) = work.rows.tasks[&id].step
         && let Some(step) = work.rows.steps.get(&(run, no))
     {
-        let event = Event::StepWaits {
-            no,
-            name: step.name.clone(),
-            reason: reason.into(),
-        };
+        let event = Event::StepWaits { no, name: step.name.clone(), reason: reason.into() };
         work.tell(Stream::Run(run), event);
     }
 }
@@ -252,9 +215,7 @@ fn close(work: &mut Work, id: TaskId, result: Result) {
         error: result.error,
         usage: result.usage,
     };
-    work.rows
-        .attempts
-        .insert((id, attempt.lease), attempt.clone());
+    work.rows.attempts.insert((id, attempt.lease), attempt.clone());
     work.changes.attempts.push(attempt);
     let_go(work, id);
 }
@@ -337,33 +298,16 @@ pub(super) fn rescue(work: &mut Work, id: TaskId, lease: i64) -> Receipt {
     if task.phase != Phase::Running || task.lease != lease {
         let attempt = work.rows.attempts.get(&(id, lease));
         let done = attempt.is_some_and(|row| row.outcome == AttemptOutcome::Interrupted);
-        return if done {
-            Ok(answered(task, lease))
-        } else {
-            Err(Rejection::StaleLease)
-        };
+        return if done { Ok(answered(task, lease)) } else { Err(Rejection::StaleLease) };
     }
     let cancelled = task.flags.has(TaskFlags::CANCEL);
     let error = Some("its worker died".to_owned());
     let outcome = AttemptOutcome::Interrupted;
-    close(
-        work,
-        id,
-        Result {
-            outcome,
-            output: None,
-            error,
-            usage: None,
-        },
-    );
+    close(work, id, Result { outcome, output: None, error, usage: None });
     let task = work.task(id);
     task.interruptions += 1;
     let interruptions = task.interruptions;
-    let policy = work
-        .rows
-        .specs
-        .get(&id)
-        .map(|spec| spec.options.interrupted);
+    let policy = work.rows.specs.get(&id).map(|spec| spec.options.interrupted);
     match policy.unwrap_or_default() {
         _ if cancelled => end(work, id, Phase::Cancelled, Some("cancelled".into())),
         _ if interruptions >= limits::INTERRUPTIONS => {

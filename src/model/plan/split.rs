@@ -45,13 +45,7 @@ impl Split {
             }));
         }
         let commands = commands.into_iter().map(Some).collect();
-        Self {
-            commands,
-            now,
-            quick,
-            receipts,
-            changes: work.finish(),
-        }
+        Self { commands, now, quick, receipts, changes: work.finish() }
     }
 
     /// The changes of the quick commands: new tasks, guarded changes and attempts only. A
@@ -87,9 +81,7 @@ impl Split {
         let mut planned = planned.into_iter();
         let missing = "one answer for each planned command";
         let receipts = self.receipts.into_iter();
-        receipts
-            .map(|receipt| receipt.unwrap_or_else(|| planned.next().expect(missing)))
-            .collect()
+        receipts.map(|receipt| receipt.unwrap_or_else(|| planned.next().expect(missing))).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tasks: making them, and what people do to them.
 
-use super::{are_names, families, fits, flow, settle};
+use super::{are_names, are_texts, families, fits, flow, settle, storable};
 use crate::{
     clock::Timestamp,
     id::{ChatId, TaskId},
@@ -121,9 +121,7 @@ fn existing(work: &Work, spec: &TaskSpec) -> Option<TaskId> {
 }
 
 fn unique_key(spec: &TaskSpec) -> Option<(String, String)> {
-    spec.unique_key
-        .clone()
-        .map(|key| (spec.project.clone(), key))
+    spec.unique_key.clone().map(|key| (spec.project.clone(), key))
 }
 
 /// Refuses values that are too large or empty, and steps: only their runs make those.
@@ -132,18 +130,12 @@ fn check(spec: &TaskSpec) -> Result<(), Rejection> {
         let message = format!("the task of step {no} of run {run} is for the run to make");
         return Err(Rejection::Invalid(message));
     }
-    fits(
-        "the task's input",
-        spec.input.as_str().len(),
-        limits::PAYLOAD_BYTES,
-    )?;
+    fits("the task's input", spec.input.as_str().len(), limits::PAYLOAD_BYTES)?;
     let meta = spec.meta.as_ref().map_or(0, |meta| meta.as_str().len());
     fits("the task's meta", meta, limits::META_BYTES)?;
     check_options(&spec.options)?;
-    let names = [&spec.project, &spec.kind]
-        .into_iter()
-        .chain(&spec.unique_key)
-        .chain(&spec.agent);
+    are_texts([&spec.model, &spec.mode, &spec.thinking].into_iter().flatten())?;
+    let names = [&spec.project, &spec.kind].into_iter().chain(&spec.unique_key).chain(&spec.agent);
     are_names(names.chain(spec.labels.keys()))
 }
 
@@ -162,10 +154,9 @@ fn check_parent(work: &Work, spec: &TaskSpec) -> Result<(), Rejection> {
     let cancelled =
         parent.filter(|task| task.phase == Phase::Cancelled || task.flags.has(TaskFlags::CANCEL));
     match cancelled {
-        Some(parent) => Err(Rejection::Invalid(format!(
-            "its parent task {} is cancelled",
-            parent.id
-        ))),
+        Some(parent) => {
+            Err(Rejection::Invalid(format!("its parent task {} is cancelled", parent.id)))
+        }
         None => Ok(()),
     }
 }
@@ -198,11 +189,7 @@ fn insert(work: &mut Work, spec: &TaskSpec) {
     if spec.unique_key.is_some() && spec.options.unique_until_done {
         flags = flags.with(TaskFlags::UNIQUE);
     }
-    work.insert_task(Task {
-        flags,
-        step: None,
-        ..hot(spec, lane.id)
-    });
+    work.insert_task(Task { flags, step: None, ..hot(spec, lane.id) });
     work.changes.lanes.insert(lane.id, lane);
     if let Some(key) = unique_key(spec)
         && !work.rows.unique.contains_key(&key)
@@ -251,10 +238,7 @@ pub(super) fn cancel(work: &mut Work, id: TaskId) -> Receipt {
         return Ok(Outcome::State(from));
     }
     if !from.may_become(TaskState::Cancelled) {
-        return Err(Rejection::Illegal {
-            from,
-            to: TaskState::Cancelled,
-        });
+        return Err(Rejection::Illegal { from, to: TaskState::Cancelled });
     }
     cancel_families(work, [id]);
     Ok(state(work, id))
@@ -286,21 +270,14 @@ fn request_cancel(work: &mut Work, id: TaskId) {
 pub(super) fn retry(work: &mut Work, id: TaskId) -> Receipt {
     let task = find(work, id)?;
     if let Some((run, no)) = task.step {
-        let step = work
-            .rows
-            .steps
-            .get(&(run, no))
-            .map_or(String::new(), |step| step.name.clone());
+        let step = work.rows.steps.get(&(run, no)).map_or(String::new(), |step| step.name.clone());
         return Err(Rejection::PartOfRun { run, step });
     }
     match task.state() {
         TaskState::Failed => {}
         TaskState::Pending => return Ok(state(work, id)),
         from => {
-            return Err(Rejection::Illegal {
-                from,
-                to: TaskState::Pending,
-            });
+            return Err(Rejection::Illegal { from, to: TaskState::Pending });
         }
     }
     if let Some(why) = work.rows.specs.get(&id).and_then(wrong_with) {
@@ -328,10 +305,7 @@ pub(super) fn retry(work: &mut Work, id: TaskId) -> Receipt {
 pub(super) fn pause(work: &mut Work, id: TaskId) -> Receipt {
     let task = find(work, id)?;
     if task.state() != TaskState::Pending {
-        return Err(Rejection::Illegal {
-            from: task.state(),
-            to: TaskState::Pending,
-        });
+        return Err(Rejection::Illegal { from: task.state(), to: TaskState::Pending });
     }
     let run_at = task.run_at;
     if !task.flags.has(TaskFlags::PAUSED) {
@@ -356,23 +330,16 @@ pub(super) fn resume(work: &mut Work, id: TaskId) -> Receipt {
 
 /// Sets how many tasks may hold a key at once. A key can be without limit.
 pub(super) fn set_capacity(work: &mut Work, name: String, slots: Option<u32>) -> Receipt {
-    fits("a capacity key", name.len(), limits::NAME_BYTES)?;
+    are_names([&name])?;
     let old = work.rows.capacity.get(&name);
     let parked_until = old.map_or(Timestamp::ZERO, |key| key.parked_until);
-    put_capacity(
-        work,
-        CapacityKey {
-            name,
-            slots,
-            parked_until,
-        },
-    );
+    put_capacity(work, CapacityKey { name, slots, parked_until });
     Ok(Outcome::Done)
 }
 
 /// Lets no task that carries the key start before `until`.
 pub(super) fn park(work: &mut Work, name: String, until: Timestamp) -> Receipt {
-    fits("a capacity key", name.len(), limits::NAME_BYTES)?;
+    are_names([&name])?;
     park_checked(work, name, until);
     Ok(Outcome::Done)
 }
@@ -380,14 +347,7 @@ pub(super) fn park(work: &mut Work, name: String, until: Timestamp) -> Receipt {
 /// Parks a key whose name was checked.
 pub(super) fn park_checked(work: &mut Work, name: String, until: Timestamp) {
     let slots = work.rows.capacity.get(&name).and_then(|key| key.slots);
-    put_capacity(
-        work,
-        CapacityKey {
-            name,
-            slots,
-            parked_until: until,
-        },
-    );
+    put_capacity(work, CapacityKey { name, slots, parked_until: until });
     work.look_again_at(until);
 }
 
@@ -405,10 +365,7 @@ pub(super) fn state(work: &Work, id: TaskId) -> Outcome {
 
 /// The task, or the rejection that says it is not there.
 pub(super) fn find(work: &Work, id: TaskId) -> Result<&Task, Rejection> {
-    work.rows
-        .tasks
-        .get(&id)
-        .ok_or_else(|| Rejection::not_found("task", id))
+    work.rows.tasks.get(&id).ok_or_else(|| Rejection::not_found("task", id))
 }
 
 /// The attempt of an imported task.
@@ -428,7 +385,7 @@ pub(super) fn imported_attempt(import: &Import) -> Attempt {
         ended_at,
         outcome,
         output: import.output.clone(),
-        error: import.error.clone(),
+        error: import.error.clone().map(storable),
         usage: import.usage.clone(),
     }
 }
@@ -436,16 +393,9 @@ pub(super) fn imported_attempt(import: &Import) -> Attempt {
 /// A released step's task.
 pub(super) fn insert_step_task(work: &mut Work, spec: TaskSpec, lane: i64) {
     let keyed = !spec.options.capacity.is_empty();
-    let flags = if keyed {
-        TaskFlags::KEYED
-    } else {
-        TaskFlags::default()
-    };
+    let flags = if keyed { TaskFlags::KEYED } else { TaskFlags::default() };
     let id = spec.id;
-    work.insert_task(Task {
-        flags,
-        ..hot(&spec, lane)
-    });
+    work.insert_task(Task { flags, ..hot(&spec, lane) });
     work.rows.specs.insert(id, spec.clone());
     work.changes.specs.push(spec);
     work.make_pending(id, work.now);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::families;
+use super::{are_texts, families};
 use crate::{
     id::{ChatId, RunId, TaskId},
     model::{Command, Decision, Import, Needs, Rows, Settle, StepState, TaskFlags, TaskSpec},
@@ -40,30 +40,22 @@ pub(super) fn wants(command: &Command, rows: &Rows) -> Needs {
             needs.items.insert(*item);
             needs
         }
-        Command::SetCapacity { key, .. } | Command::Park { key, .. } => Needs {
-            capacity: [key.clone()].into(),
-            ..Needs::default()
-        },
-        Command::Launch(run) => Needs {
-            runs: [run.spec.id].into(),
-            ..Needs::default()
-        },
+        Command::SetCapacity { key, .. } | Command::Park { key, .. } => {
+            Needs { capacity: capacity(key), ..Needs::default() }
+        }
+        Command::Launch(run) => Needs { runs: [run.spec.id].into(), ..Needs::default() },
         Command::CancelRun(id) | Command::PauseRun(id) | Command::ResumeRun(id) => {
             whole_run(*id, rows)
         }
-        Command::OpenSession(session) => Needs {
-            sessions: [session.id].into(),
-            ..Needs::default()
-        },
+        Command::OpenSession(session) => {
+            Needs { sessions: [session.id].into(), ..Needs::default() }
+        }
         Command::OpenChat(chat) => Needs {
             chats: [chat.id].into(),
             sessions: chat.session.into_iter().collect(),
             ..Needs::default()
         },
-        Command::DeleteChat(id) => Needs {
-            chats: [*id].into(),
-            ..Needs::default()
-        },
+        Command::DeleteChat(id) => Needs { chats: [*id].into(), ..Needs::default() },
         Command::Append { chat, messages } => Needs {
             chats: [*chat].into(),
             messages: messages.iter().map(|message| message.id).collect(),
@@ -74,16 +66,18 @@ pub(super) fn wants(command: &Command, rows: &Rows) -> Needs {
 }
 
 fn tasks<const N: usize>(ids: [TaskId; N]) -> Needs {
-    Needs {
-        tasks: ids.into(),
-        ..Needs::default()
-    }
+    Needs { tasks: ids.into(), ..Needs::default() }
 }
 
+/// A unique key to look for. One with a NUL in it will be refused, and can't be asked for.
 fn unique_key(spec: &TaskSpec) -> Option<(String, String)> {
-    spec.unique_key
-        .clone()
-        .map(|key| (spec.project.clone(), key))
+    let key = spec.unique_key.clone().map(|key| (spec.project.clone(), key));
+    key.filter(|(project, key)| are_texts([project, key]).is_ok())
+}
+
+fn capacity(key: &str) -> BTreeSet<String> {
+    let askable = are_texts([key]).is_ok();
+    askable.then(|| key.to_owned()).into_iter().collect()
 }
 
 fn new_task(spec: &TaskSpec) -> Needs {
@@ -99,10 +93,7 @@ fn new_task(spec: &TaskSpec) -> Needs {
 }
 
 fn adopt(id: TaskId, rows: &Rows) -> Needs {
-    let mut needs = Needs {
-        specs: [id].into(),
-        ..tasks([id])
-    };
+    let mut needs = Needs { specs: [id].into(), ..tasks([id]) };
     if let Some(spec) = rows.specs.get(&id) {
         needs.extend(new_task(spec));
     }
@@ -111,10 +102,7 @@ fn adopt(id: TaskId, rows: &Rows) -> Needs {
 
 fn settled(settle: &Settle, rows: &Rows) -> Needs {
     let id = settle.held.id;
-    let mut needs = Needs {
-        attempts: [id].into(),
-        ..tasks([id])
-    };
+    let mut needs = Needs { attempts: [id].into(), ..tasks([id]) };
     if let Some((run, no)) = settle.held.step {
         needs.extend(step(run, no));
         if may_end_badly(settle, rows) {
@@ -123,19 +111,13 @@ fn settled(settle: &Settle, rows: &Rows) -> Needs {
     }
     if let Some((chat, messages)) = &settle.said {
         needs.chats.insert(*chat);
-        needs
-            .messages
-            .extend(messages.iter().map(|message| message.id));
+        needs.messages.extend(messages.iter().map(|message| message.id));
     }
-    if rows
-        .tasks
-        .get(&id)
-        .is_some_and(|task| task.flags.has(TaskFlags::ASKED))
-    {
+    if rows.tasks.get(&id).is_some_and(|task| task.flags.has(TaskFlags::ASKED)) {
         needs.items_of.insert(id);
     }
     match &settle.decision {
-        Decision::Park { key, .. } => drop(needs.capacity.insert(key.clone())),
+        Decision::Park { key, .. } => needs.capacity.extend(capacity(key)),
         Decision::Block(asks) => needs.items.extend(asks.iter().map(|ask| ask.id)),
         _ => {}
     }
@@ -162,10 +144,7 @@ fn step(run: RunId, no: u32) -> Needs {
 /// A task with all that its end may touch. Where it belongs comes first, so that its run
 /// is locked before it is.
 fn around(id: TaskId, rows: &Rows) -> Needs {
-    let mut needs = Needs {
-        routes: [id].into(),
-        ..Needs::default()
-    };
+    let mut needs = Needs { routes: [id].into(), ..Needs::default() };
     let Some(route) = rows.routes.get(&id) else {
         return needs;
     };
@@ -183,20 +162,12 @@ fn around(id: TaskId, rows: &Rows) -> Needs {
 /// The descendants of tasks, with their items.
 fn descendants(rows: &Rows, roots: &[TaskId]) -> Needs {
     let members: BTreeSet<TaskId> = families(rows, roots.iter().copied()).into_iter().collect();
-    Needs {
-        children: members.clone(),
-        items_of: members,
-        ..Needs::default()
-    }
+    Needs { children: members.clone(), items_of: members, ..Needs::default() }
 }
 
 /// A run with all of its steps, the tasks of those that have not ended, and their families.
 fn whole_run(id: RunId, rows: &Rows) -> Needs {
-    let mut needs = Needs {
-        runs: [id].into(),
-        graphs: [id].into(),
-        ..Needs::default()
-    };
+    let mut needs = Needs { runs: [id].into(), graphs: [id].into(), ..Needs::default() };
     let steps = rows.steps.range((id, 0)..=(id, u32::MAX));
     let running = steps.filter(|(_, step)| step.state == StepState::Running);
     let tasks: Vec<TaskId> = running.filter_map(|(_, step)| step.task).collect();

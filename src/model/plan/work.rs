@@ -52,11 +52,7 @@ impl Work {
 
     /// A task to change. Its revision grows once in a plan.
     pub fn task(&mut self, id: TaskId) -> &mut Task {
-        let task = self
-            .rows
-            .tasks
-            .get_mut(&id)
-            .expect("the caller looked it up");
+        let task = self.rows.tasks.get_mut(&id).expect("the caller looked it up");
         if !self.new_tasks.contains(&id) && self.tasks.insert(id) {
             task.rev += 1;
         }
@@ -82,22 +78,13 @@ impl Work {
 
     /// The items of a task.
     pub fn items_of(&self, task: TaskId) -> Vec<Item> {
-        self.rows
-            .items
-            .values()
-            .filter(|item| item.task == task)
-            .cloned()
-            .collect()
+        self.rows.items.values().filter(|item| item.task == task).cloned().collect()
     }
 
     /// A run to change.
     pub fn run(&mut self, id: RunId) -> &mut Run {
         self.runs.insert(id);
-        let run = self
-            .rows
-            .runs
-            .get_mut(&id)
-            .expect("the caller looked it up");
+        let run = self.rows.runs.get_mut(&id).expect("the caller looked it up");
         run.updated_at = self.now;
         run
     }
@@ -111,11 +98,7 @@ impl Work {
     /// A step to change.
     pub fn step(&mut self, run: RunId, no: u32) -> &mut Step {
         self.steps.insert((run, no));
-        let step = self
-            .rows
-            .steps
-            .get_mut(&(run, no))
-            .expect("the caller looked it up");
+        let step = self.rows.steps.get_mut(&(run, no)).expect("the caller looked it up");
         step.updated_at = self.now;
         step
     }
@@ -216,28 +199,14 @@ impl Work {
             self.enter(stream, events);
         }
         let (rows, mut changes) = (self.rows, self.changes);
-        changes
-            .new_tasks
-            .extend(self.new_tasks.iter().map(|id| rows.tasks[id].clone()));
-        changes
-            .tasks
-            .extend(self.tasks.iter().map(|id| rows.tasks[id].clone()));
-        changes
-            .items
-            .extend(self.items.iter().map(|id| rows.items[id].clone()));
-        changes
-            .runs
-            .extend(self.runs.iter().map(|id| rows.runs[id].clone()));
-        changes
-            .new_steps
-            .extend(self.new_steps.iter().map(|key| rows.steps[key].clone()));
+        changes.new_tasks.extend(self.new_tasks.iter().map(|id| rows.tasks[id].clone()));
+        changes.tasks.extend(self.tasks.iter().map(|id| rows.tasks[id].clone()));
+        changes.items.extend(self.items.iter().map(|id| rows.items[id].clone()));
+        changes.runs.extend(self.runs.iter().map(|id| rows.runs[id].clone()));
+        changes.new_steps.extend(self.new_steps.iter().map(|key| rows.steps[key].clone()));
         let steps = self.steps.difference(&self.new_steps);
-        changes
-            .steps
-            .extend(steps.map(|key| rows.steps[key].clone()));
-        changes
-            .chats
-            .extend(self.chats.iter().map(|id| rows.chats[id].clone()));
+        changes.steps.extend(steps.map(|key| rows.steps[key].clone()));
+        changes.chats.extend(self.chats.iter().map(|id| rows.chats[id].clone()));
         changes
     }
 
@@ -247,23 +216,13 @@ impl Work {
             Stream::Run(id) => next(&mut self.run(id).next_seq),
             Stream::Chat(id) => {
                 self.chats.insert(id);
-                let chat = self
-                    .rows
-                    .chats
-                    .get_mut(&id)
-                    .expect("only chats that are known speak");
+                let chat = self.rows.chats.get_mut(&id).expect("only chats that are known speak");
                 next(&mut chat.next_seq)
             }
             Stream::All => unreachable!("events belong to a run or a chat"),
         };
         let cursor = Cursor::START;
-        self.changes.entries.push(Entry {
-            stream,
-            seq,
-            cursor,
-            at: self.now,
-            events,
-        });
+        self.changes.entries.push(Entry { stream, seq, cursor, at: self.now, events });
     }
 }
 

@@ -279,7 +279,9 @@ fn dump_sqlite(conn: &Connection) -> rusqlite::Result<Dump> {
         let mut statement = conn.prepare(&format!("SELECT * FROM {name}"))?;
         let columns = statement.column_count();
         let text = |row: &rusqlite::Row<'_>| -> rusqlite::Result<String> {
-            (0..columns).map(|n| Ok(format!("{:?} ", row.get::<_, rusqlite::types::Value>(n)?))).collect()
+            (0..columns)
+                .map(|n| Ok(format!("{:?} ", row.get::<_, rusqlite::types::Value>(n)?)))
+                .collect()
         };
         let mut rows = statement.query_map([], text)?.collect::<rusqlite::Result<Vec<_>>>()?;
         rows.sort();

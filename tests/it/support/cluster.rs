@@ -53,10 +53,7 @@ impl Cluster {
     pub fn start() -> Self {
         let programs = programs();
         let mut command = as_server("sh");
-        command
-            .args(["-c", SUPERVISOR, "segue-pg"])
-            .arg(&programs)
-            .arg(SETTINGS);
+        command.args(["-c", SUPERVISOR, "segue-pg"]).arg(&programs).arg(SETTINGS);
         command
             .current_dir("/")
             .stdin(Stdio::piped())
@@ -65,22 +62,14 @@ impl Cluster {
         let mut supervisor = command.spawn().expect("`sh` starts");
         let stdout = supervisor.stdout.as_mut().expect("it is piped");
         let mut dir = String::new();
-        BufReader::new(stdout)
-            .read_line(&mut dir)
-            .expect("its output can be read");
+        BufReader::new(stdout).read_line(&mut dir).expect("its output can be read");
         if dir.is_empty() {
             let mut log = String::new();
             let stderr = supervisor.stderr.as_mut().expect("it is piped");
-            stderr
-                .read_to_string(&mut log)
-                .expect("its errors can be read");
+            stderr.read_to_string(&mut log).expect("its errors can be read");
             panic!("PostgreSQL could not be started with the programs in {programs:?}:\n{log}");
         }
-        Self {
-            supervisor,
-            dir: dir.trim().into(),
-            programs,
-        }
+        Self { supervisor, dir: dir.trim().into(), programs }
     }
 
     /// How to connect, in key and value form.
@@ -100,12 +89,7 @@ impl Cluster {
     }
 
     pub fn start_again(&self) {
-        self.control(&[
-            "start",
-            "-w",
-            "-o",
-            &format!("{SETTINGS} -k {}", self.dir.display()),
-        ]);
+        self.control(&["start", "-w", "-o", &format!("{SETTINGS} -k {}", self.dir.display())]);
     }
 
     /// What the server has logged.
@@ -115,14 +99,10 @@ impl Cluster {
     }
 
     fn control(&self, arguments: &[&str]) {
-        let mut command = as_server(&self.programs.join("pg_ctl"));
+        let mut command = as_server(self.programs.join("pg_ctl"));
         command.args(arguments).arg("-D").arg(self.dir.join("data"));
         command.arg("-l").arg(self.dir.join("log"));
-        command
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let status = command.status().expect("pg_ctl starts");
         assert!(status.success(), "pg_ctl {arguments:?}: {status}");
     }
@@ -132,10 +112,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         drop(self.supervisor.stdin.take());
         let ended = self.supervisor.wait();
-        assert!(
-            ended.is_ok(),
-            "the supervisor can't be waited for: {ended:?}"
-        );
+        assert!(ended.is_ok(), "the supervisor can't be waited for: {ended:?}");
     }
 }
 
@@ -161,15 +138,8 @@ pub fn schema() -> String {
 
 /// A backend on a fresh schema with all tables.
 pub async fn fresh_schema(clock: impl Into<Clock>) -> PostgresBackend {
-    let backend = options()
-        .clock(clock)
-        .connect()
-        .await
-        .expect("the test server can be reached");
-    backend
-        .migrate()
-        .await
-        .expect("a fresh schema can be migrated");
+    let backend = options().clock(clock).connect().await.expect("the test server can be reached");
+    backend.migrate().await.expect("a fresh schema can be migrated");
     backend
 }
 
@@ -177,17 +147,10 @@ pub async fn fresh_schema(clock: impl Into<Clock>) -> PostgresBackend {
 fn programs() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let in_path = std::env::split_paths(&path).filter_map(|folder| resolved(&folder));
-    let installed = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let mut installed: Vec<_> = installed
-        .map(|version| version.path().join("bin"))
-        .collect();
+    let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut installed: Vec<_> = installed.map(|version| version.path().join("bin")).collect();
     installed.sort_by_key(|folder| std::cmp::Reverse(version(folder)));
-    let found = in_path
-        .chain(installed)
-        .find(|folder| folder.join("pg_ctl").exists());
+    let found = in_path.chain(installed).find(|folder| folder.join("pg_ctl").exists());
     found.expect(
         "these tests need PostgreSQL 14 or newer: install the server (Debian, Ubuntu: \
          `apt install postgresql`), so that initdb and pg_ctl are in PATH or in \
@@ -202,10 +165,7 @@ fn resolved(folder: &Path) -> Option<PathBuf> {
 }
 
 fn version(folder: &Path) -> u32 {
-    let name = folder
-        .parent()
-        .and_then(Path::file_name)
-        .and_then(|name| name.to_str());
+    let name = folder.parent().and_then(Path::file_name).and_then(|name| name.to_str());
     name.and_then(|name| name.parse().ok()).unwrap_or(0)
 }
 

@@ -39,12 +39,7 @@ impl Subject {
         let backend = Arc::new(backend);
         let same = Arc::clone(&backend);
         let insert: Insert = Box::new(move |spec| Box::pin(insert(Arc::clone(&same), spec)));
-        Self {
-            name,
-            backend,
-            insert,
-            counts_revs: true,
-        }
+        Self { name, backend, insert, counts_revs: true }
     }
 }
 
@@ -55,18 +50,10 @@ pub async fn subjects(clock: &ManualClock) -> Vec<Subject> {
         Subject::new("own", OwnBackend::new(clock.clone()), insert_into_own),
         Subject {
             counts_revs: false,
-            ..Subject::new(
-                "planned",
-                Planned(OwnBackend::new(clock.clone())),
-                insert_into_planned,
-            )
+            ..Subject::new("planned", Planned(OwnBackend::new(clock.clone())), insert_into_planned)
         },
         #[cfg(feature = "sqlite")]
-        Subject::new(
-            "sqlite",
-            sqlite::temporary(clock.clone()).await,
-            sqlite::insert_foreign,
-        ),
+        Subject::new("sqlite", sqlite::temporary(clock.clone()).await, sqlite::insert_foreign),
         #[cfg(feature = "postgres")]
         Subject::new(
             "postgres",

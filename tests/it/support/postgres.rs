@@ -13,9 +13,7 @@ use super::cluster;
 
 /// Inserts a task by plain SQL.
 pub async fn insert_foreign(backend: Arc<PostgresBackend>, spec: TaskSpec) {
-    let (client, connection) = tokio_postgres::connect(&cluster::url(), NoTls)
-        .await
-        .unwrap();
+    let (client, connection) = tokio_postgres::connect(&cluster::url(), NoTls).await.unwrap();
     tokio::spawn(connection);
     let labels = serde_json::to_string(&spec.labels).unwrap();
     let labels = (!spec.labels.is_empty()).then_some(labels);

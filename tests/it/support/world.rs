@@ -59,14 +59,6 @@ impl World {
         }
     }
 
-    pub fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
-    pub fn advance(&self, by: Duration) {
-        self.clock.advance(by);
-    }
-
     pub fn rows(&self) -> Rows {
         let all = Needs::everything();
         self.backend.read(&all).now_or_never().unwrap().unwrap()
@@ -93,12 +85,7 @@ impl World {
 
     pub fn one(&self, command: Command) -> Receipt {
         let commands = vec![command];
-        self.commit(Batch {
-            commands,
-            claim: None,
-        })
-        .receipts
-        .remove(0)
+        self.commit(Batch { commands, claim: None }).receipts.remove(0)
     }
 
     /// Makes a task that only `claim NAME` takes.
@@ -114,8 +101,7 @@ impl World {
         let steps = parse(flow, options);
         let id = RunId::new();
         for (no, step) in steps.iter().enumerate() {
-            self.names
-                .insert(step.name.clone(), TaskId::of_step(id, no as u32));
+            self.names.insert(step.name.clone(), TaskId::of_step(id, no as u32));
         }
         let spec = RunSpec {
             id,
@@ -131,22 +117,14 @@ impl World {
             created_at: Timestamp::ZERO,
         };
         self.run = Some(id);
-        let launch = Command::Launch(Box::new(NewRun {
-            spec,
-            priority: 0,
-            steps,
-        }));
+        let launch = Command::Launch(Box::new(NewRun { spec, priority: 0, steps }));
         self.one(launch).unwrap();
     }
 
     /// Carries out commands, parted by `;`. `! Why` after one says that it is refused so.
     #[track_caller]
     pub fn script(&mut self, script: &str) {
-        for line in script
-            .split(';')
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-        {
+        for line in script.split(';').map(str::trim).filter(|line| !line.is_empty()) {
             let (words, refusal) = match line.split_once('!') {
                 Some((words, refusal)) => (words.trim(), Some(refusal.trim())),
                 None => (line, None),
@@ -167,9 +145,8 @@ impl World {
         match (verb, name) {
             ("claim", _) => return self.claim(name),
             ("wait", _) => {
-                self.clock.advance(Duration::from_secs(
-                    name.trim_end_matches('s').parse().unwrap(),
-                ));
+                self.clock
+                    .advance(Duration::from_secs(name.trim_end_matches('s').parse().unwrap()));
                 return self.ripen();
             }
             ("cancel", "run") => return self.one(Command::CancelRun(self.run_id())),
@@ -183,10 +160,11 @@ impl World {
             "retry" => Command::Retry(id),
             "pause" => Command::Pause(id),
             "resume" => Command::Resume(id),
-            "rescue" => Command::Rescue {
-                task: id,
-                lease: self.task(name).lease,
-            },
+            "rescue" => Command::Rescue { task: id, lease: self.task(name).lease },
+            "old-rescue" => {
+                let lease = self.held[name].first().expect("it was claimed").lease;
+                Command::Rescue { task: id, lease }
+            }
             "yes" | "no" | "again" | "fail-it" => self.answer(id, verb),
             _ => self.settle(verb, name),
         };
@@ -202,10 +180,7 @@ impl World {
             serves: Arc::new([format!("task:{name}")].into()),
             again: false,
         };
-        let batch = Batch {
-            commands: Vec::new(),
-            claim: Some(claim),
-        };
+        let batch = Batch { commands: Vec::new(), claim: Some(claim) };
         match self.commit(batch).claimed.pop() {
             Some(claimed) => {
                 self.held.entry(name.into()).or_default().push(claimed.task);
@@ -216,12 +191,7 @@ impl World {
     }
 
     fn ripen(&self) -> Receipt {
-        let due = self
-            .backend
-            .due(self.worker, 1_000)
-            .now_or_never()
-            .unwrap()
-            .unwrap();
+        let due = self.backend.due(self.worker, 1_000).now_or_never().unwrap().unwrap();
         for task in due.ripe {
             self.one(Command::Ripen(Box::new(task))).unwrap();
         }
@@ -237,17 +207,8 @@ impl World {
         let rows = self.rows();
         let mut items = rows.items.values().filter(|item| item.task == task);
         let open = items.clone().find(|item| item.state == ItemState::Open);
-        let item = open
-            .or_else(|| items.next_back())
-            .expect("something was asked")
-            .id;
-        Command::Answer {
-            item,
-            answer: Answer {
-                value: Payload::text(value),
-                by: "ann".into(),
-            },
-        }
+        let item = open.or_else(|| items.next_back()).expect("something was asked").id;
+        Command::Answer { item, answer: Answer { value: Payload::text(value), by: "ann".into() } }
     }
 
     /// A decision on the current attempt; with `old-` before it, on the first one.
@@ -259,11 +220,7 @@ impl World {
         let held = attempts.expect("it was claimed").clone();
         let fault = |retryable| {
             let message = "broken".to_owned();
-            Decision::Fail(Fault {
-                kind: FaultKind::Error,
-                message,
-                retryable,
-            })
+            Decision::Fail(Fault { kind: FaultKind::Error, message, retryable })
         };
         let decision = match verb {
             "complete" => Decision::Complete(Payload::text("output")),
@@ -272,22 +229,13 @@ impl World {
             "snooze" => Decision::Snooze(Duration::from_secs(10)),
             "block" => Decision::Block(vec![question()]),
             "release" => Decision::Release,
-            "park" => Decision::Park {
-                key: "k".into(),
-                wait: Duration::from_secs(10),
-            },
+            "park" => Decision::Park { key: "k".into(), wait: Duration::from_secs(10) },
             "stop" => Decision::Cancelled,
             other => panic!("no command is called `{other}`"),
         };
         let spec = &self.rows().specs[&held.id];
         let retry = spec.options.retry.clone();
-        Command::Settle(Box::new(Settle {
-            held,
-            retry,
-            decision,
-            usage: None,
-            said: None,
-        }))
+        Command::Settle(Box::new(Settle { held, retry, decision, usage: None, said: None }))
     }
 
     /// `ready attempt=1 lease=1 failures=0 interruptions=0`, without the zeros.
@@ -300,14 +248,8 @@ impl World {
             ("interruptions", i64::from(task.interruptions)),
         ];
         let counts = counts.iter().filter(|(_, count)| *count != 0);
-        let counts = counts
-            .map(|(what, count)| format!(" {what}={count}"))
-            .collect::<String>();
-        let cancel = if task.flags.has(TaskFlags::CANCEL) {
-            " cancelling"
-        } else {
-            ""
-        };
+        let counts = counts.map(|(what, count)| format!(" {what}={count}")).collect::<String>();
+        let cancel = if task.flags.has(TaskFlags::CANCEL) { " cancelling" } else { "" };
         format!("{:?}{cancel}{counts}", task.phase).to_lowercase()
     }
 
@@ -337,20 +279,13 @@ pub fn question() -> Ask {
 /// Steps in the order in which they are first named.
 fn parse(flow: &str, options: &TaskOptions) -> Vec<NewStep> {
     let mut steps: Vec<NewStep> = Vec::new();
-    for path in flow
-        .split(';')
-        .map(str::trim)
-        .filter(|path| !path.is_empty())
-    {
+    for path in flow.split(';').map(str::trim).filter(|path| !path.is_empty()) {
         let mut before = None;
         for name in path.split("->").map(str::trim) {
-            let at = steps
-                .iter()
-                .position(|step| step.name == name)
-                .unwrap_or_else(|| {
-                    steps.push(step(name, options));
-                    steps.len() - 1
-                });
+            let at = steps.iter().position(|step| step.name == name).unwrap_or_else(|| {
+                steps.push(step(name, options));
+                steps.len() - 1
+            });
             steps[at].after.extend(before);
             before = Some(at as u32);
         }

@@ -4,6 +4,8 @@
 //! chooses from what it was shown of the rows, from what its workers were handed, and from
 //! its own past, so that stale and repeated commands come up often.
 
+mod queries;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use fastrand::Rng;
@@ -56,14 +58,8 @@ const KEYS: [&str; 3] = ["a", "b", "c"];
 const KINDS: [&str; 3] = ["work", "other", "agent"];
 
 /// What a worker must have to do everything that the workload asks for.
-pub const EVERYTHING: [&str; 6] = [
-    "task:work",
-    "task:other",
-    "task:agent",
-    "agent:claude",
-    "flow:test@1",
-    "tag:gpu",
-];
+pub const EVERYTHING: [&str; 6] =
+    ["task:work", "task:other", "task:agent", "agent:claude", "flow:test@1", "tag:gpu"];
 
 impl Workload {
     pub fn new(seed: u64, clock: ManualClock) -> Self {
@@ -78,19 +74,14 @@ impl Workload {
         for serves in [&EVERYTHING[..], &EVERYTHING[..3], &EVERYTHING[3..]] {
             let serves = serves.iter().map(|need| (*need).to_owned()).collect();
             let id = this.id();
-            this.workers.push(Worker {
-                id,
-                serves: Arc::new(serves),
-                claims: 0,
-            });
+            this.workers.push(Worker { id, serves: Arc::new(serves), claims: 0 });
         }
         this
     }
 
     /// What the workload is told of the outcome of a step.
     pub fn observe(&mut self, claimed: &[Claimed]) {
-        self.held
-            .extend(claimed.iter().map(|claimed| claimed.task.clone()));
+        self.held.extend(claimed.iter().map(|claimed| claimed.task.clone()));
     }
 
     /// The next step. `rows` is all that there is.
@@ -133,13 +124,7 @@ impl Workload {
         let worker = &mut self.workers[at];
         worker.claims += 1;
         let serves = Arc::clone(&worker.serves);
-        Claim {
-            instance: worker.id,
-            seq: worker.claims,
-            limit,
-            serves,
-            again: false,
-        }
+        Claim { instance: worker.id, seq: worker.claims, limit, serves, again: false }
     }
 
     fn command(&mut self, rows: &Rows) -> Command {
@@ -166,16 +151,9 @@ impl Workload {
     fn id<T: From<Uuid>>(&mut self) -> T {
         self.ids += 1;
         // Mostly in the order of their making, as version 7 is, but not always.
-        let age = if self.rng.u32(0..10) == 0 {
-            self.rng.u64(0..self.ids + 1)
-        } else {
-            self.ids
-        };
+        let age = if self.rng.u32(0..10) == 0 { self.rng.u64(0..self.ids + 1) } else { self.ids };
         let high = (1_767_225_600_000 + age) << 16 | 0x7000 | (self.ids & 0xfff);
-        T::from(Uuid::from_u64_pair(
-            high,
-            0x8000_0000_0000_0000 | self.rng.u64(0..1 << 62),
-        ))
+        T::from(Uuid::from_u64_pair(high, 0x8000_0000_0000_0000 | self.rng.u64(0..1 << 62)))
     }
 
     fn chance(&mut self, percent: u32) -> bool {
@@ -200,14 +178,9 @@ impl Workload {
     }
 
     fn failed(&mut self, rows: &Rows) -> TaskId {
-        let failed = rows
-            .tasks
-            .values()
-            .filter(|task| task.phase == Phase::Failed);
+        let failed = rows.tasks.values().filter(|task| task.phase == Phase::Failed);
         let failed = self.pick(failed.map(|task| task.id));
-        failed
-            .filter(|_| !self.rng.bool())
-            .unwrap_or_else(|| self.task(rows))
+        failed.filter(|_| !self.rng.bool()).unwrap_or_else(|| self.task(rows))
     }
 
     fn run(&mut self, rows: &Rows) -> RunId {
@@ -216,21 +189,13 @@ impl Workload {
     }
 
     fn project(&mut self) -> String {
-        if self.chance(80) {
-            "default".into()
-        } else {
-            "other's".into()
-        }
+        if self.chance(80) { "default".into() } else { "other's".into() }
     }
 
     fn options(&mut self) -> TaskOptions {
         let keys = KEYS.into_iter().filter(|_| self.rng.u32(0..5) == 0);
         let capacity = keys.map(str::to_owned).collect();
-        let tags = if self.chance(10) {
-            vec!["gpu".to_owned()]
-        } else {
-            Vec::new()
-        };
+        let tags = if self.chance(10) { vec!["gpu".to_owned()] } else { Vec::new() };
         let policies = [Interrupted::RunAgain, Interrupted::Ask, Interrupted::Fail];
         TaskOptions {
             capacity,
@@ -265,25 +230,12 @@ impl Workload {
             run_at: self.chance(25).then_some(later),
             parent: self.chance(15).then(|| self.task(rows)),
             arena: self.chance(5).then(|| self.id()),
-            session: self
-                .pick(rows.sessions.keys().copied())
-                .filter(|_| self.chance(10)),
-            chat: self
-                .chat(rows)
-                .filter(|_| self.chance(15))
-                .or(gone.then(|| self.id())),
-            unique_key: self
-                .chance(25)
-                .then(|| format!("key {}", self.rng.u32(0..4))),
+            session: self.pick(rows.sessions.keys().copied()).filter(|_| self.chance(10)),
+            chat: self.chat(rows).filter(|_| self.chance(15)).or(gone.then(|| self.id())),
+            unique_key: self.chance(25).then(|| format!("key {}", self.rng.u32(0..4))),
             options: self.options(),
-            labels: if self.chance(20) {
-                [("l".into(), "v'%".into())].into()
-            } else {
-                [].into()
-            },
-            meta: self
-                .chance(10)
-                .then(|| Payload::trusted("{\"m\": 1.50}".into())),
+            labels: if self.chance(20) { [("l".into(), "v'%".into())].into() } else { [].into() },
+            meta: self.chance(10).then(|| Payload::trusted("{\"m\": 1.50}".into())),
             ..TaskSpec::new(id, "work", Payload::text("input"))
         }
     }
@@ -292,43 +244,21 @@ impl Workload {
         let spec = self.spec(rows);
         let created_at = self.clock.now();
         let parent = spec.parent.filter(|id| rows.specs.contains_key(id));
-        TaskSpec {
-            id: self.id(),
-            chat: None,
-            session: None,
-            parent,
-            created_at,
-            ..spec
-        }
+        TaskSpec { id: self.id(), chat: None, session: None, parent, created_at, ..spec }
     }
 
     fn settle(&mut self, rows: &Rows) -> Option<Command> {
         let recent = self.held.len().saturating_sub(12);
-        let known = if self.chance(92) {
-            &self.held[recent..]
-        } else {
-            &self.held[..]
-        };
+        let known = if self.chance(92) { &self.held[recent..] } else { &self.held[..] };
         let mut held = self.rng.choice(known)?.clone();
         if self.chance(5) {
             held.lease += self.rng.i64(-1..2);
         }
         let messages = vec![self.message(rows)];
-        let said = self
-            .chat(rows)
-            .filter(|_| self.chance(10))
-            .map(|chat| (chat, messages));
-        let usage = self
-            .chance(20)
-            .then(|| Payload::trusted("{\"tokens\":3}".into()));
+        let said = self.chat(rows).filter(|_| self.chance(10)).map(|chat| (chat, messages));
+        let usage = self.chance(20).then(|| Payload::trusted("{\"tokens\":3}".into()));
         let (retry, decision) = (self.retry(), self.decision(rows));
-        Some(Command::Settle(Box::new(Settle {
-            held,
-            retry,
-            decision,
-            usage,
-            said,
-        })))
+        Some(Command::Settle(Box::new(Settle { held, retry, decision, usage, said })))
     }
 
     fn decision(&mut self, rows: &Rows) -> Decision {
@@ -340,71 +270,41 @@ impl Workload {
                 message: "it's broken".into(),
                 retryable: self.chance(70),
             }),
-            14 => Decision::Snooze(if self.rng.bool() {
-                wait
-            } else {
-                Duration::ZERO
-            }),
+            14 => Decision::Snooze(if self.rng.bool() { wait } else { Duration::ZERO }),
             15 | 16 => Decision::Block((0..self.rng.u32(0..3)).map(|_| self.ask(rows)).collect()),
             17 => Decision::Release,
-            18 => Decision::Park {
-                key: self.pick(KEYS).unwrap_or("a").into(),
-                wait,
-            },
+            18 => Decision::Park { key: self.pick(KEYS).unwrap_or("a").into(), wait },
             _ => Decision::Cancelled,
         }
     }
 
     fn ask(&mut self, rows: &Rows) -> Ask {
-        let known = self
-            .pick(rows.items.keys().copied())
-            .filter(|_| self.chance(5));
+        let known = self.pick(rows.items.keys().copied()).filter(|_| self.chance(5));
         Ask {
             id: known.unwrap_or_else(|| self.id()),
             kind: ItemKind::Question,
             key: "q".into(),
             body: Payload::text("?"),
-            options: if self.rng.bool() {
-                vec!["yes".into(), "no".into()]
-            } else {
-                Vec::new()
-            },
+            options: if self.rng.bool() { vec!["yes".into(), "no".into()] } else { Vec::new() },
         }
     }
 
     fn rescue(&mut self, rows: &Rows) -> Command {
-        let running = rows
-            .tasks
-            .values()
-            .filter(|task| task.phase == Phase::Running);
+        let running = rows.tasks.values().filter(|task| task.phase == Phase::Running);
         let running: Vec<_> = running.map(|task| (task.id, task.lease)).collect();
         let (task, lease) = self.pick(running).unwrap_or_else(|| (self.task(rows), 1));
-        Command::Rescue {
-            task,
-            lease: lease - i64::from(self.chance(10)),
-        }
+        Command::Rescue { task, lease: lease - i64::from(self.chance(10)) }
     }
 
     fn answer(&mut self, rows: &Rows) -> Command {
-        let open = rows
-            .items
-            .values()
-            .filter(|item| item.state == ItemState::Open);
+        let open = rows.items.values().filter(|item| item.state == ItemState::Open);
         let open: Vec<_> = open.map(|item| item.id).collect();
         let any = rows.items.keys().copied().collect();
         let from = if self.chance(80) { open } else { any };
         let item = self.pick(from).unwrap_or_else(|| self.id());
-        let value = self
-            .pick(["yes", "no", "run again", "fail", "maybe"])
-            .unwrap_or("yes");
+        let value = self.pick(["yes", "no", "run again", "fail", "maybe"]).unwrap_or("yes");
         let by = self.pick(["ann", "bob"]).unwrap_or("ann").to_owned();
-        Command::Answer {
-            item,
-            answer: Answer {
-                value: Payload::text(value),
-                by,
-            },
-        }
+        Command::Answer { item, answer: Answer { value: Payload::text(value), by } }
     }
 
     fn capacity(&mut self) -> Command {
@@ -412,23 +312,13 @@ impl Workload {
         let until = self.clock.now() + Duration::from_millis(self.rng.u64(0..40_000));
         match self.rng.u32(0..4) {
             0 => Command::Park { key, until },
-            1 => Command::Park {
-                key,
-                until: self.clock.now(),
-            },
-            _ => Command::SetCapacity {
-                key,
-                slots: self.chance(85).then(|| self.rng.u32(0..4)),
-            },
+            1 => Command::Park { key, until: self.clock.now() },
+            _ => Command::SetCapacity { key, slots: self.chance(85).then(|| self.rng.u32(0..4)) },
         }
     }
 
     fn launch(&mut self) -> Command {
-        let count = if self.chance(60) {
-            self.rng.u32(0..8)
-        } else {
-            self.rng.u32(8..30)
-        };
+        let count = if self.chance(60) { self.rng.u32(0..8) } else { self.rng.u32(8..30) };
         let mut numbers: Vec<u32> = (0..count).collect();
         self.rng.shuffle(&mut numbers);
         let mut steps: Vec<NewStep> = (0..count).map(|no| self.new_step(no)).collect();
@@ -456,20 +346,12 @@ impl Workload {
             meta: None,
             created_at: Timestamp::ZERO,
         };
-        Command::Launch(Box::new(NewRun {
-            spec,
-            priority: self.rng.i16(-2..3),
-            steps,
-        }))
+        Command::Launch(Box::new(NewRun { spec, priority: self.rng.i16(-2..3), steps }))
     }
 
     fn new_step(&mut self, no: u32) -> NewStep {
         let needs = vec!["flow:test@1".to_owned()];
-        let keys = if self.chance(10) {
-            vec!["a".to_owned()]
-        } else {
-            Vec::new()
-        };
+        let keys = if self.chance(10) { vec!["a".to_owned()] } else { Vec::new() };
         NewStep {
             name: format!("s{no}"),
             kind: StepKind::Code,
@@ -500,25 +382,18 @@ impl Workload {
         match (self.rng.u32(0..10), chat) {
             (0..5, Some(chat)) => {
                 let count = self.rng.usize(0..4);
-                Command::Append {
-                    chat,
-                    messages: (0..count).map(|_| self.message(rows)).collect(),
-                }
+                Command::Append { chat, messages: (0..count).map(|_| self.message(rows)).collect() }
             }
             (5, Some(chat)) => Command::DeleteChat(chat),
             (6, _) => Command::OpenSession(Session {
-                id: self
-                    .pick(rows.sessions.keys().copied())
-                    .unwrap_or_else(|| self.id()),
+                id: self.pick(rows.sessions.keys().copied()).unwrap_or_else(|| self.id()),
                 project: self.project(),
                 title: format!("title {}", self.rng.u32(0..9)),
                 meta: None,
                 created_at: Timestamp::ZERO,
             }),
             _ => Command::OpenChat(Chat {
-                id: chat
-                    .filter(|_| self.chance(20))
-                    .unwrap_or_else(|| self.id()),
+                id: chat.filter(|_| self.chance(20)).unwrap_or_else(|| self.id()),
                 project: self.project(),
                 session: self.pick(rows.sessions.keys().copied()),
                 title: format!("title {}", self.rng.u32(0..9)),
@@ -535,20 +410,9 @@ impl Workload {
         if self.chance(30) {
             return Command::Retire(id);
         }
-        let host = Host {
-            name: "h".into(),
-            boot: "b".into(),
-            pid: 1,
-            pid_start: 2,
-        };
+        let host = Host { name: "h".into(), boot: "b".into(), pid: 1, pid_start: 2 };
         let started_at = self.clock.now();
-        Command::Register(Box::new(Instance {
-            id,
-            host,
-            beat: 0,
-            serves,
-            started_at,
-        }))
+        Command::Register(Box::new(Instance { id, host, beat: 0, serves, started_at }))
     }
 
     fn import(&mut self, rows: &Rows) -> Command {
@@ -557,10 +421,7 @@ impl Workload {
         let past = Timestamp::from_micros(self.rng.i64(1..1_000_000));
         let ended_at = self.chance(90).then_some(past);
         Command::Import(Box::new(Import {
-            spec: TaskSpec {
-                created_at: past,
-                ..self.spec(rows)
-            },
+            spec: TaskSpec { created_at: past, ..self.spec(rows) },
             state: state.unwrap_or(Pending),
             started_at: self.rng.bool().then_some(past),
             ended_at,
@@ -576,68 +437,6 @@ impl Workload {
             Timestamp::from_micros(micros)
         };
         let (tasks_before, runs_before, entries_before) = (before(), before(), before());
-        Prune {
-            tasks_before,
-            runs_before,
-            entries_before,
-            limit: self.rng.u32(1..20),
-        }
-    }
-
-    fn query(&mut self, rows: &Rows) -> Query {
-        let limit = self.rng.u32(1..10);
-        let project = self.rng.bool().then(|| self.project());
-        match self.rng.u32(0..10) {
-            0..4 => Query::Tasks {
-                filter: self.filter(rows),
-                after: self.rng.bool().then(|| self.task(rows)),
-                limit,
-            },
-            4 => Query::Runs {
-                project,
-                states: if self.rng.bool() {
-                    vec![RunState::Running]
-                } else {
-                    Vec::new()
-                },
-                after: self.rng.bool().then(|| self.run(rows)),
-                limit,
-            },
-            5 => Query::Inbox { project, limit },
-            6 => Query::Messages {
-                chat: self.chat(rows).unwrap_or_else(|| self.id()),
-                after: self.rng.i64(0..9),
-                limit,
-            },
-            7 => Query::Sessions {
-                project,
-                after: None,
-                limit,
-            },
-            8 => Query::Chats {
-                project,
-                session: self.pick(rows.sessions.keys().copied()),
-                after: self.chat(rows),
-                limit,
-            },
-            _ => Query::Instances,
-        }
-    }
-
-    fn filter(&mut self, rows: &Rows) -> TaskFilter {
-        use TaskState::*;
-        let states = [Pending, Running, Blocked, Completed, Failed, Cancelled];
-        TaskFilter {
-            project: self.chance(30).then(|| self.project()),
-            states: states
-                .into_iter()
-                .filter(|_| self.rng.u32(0..6) == 0)
-                .collect(),
-            kind: self.chance(20).then(|| "work".into()),
-            parent: self.chance(10).then(|| self.task(rows)),
-            run: self.chance(10).then(|| self.run(rows)),
-            label: self.chance(10).then(|| ("l".into(), "v'%".into())),
-            ..TaskFilter::default()
-        }
+        Prune { tasks_before, runs_before, entries_before, limit: self.rng.u32(1..20) }
     }
 }

@@ -1,0 +1,53 @@
+//! Random questions.
+
+use segue::model::*;
+
+use super::Workload;
+
+impl Workload {
+    pub(super) fn query(&mut self, rows: &Rows) -> Query {
+        let limit = self.rng.u32(1..10);
+        let project = self.rng.bool().then(|| self.project());
+        match self.rng.u32(0..10) {
+            0..4 => Query::Tasks {
+                filter: self.filter(rows),
+                after: self.rng.bool().then(|| self.task(rows)),
+                limit,
+            },
+            4 => Query::Runs {
+                project,
+                states: if self.rng.bool() { vec![RunState::Running] } else { Vec::new() },
+                after: self.rng.bool().then(|| self.run(rows)),
+                limit,
+            },
+            5 => Query::Inbox { project, limit },
+            6 => Query::Messages {
+                chat: self.chat(rows).unwrap_or_else(|| self.id()),
+                after: self.rng.i64(0..9),
+                limit,
+            },
+            7 => Query::Sessions { project, after: None, limit },
+            8 => Query::Chats {
+                project,
+                session: self.pick(rows.sessions.keys().copied()),
+                after: self.chat(rows),
+                limit,
+            },
+            _ => Query::Instances,
+        }
+    }
+
+    fn filter(&mut self, rows: &Rows) -> TaskFilter {
+        use TaskState::*;
+        let states = [Pending, Running, Blocked, Completed, Failed, Cancelled];
+        TaskFilter {
+            project: self.chance(30).then(|| self.project()),
+            states: states.into_iter().filter(|_| self.rng.u32(0..6) == 0).collect(),
+            kind: self.chance(20).then(|| "work".into()),
+            parent: self.chance(10).then(|| self.task(rows)),
+            run: self.chance(10).then(|| self.run(rows)),
+            label: self.chance(10).then(|| ("l".into(), "v'%".into())),
+            ..TaskFilter::default()
+        }
+    }
+}
