@@ -174,7 +174,11 @@ const HOT: &[Case] = &[
         &[],
         "SCAN CONSTANT ROW; SCALAR SUBQUERY 1; SCAN task_states COVERING INDEX task_states_ready",
     ),
-    (sql::LAST_ENTRY, &[], "SEARCH entries"),
+    (
+        sql::LAST_ENTRY,
+        &[],
+        "SCAN CONSTANT ROW; SCALAR SUBQUERY 1; SEARCH entries; SCALAR SUBQUERY 2; SEARCH meta PRIMARY KEY (name=?)",
+    ),
     (
         sql::TAIL,
         &[ID, "7", "10"],
