@@ -75,7 +75,11 @@ async fn every_reason_is_told(store: Store) {
     let run = engine.launch(&flow, 7).await.unwrap();
     run.pause().await.unwrap();
     let step = engine.task(run.steps().await.unwrap()[0].task.unwrap());
-    assert_eq!(step.why().await.unwrap(), Waiting::RunPaused(run.id()));
+    // A claim that was under way when the engine was paused may have to give it back first.
+    super::support::eventually("the run holds its step back", || async {
+        step.why().await.unwrap() == Waiting::RunPaused(run.id())
+    })
+    .await;
     assert!(step.why().await.unwrap().to_string().contains("resume"));
     probe.let_go(9);
 }
