@@ -110,7 +110,8 @@ async fn a_server_that_is_away_for_a_minute_costs_no_healthy_task() {
     spawn_blocking(move || away.stop()).await.unwrap();
     // This long and no shorter: the beats stand still for two leases.
     tokio::time::timeout(Duration::from_secs(60), pending::<()>()).await.unwrap_err();
-    spawn_blocking(move || cluster.start_again()).await.unwrap();
+    let back = Arc::clone(&cluster);
+    spawn_blocking(move || back.start_again()).await.unwrap();
     watch_beats(&second, 12).await;
     door.open.add_permits(16);
     let outcomes = place.all_done(16).await;
