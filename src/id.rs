@@ -75,10 +75,17 @@ ids! {
 }
 
 impl TaskId {
-    /// The task of step `no` of a run: derived, so that the rules need no randomness. The
-    /// tasks of an older run sort before those of a newer one.
-    pub fn of_step(run: RunId, no: u32) -> Self {
-        Self(offset(run.0, u64::from(no) + 1))
+    /// The task of step `no` in an attempt (from 1) of a run: derived, so that the rules need
+    /// no randomness. The tasks of an older run sort before those of a newer one.
+    pub fn of_step(run: RunId, no: u32, attempt: u32) -> Self {
+        Self(offset(run.0, u64::from(attempt.saturating_sub(1)) << 32 | (u64::from(no) + 1)))
+    }
+}
+
+impl RunId {
+    /// The run that a step of another run waits for.
+    pub fn of_task(task: TaskId) -> Self {
+        Self(offset(task.0, 1 << 61))
     }
 }
 

@@ -76,6 +76,7 @@ CREATE TABLE tasks (
 );
 CREATE INDEX tasks_by_project ON tasks (project_id, id);
 CREATE INDEX tasks_foreign ON tasks (id) WHERE origin IS NULL;
+CREATE INDEX tasks_by_run ON tasks (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX tasks_by_parent ON tasks (parent_task_id) WHERE parent_task_id IS NOT NULL;
 CREATE INDEX tasks_by_arena ON tasks (arena_id) WHERE arena_id IS NOT NULL;
 CREATE INDEX tasks_by_session ON tasks (session_id) WHERE session_id IS NOT NULL;

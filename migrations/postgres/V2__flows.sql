@@ -11,6 +11,9 @@ CREATE TABLE flow_runs (
     definition text NOT NULL,
     labels     text,
     meta       text,
+    -- Where it was forked from.
+    fork_run   uuid,
+    fork_step  integer,
     created_at timestamptz NOT NULL
 );
 CREATE INDEX flow_runs_by_project ON flow_runs (project_id, id);
@@ -22,6 +25,10 @@ CREATE TABLE flow_run_states (
     flags        smallint NOT NULL,
     open_steps   integer NOT NULL,
     failed_steps integer NOT NULL,
+    next_no      integer NOT NULL,
+    attempt      integer NOT NULL,
+    -- The task, a step of another run, that waits for its end.
+    parent_task_id uuid,
     next_seq     bigint NOT NULL,
     updated_at   timestamptz NOT NULL,
     project_id   text NOT NULL,
@@ -29,6 +36,19 @@ CREATE TABLE flow_run_states (
     ended_at     timestamptz NOT NULL
 );
 CREATE INDEX flow_run_states_live ON flow_run_states (id) WHERE state = 0;
+CREATE INDEX flow_run_states_under ON flow_run_states (parent_task_id)
+    WHERE parent_task_id IS NOT NULL;
+
+-- One row for each time that a run was begun. how: NULL the first time, then what was done again.
+CREATE TABLE flow_run_attempts (
+    run_id     uuid NOT NULL REFERENCES flow_runs (id) ON DELETE CASCADE,
+    attempt    integer NOT NULL,
+    how        text,
+    state      smallint NOT NULL,
+    started_at timestamptz NOT NULL,
+    ended_at   timestamptz NOT NULL,
+    PRIMARY KEY (run_id, attempt)
+);
 
 -- state: 0 pending, 1 running, 2 completed, 3 failed, 4 skipped, 5 cancelled.
 CREATE TABLE flow_steps (
@@ -38,10 +58,13 @@ CREATE TABLE flow_steps (
     kind       smallint NOT NULL,
     state      smallint NOT NULL,
     waiting_on integer NOT NULL,
+    open_edges integer NOT NULL,
+    attempt    integer NOT NULL,
     task_id    uuid,
     lane       bigint NOT NULL,
     agent      text,
     options    text,
+    policy     text,
     reason     text,
     updated_at timestamptz NOT NULL,
     PRIMARY KEY (run_id, no)
@@ -51,7 +74,17 @@ CREATE TABLE flow_edges (
     run_id  uuid NOT NULL REFERENCES flow_runs (id) ON DELETE CASCADE,
     from_no integer NOT NULL,
     to_no   integer NOT NULL,
+    -- What it asks for besides completion.
+    terms   text,
     PRIMARY KEY (run_id, from_no, to_no)
+);
+
+-- Inputs that steps have of their own, besides what their dependencies return.
+CREATE TABLE flow_step_inputs (
+    run_id uuid NOT NULL REFERENCES flow_runs (id) ON DELETE CASCADE,
+    no     integer NOT NULL,
+    input  text NOT NULL,
+    PRIMARY KEY (run_id, no)
 );
 
 UPDATE meta SET value = 2 WHERE name = 'writer_min';

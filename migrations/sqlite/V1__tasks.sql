@@ -81,6 +81,7 @@ CREATE TABLE segue_tasks (
 ) STRICT;
 CREATE INDEX segue_tasks_by_project ON segue_tasks (project_id, id);
 CREATE INDEX segue_tasks_foreign ON segue_tasks (id) WHERE origin IS NULL;
+CREATE INDEX segue_tasks_by_run ON segue_tasks (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX segue_tasks_by_parent ON segue_tasks (parent_task_id) WHERE parent_task_id IS NOT NULL;
 CREATE INDEX segue_tasks_by_arena ON segue_tasks (arena_id) WHERE arena_id IS NOT NULL;
 CREATE INDEX segue_tasks_by_session ON segue_tasks (session_id) WHERE session_id IS NOT NULL;

@@ -11,6 +11,9 @@ CREATE TABLE segue_flow_runs (
     definition TEXT NOT NULL,
     labels     TEXT,
     meta       TEXT,
+    -- Where it was forked from.
+    fork_run   BLOB,
+    fork_step  INTEGER,
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX segue_flow_runs_by_project ON segue_flow_runs (project_id, id);
@@ -22,6 +25,10 @@ CREATE TABLE segue_flow_run_states (
     flags        INTEGER NOT NULL,
     open_steps   INTEGER NOT NULL,
     failed_steps INTEGER NOT NULL,
+    next_no      INTEGER NOT NULL,
+    attempt      INTEGER NOT NULL,
+    -- The task, a step of another run, that waits for its end.
+    parent_task_id BLOB,
     next_seq     INTEGER NOT NULL,
     updated_at   INTEGER NOT NULL,
     project_id   TEXT NOT NULL,
@@ -29,6 +36,19 @@ CREATE TABLE segue_flow_run_states (
     ended_at     INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX segue_flow_run_states_live ON segue_flow_run_states (id) WHERE state = 0;
+CREATE INDEX segue_flow_run_states_under ON segue_flow_run_states (parent_task_id)
+    WHERE parent_task_id IS NOT NULL;
+
+-- One row for each time that a run was begun. how: NULL the first time, then what was done again.
+CREATE TABLE segue_flow_run_attempts (
+    run_id     BLOB NOT NULL REFERENCES segue_flow_runs (id) ON DELETE CASCADE,
+    attempt    INTEGER NOT NULL,
+    how        TEXT,
+    state      INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    ended_at   INTEGER NOT NULL,
+    PRIMARY KEY (run_id, attempt)
+) STRICT, WITHOUT ROWID;
 
 -- state: 0 pending, 1 running, 2 completed, 3 failed, 4 skipped, 5 cancelled.
 CREATE TABLE segue_flow_steps (
@@ -38,10 +58,13 @@ CREATE TABLE segue_flow_steps (
     kind       INTEGER NOT NULL,
     state      INTEGER NOT NULL,
     waiting_on INTEGER NOT NULL,
+    open_edges INTEGER NOT NULL,
+    attempt    INTEGER NOT NULL,
     task_id    BLOB,
     lane       INTEGER NOT NULL,
     agent      TEXT,
     options    TEXT,
+    policy     TEXT,
     reason     TEXT,
     updated_at INTEGER NOT NULL,
     PRIMARY KEY (run_id, no)
@@ -51,7 +74,17 @@ CREATE TABLE segue_flow_edges (
     run_id  BLOB NOT NULL REFERENCES segue_flow_runs (id) ON DELETE CASCADE,
     from_no INTEGER NOT NULL,
     to_no   INTEGER NOT NULL,
+    -- What it asks for besides completion.
+    terms   TEXT,
     PRIMARY KEY (run_id, from_no, to_no)
+) STRICT, WITHOUT ROWID;
+
+-- Inputs that steps have of their own, besides what their dependencies return.
+CREATE TABLE segue_flow_step_inputs (
+    run_id BLOB NOT NULL REFERENCES segue_flow_runs (id) ON DELETE CASCADE,
+    no     INTEGER NOT NULL,
+    input  TEXT NOT NULL,
+    PRIMARY KEY (run_id, no)
 ) STRICT, WITHOUT ROWID;
 
 UPDATE segue_meta SET value = 2 WHERE name = 'writer_min';

@@ -125,7 +125,9 @@ async fn speak(
         content: Payload::text(&reply.text),
         task: Some(spec.id),
     };
-    Ok(Done { output: reply.output(), usage: reply.usage, said: Some((chat, vec![message])) })
+    let said = Some((chat, vec![message]));
+    let output = reply.output();
+    Ok(Done { usage: reply.usage, said, ..Done::new(output) })
 }
 
 /// Appends the prompt to the task's chat before anyone acts on it. Returns what was said

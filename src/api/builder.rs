@@ -367,20 +367,32 @@ async fn outputs(
     input: &Payload,
     sources: &[Source],
 ) -> Result<Vec<Payload>, Failure> {
-    let task = |source: &Source| match source {
+    let step = |source: &Source| match source {
         Source::Input => None,
-        Source::Step(no) => Some(TaskId::of_step(run, *no)),
+        Source::Step(no) => Some((run, *no)),
     };
-    let needs = Needs { attempts: sources.iter().filter_map(task).collect(), ..Needs::default() };
-    let rows = match needs.is_empty() {
+    let steps: std::collections::BTreeSet<_> = sources.iter().filter_map(step).collect();
+    // Most runs are never done again: their tasks are those of the first attempt.
+    let first = steps.iter().map(|(run, no)| TaskId::of_step(*run, *no, 1)).collect();
+    let mut needs = Needs { steps, attempts: first, ..Needs::default() };
+    let mut rows = match needs.is_empty() {
         true => crate::model::Rows::default(),
         false => core.backend.read(&needs).await?,
     };
-    let output = |source: &Source| match task(source) {
+    let tasks = rows.steps.values().filter_map(|step| step.task);
+    let later: std::collections::BTreeSet<_> =
+        tasks.filter(|task| !needs.attempts.contains(task)).collect();
+    if !later.is_empty() {
+        needs = Needs { attempts: later, ..Needs::default() };
+        rows.attempts.extend(core.backend.read(&needs).await?.attempts);
+    }
+    let output = |source: &Source| match step(source) {
         None => Ok(input.clone()),
-        Some(task) => output_of(&rows, task)
-            .cloned()
-            .ok_or_else(|| Failure::new(format!("the output of task {task} is missing"))),
+        Some(key) => {
+            let task = rows.steps.get(&key).and_then(|step| step.task);
+            let output = task.and_then(|task| output_of(&rows, task)).cloned();
+            output.ok_or_else(|| Failure::new(format!("the output of step {} is missing", key.1)))
+        }
     };
     sources.iter().map(output).collect()
 }

@@ -410,8 +410,8 @@ impl Draft {
         }
         after.sort_unstable();
         after.dedup();
-        let new =
-            NewStep { name, kind, after, agent: agent.map(str::to_owned), lane: None, options };
+        let agent = agent.map(str::to_owned);
+        let new = NewStep { agent, options, ..NewStep::new(name, kind, after) };
         let sources = sources.into_iter().map(|(_, source)| source).collect();
         self.steps.push(StepPlan { new, sources, code });
         let source = Source::Step(self.steps.len() as u32 - 1);

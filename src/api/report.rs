@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{flow::Definition, run::output_of};
 use crate::{
-    id::{RunId, TaskId},
+    id::RunId,
     model::{Rows, RunState, RunView, StepKind, StepState},
 };
 
@@ -21,7 +21,7 @@ pub(super) fn markdown(view: &RunView, rows: &Rows) -> String {
         let _ = writeln!(text, "| {} | {:?} | {reason} |", step.name, step.state);
     }
     for step in rows.steps.values() {
-        if let Some(output) = output_of(rows, TaskId::of_step(run.id, step.no)) {
+        if let Some(output) = step.task.and_then(|task| output_of(rows, task)) {
             let value = output.decode::<String>().unwrap_or_else(|_| output.to_string());
             let shown: String = value.chars().take(SHOWN).collect();
             let cut = if shown.len() < value.len() { "\n[...]" } else { "" };
@@ -74,7 +74,10 @@ fn draw(definition: &Definition, state: impl Fn(usize) -> Option<StepState>) -> 
     for (no, step) in definition.steps.iter().enumerate() {
         let name = step.name.replace('"', "'");
         let shape = match (step.kind, &step.agent) {
-            (StepKind::Code, _) => format!("[\"{name}\"]"),
+            (StepKind::Code | StepKind::Map, _) => format!("[\"{name}\"]"),
+            (StepKind::Gate, _) => format!("{{{{\"{name}\"}}}}"),
+            (StepKind::Flow, _) => format!("[[\"{name}\"]]"),
+            (StepKind::Timer | StepKind::Join, _) => format!("((\"{name}\"))"),
             (StepKind::Agent, agent) => {
                 format!("([\"{name} ({})\"])", agent.as_deref().unwrap_or("agent"))
             }

@@ -44,6 +44,7 @@ impl<O> Launch<O> {
             definition: Payload::null(),
             labels: BTreeMap::new(),
             meta: None,
+            forked_from: None,
             created_at: crate::clock::Timestamp::ZERO,
         };
         let input = Payload::of(input).map_err(Error::from);
@@ -103,7 +104,7 @@ impl<O> Launch<O> {
         let spec = RunSpec { input: self.input?, definition, ..self.spec };
         let id = spec.id;
         let steps = shape.new_steps(&self.plan.need());
-        let new = NewRun { spec, priority: self.priority, steps };
+        let new = NewRun { spec, priority: self.priority, steps, parent: None };
         self.core.submit(Command::Launch(Box::new(new))).await?;
         Ok(Run::new(self.core, id))
     }
@@ -268,7 +269,7 @@ impl<O> Run<O> {
 
     /// The output of a step that completed.
     fn completed<'a>(&self, rows: &'a Rows, no: u32) -> Option<&'a Payload> {
-        output_of(rows, TaskId::of_step(self.id, no))
+        rows.steps.get(&(self.id, no)).and_then(|step| output_of(rows, step.task?))
     }
 }
 

@@ -316,6 +316,7 @@ pub(super) fn give_back(claimed: &Claimed) -> Command {
         decision: Decision::Release,
         usage: None,
         said: None,
+        grow: None,
     }))
 }
 

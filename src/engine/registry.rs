@@ -15,7 +15,7 @@ use crate::{
     agents::Agent,
     failure::Failure,
     id::ChatId,
-    model::{Claimed, NewMessage, Payload},
+    model::{Claimed, Growth, NewMessage, Payload},
 };
 
 /// A boxed future that a handler returns.
@@ -40,11 +40,12 @@ pub(crate) struct Done {
     pub output: Payload,
     pub usage: Option<Payload>,
     pub said: Option<(ChatId, Vec<NewMessage>)>,
+    pub grow: Option<Growth>,
 }
 
 impl Done {
     pub fn new(output: Payload) -> Self {
-        Self { output, usage: None, said: None }
+        Self { output, usage: None, said: None, grow: None }
     }
 }
 

@@ -98,11 +98,15 @@ fn settle(job: &Job, end: End) -> Command {
     let (task, spec) = (&job.claimed.task, &job.claimed.spec);
     let stopping = job.core.stopping.is_cancelled();
     let told = job.token.is_cancelled();
+    let mut grow = None;
     let (decision, usage, said) = match end {
-        End::Returned(Ok(done)) => match too_large(&done.output) {
-            Some(failure) => (failure.into_decision(), done.usage, done.said),
-            None => (Decision::Complete(done.output), done.usage, done.said),
-        },
+        End::Returned(Ok(done)) => {
+            grow = done.grow;
+            match too_large(&done.output) {
+                Some(failure) => (failure.into_decision(), done.usage, done.said),
+                None => (Decision::Complete(done.output), done.usage, done.said),
+            }
+        }
         End::Dropped if stopping => return interrupted(job),
         End::Returned(Err(failure)) => match failure.into_decision() {
             Decision::Fail(_) | Decision::Cancelled if stopping => return interrupted(job),
@@ -116,7 +120,7 @@ fn settle(job: &Job, end: End) -> Command {
         }
     };
     let retry = spec.options.retry.clone();
-    Command::Settle(Box::new(Settle { held: task.clone(), retry, decision, usage, said }))
+    Command::Settle(Box::new(Settle { held: task.clone(), retry, decision, usage, said, grow }))
 }
 
 /// The shutdown ended the attempt: the task's policy for interruptions decides.
@@ -141,5 +145,6 @@ fn name(decision: &Decision) -> &'static str {
         Decision::Release => "released",
         Decision::Park { .. } => "parked",
         Decision::Cancelled => "cancelled",
+        Decision::Await(_) => "awaited",
     }
 }

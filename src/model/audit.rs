@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    AttemptOutcome, Event, ItemKind, ItemState, Phase, Rows, Run, RunFlags, RunState, Step,
-    StepState, Stream, Task, TaskFlags, TaskSpec, TaskState,
+    AttemptOutcome, Event, ItemKind, ItemState, OnFailure, Phase, Rows, Run, RunFlags, RunState,
+    Step, StepKind, StepState, Stream, Task, TaskFlags, TaskSpec, TaskState, Terms,
 };
 use crate::{
     clock::Timestamp,
@@ -25,6 +25,14 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// What has become of the edges that lead to a step.
+#[derive(Clone, Copy, Default)]
+struct Arrived {
+    edges: u32,
+    open: u32,
+    met: u32,
 }
 
 /// Everything that is wrong with `rows`, a load of [`Needs::everything`](super::Needs).
@@ -100,7 +108,8 @@ impl Audit<'_> {
         let run = task.step.and_then(|(run, _)| self.rows.runs.get(&run));
         let run = run.is_some_and(|run| run.flags.has(RunFlags::PAUSED));
         let paused = run || task.flags.has(TaskFlags::PAUSED);
-        let pending = task.state() == TaskState::Pending;
+        let awaits = task.flags.has(TaskFlags::AWAITS);
+        let pending = task.state() == TaskState::Pending && !awaits;
         self.expect(!pending || paused == (task.phase == Phase::Paused), || {
             format!("task {} is {:?} and paused: {paused}", task.id, task.phase)
         });
@@ -122,7 +131,13 @@ impl Audit<'_> {
         self.expect(ended == (task.ended_at != Timestamp::ZERO), || {
             format!("task {id} is {:?} and ended at {}", task.phase, task.ended_at)
         });
-        self.expect(task.phase != Phase::Waiting, || format!("task {id} waits for nothing known"));
+        let awaits = || {
+            let under = |run: &Run| run.parent == Some(id) && !run.state.is_terminal();
+            task.flags.has(TaskFlags::AWAITS) && rows.runs.values().any(under)
+        };
+        self.expect(task.phase != Phase::Waiting || awaits(), || {
+            format!("task {id} waits for no run that it launched")
+        });
         self.expect(i64::from(task.attempt) <= task.lease, || {
             format!("task {id} is at attempt {} of lease {}", task.attempt, task.lease)
         });
@@ -132,9 +147,15 @@ impl Audit<'_> {
         if let Some(spec) = rows.specs.get(&id) {
             self.unique(task, spec);
         }
-        if let Some(key) = task.step {
-            let known = rows.steps.get(&key).is_some_and(|step| step.task == Some(id));
-            self.expect(known, || format!("task {id} says it is step {key:?}, which does not"));
+        if let Some((run, no)) = task.step {
+            let own = rows.steps.get(&(run, no)).is_some_and(|step| step.task == Some(id));
+            // The task of an earlier attempt of the run is left as it ended.
+            let attempts = rows.runs.get(&run).map_or(0, |run| run.attempt);
+            let mut earlier = (1..attempts).map(|attempt| TaskId::of_step(run, no, attempt));
+            let earlier = ended && earlier.any(|task| task == id);
+            self.expect(own || earlier, || {
+                format!("task {id} says it is step {no} of run {run}, which does not")
+            });
         }
     }
 
@@ -243,6 +264,7 @@ impl Audit<'_> {
         let fits = match step.state {
             StepState::Pending => step.task.is_none(),
             StepState::Running => task.is_some_and(|state| !state.is_terminal()),
+            StepState::Completed if step.kind == StepKind::Join => step.task.is_none(),
             StepState::Completed => task == Some(TaskState::Completed),
             StepState::Failed => task == Some(TaskState::Failed),
             StepState::Skipped => step.task.is_none() && step.reason.is_some(),
@@ -255,47 +277,75 @@ impl Audit<'_> {
         self.expect(run, || format!("{name} belongs to no run"));
     }
 
-    /// Every step waits for exactly those of its dependencies that have not completed.
+    /// Every step waits for exactly as many edges as it says, and has started, or been given
+    /// up, as soon as they told.
     fn edges(&mut self) {
-        let mut waiting: BTreeMap<_, u32> = BTreeMap::new();
-        for (run, from, to) in &self.rows.edges {
+        let mut arrived: BTreeMap<_, Arrived> = BTreeMap::new();
+        for ((run, from, to), terms) in &self.rows.edges {
             let ends = (self.rows.steps.get(&(*run, *from)), self.rows.steps.get(&(*run, *to)));
             let (Some(from), Some(to)) = ends else {
                 self.expect(false, || format!("an edge of run {run} from {from} to {to} dangles"));
                 continue;
             };
-            if from.state != StepState::Completed {
-                *waiting.entry((*run, to.no)).or_default() += 1;
-                let early = matches!(to.state, StepState::Running | StepState::Completed);
-                self.expect(!early, || {
-                    format!("step `{}` did not wait for `{}`", to.name, from.name)
-                });
+            let arrived = arrived.entry((*run, to.no)).or_default();
+            arrived.edges += 1;
+            match from.state.is_terminal() {
+                false => arrived.open += 1,
+                true if self.is_met(from, terms) => arrived.met += 1,
+                true => {}
             }
-            let dead = from.state.is_terminal() && from.state != StepState::Completed;
-            self.expect(!dead || to.state != StepState::Pending, || {
-                format!(
-                    "step `{}` still waits for `{}`, which is {:?}",
-                    to.name, from.name, from.state
-                )
-            });
         }
         for (key, step) in &self.rows.steps {
-            let actual = waiting.get(key).copied().unwrap_or(0);
-            let fits = step.state != StepState::Pending || step.waiting_on == actual;
-            self.expect(fits, || {
-                format!(
-                    "step `{}` says it waits for {}, and does for {actual}",
-                    step.name, step.waiting_on
-                )
-            });
+            let arrived = arrived.remove(key).unwrap_or_default();
+            self.counted(step, &arrived);
         }
+    }
+
+    fn counted(&mut self, step: &Step, arrived: &Arrived) {
+        let Arrived { edges, open, met } = *arrived;
+        let wants = step.policy.quorum.of(edges);
+        let name = &step.name;
+        match step.state {
+            StepState::Pending => {
+                let left = wants.saturating_sub(met);
+                self.expect((step.waiting_on, step.open_edges) == (left, open), || {
+                    format!(
+                        "step `{name}` says it waits for {} of {} edges, and does for {left} of \
+                         {open}",
+                        step.waiting_on, step.open_edges
+                    )
+                });
+                // Edges that it does not have yet may come from steps that have not ended.
+                let hope = left <= open || open == edges;
+                self.expect(hope, || format!("step `{name}` waits for {left} of {open} edges"));
+            }
+            StepState::Running | StepState::Completed | StepState::Failed => {
+                let started = met >= wants || step.task.is_none() && open == 0;
+                self.expect(started, || {
+                    format!("step `{name}` started with {met} of {wants} edges met")
+                });
+            }
+            StepState::Skipped => {
+                let hopeless = met < wants;
+                self.expect(hopeless, || format!("step `{name}` was skipped and could start"));
+            }
+            StepState::Cancelled => {}
+        }
+    }
+
+    fn is_met(&self, from: &Step, terms: &Terms) -> bool {
+        let task = from.task.and_then(|id| self.rows.tasks.get(&id));
+        let attempt = task.and_then(|task| self.rows.attempts.get(&(task.id, task.lease)));
+        terms.are_met(from.state, attempt.and_then(|attempt| attempt.output.as_ref()))
     }
 
     fn run(&mut self, run: &Run) {
         let steps =
             || self.rows.steps.range((run.id, 0)..=(run.id, u32::MAX)).map(|(_, step)| step);
         let open = steps().filter(|step| !step.state.is_terminal()).count() as u32;
-        let failed = steps().filter(|step| step.state == StepState::Failed).count() as u32;
+        let counts = |step: &&Step| step.policy.on_failure != OnFailure::Ignore;
+        let failed = steps().filter(counts).filter(|step| step.state == StepState::Failed);
+        let failed = failed.count() as u32;
         let id = run.id;
         self.expect(open == run.open_steps && failed == run.failed_steps, || {
             format!(
@@ -310,7 +360,8 @@ impl Audit<'_> {
         let fits = match run.state {
             RunState::Running => true,
             RunState::Completed => {
-                failed == 0 && steps().all(|step| step.state == StepState::Completed)
+                let lost = |step: &Step| step.state == StepState::Cancelled;
+                failed == 0 && !steps().filter(counts).any(lost)
             }
             RunState::Failed => failed > 0,
             RunState::Cancelled => {

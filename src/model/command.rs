@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answer, Ask, Changes, Chat, Claim, Claimed, DagError, Instance, NewMessage, NewRun, Payload,
-    Retry, RunState, Session, Task, TaskSpec, TaskState,
+    Answer, Ask, Changes, Chat, Claim, Claimed, DagError, Growth, Instance, NewMessage, NewRun,
+    Payload, Retry, RetryRun, RunState, Session, Task, TaskSpec, TaskState,
 };
 use crate::{
     clock::Timestamp,
@@ -82,6 +82,33 @@ pub enum Command {
         /// The messages, in order.
         messages: Vec<NewMessage>,
     },
+    /// Cancel one step of a run. What depends on it is skipped, or goes on without it.
+    CancelStep {
+        /// The run.
+        run: RunId,
+        /// The step's number.
+        no: u32,
+    },
+    /// Do a run again that has ended, or some of it.
+    RetryRun {
+        /// The run.
+        run: RunId,
+        /// The attempt of it that ended.
+        attempt: u32,
+        /// What of it.
+        how: RetryRun,
+    },
+    /// Make a new run of an old one, which keeps what completed before a step.
+    Fork {
+        /// The old run.
+        from: RunId,
+        /// The step that is done again, with all that depends on it.
+        no: u32,
+        /// The new run.
+        run: RunId,
+        /// The step's input instead of what its dependencies return.
+        input: Option<Payload>,
+    },
     /// Announce an engine.
     Register(Box<Instance>),
     /// An engine is gone, or was found dead.
@@ -103,6 +130,8 @@ pub struct Settle {
     pub usage: Option<Payload>,
     /// The chat it spoke in, and what was said.
     pub said: Option<(ChatId, Vec<NewMessage>)>,
+    /// What it adds to its run, where it completed.
+    pub grow: Option<Growth>,
 }
 
 /// What a worker decides about the task that it holds.
@@ -128,6 +157,8 @@ pub enum Decision {
     },
     /// It stopped because it was told to.
     Cancelled,
+    /// It launched a run and waits for its end; then it runs again.
+    Await(RunId),
 }
 
 /// Why an attempt failed.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{NewStep, limits};
+use super::{NewStep, Quorum, StepKind, limits};
 
 /// Why a set of steps is not a flow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
@@ -22,6 +22,32 @@ pub enum DagError {
         step: String,
         /// The number it names.
         on: u32,
+    },
+    /// A step needs more of its dependencies than it has.
+    #[error("step `{step}` needs {needs} of its dependencies, and has {has}")]
+    Quorum {
+        /// The step.
+        step: String,
+        /// How many it needs.
+        needs: u32,
+        /// How many it has.
+        has: u32,
+    },
+    /// Something is asked of a step that is no dependency.
+    #[error("step `{step}` asks something of step number {of}, on which it does not depend")]
+    NotAnEdge {
+        /// The step.
+        step: String,
+        /// The number it names.
+        of: u32,
+    },
+    /// A condition on the output of a step that has none.
+    #[error("step `{step}` asks for an output of `{of}`, which is a join and has none")]
+    NoOutput {
+        /// The step.
+        step: String,
+        /// The join.
+        of: String,
     },
     /// A step waits for itself, by way of others.
     #[error("these steps wait for each other and would never start: {}", .0.join(" -> "))]
@@ -47,7 +73,7 @@ impl Dag {
         }
         let mut names = HashSet::with_capacity(steps.len());
         for step in steps {
-            check_step(step, steps.len() as u32)?;
+            check_step(step, steps)?;
             if !names.insert(step.name.as_str()) {
                 return Err(DagError::DuplicateName(step.name.clone()));
             }
@@ -59,13 +85,31 @@ impl Dag {
     }
 }
 
-fn check_step(step: &NewStep, count: u32) -> Result<(), DagError> {
+fn check_step(step: &NewStep, steps: &[NewStep]) -> Result<(), DagError> {
+    let name = || step.name.clone();
     if step.name.is_empty() || step.name.len() > limits::NAME_BYTES {
-        return Err(DagError::BadName(step.name.clone()));
+        return Err(DagError::BadName(name()));
     }
-    match step.after.iter().find(|on| **on >= count) {
-        Some(on) => Err(DagError::UnknownDependency { step: step.name.clone(), on: *on }),
-        None => Ok(()),
+    if let Some(on) = step.after.iter().find(|on| **on as usize >= steps.len()) {
+        return Err(DagError::UnknownDependency { step: name(), on: *on });
+    }
+    for (of, terms) in &step.terms {
+        if !step.after.contains(of) {
+            return Err(DagError::NotAnEdge { step: name(), of: *of });
+        }
+        let upstream = &steps[*of as usize];
+        if terms.when.is_some() && upstream.kind == StepKind::Join {
+            return Err(DagError::NoOutput { step: name(), of: upstream.name.clone() });
+        }
+    }
+    let has = step.after.iter().collect::<HashSet<_>>().len() as u32;
+    let needs = step.policy.quorum.of(has);
+    // A join may be given more edges later.
+    let enough = step.kind == StepKind::Join || needs <= has;
+    let some = step.policy.quorum == Quorum::All || needs > 0;
+    match enough && some {
+        true => Ok(()),
+        false => Err(DagError::Quorum { step: name(), needs, has }),
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Role, RunState, StepState};
+use super::{RetryRun, Role, RunState, StepState};
 use crate::{
     clock::Timestamp,
     id::{ChatId, MessageId, RunId, TaskId},
@@ -86,6 +86,13 @@ pub enum Event {
     RunResumed,
     /// Someone asked to cancel it.
     RunCancelling,
+    /// It had ended and is done again, or some of it.
+    RunRetried {
+        /// Which time this is.
+        attempt: u32,
+        /// What of it.
+        how: RetryRun,
+    },
     /// It ended.
     RunEnded {
         /// How.

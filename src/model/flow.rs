@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lane, LaneId, Payload, TaskOptions};
+use super::{Lane, LaneId, Payload, Policy, TaskOptions, Terms};
 use crate::{
     clock::Timestamp,
     id::{RunId, TaskId},
@@ -80,6 +80,8 @@ impl RunFlags {
     pub const CANCELLING: Self = Self(2);
     /// One of its steps was cancelled.
     pub const LOST_STEP: Self = Self(4);
+    /// One of its steps failed and stops the rest.
+    pub const STOPPING: Self = Self(8);
 
     /// From the stored bits.
     pub const fn from_bits(bits: u16) -> Self {
@@ -122,8 +124,14 @@ pub struct Run {
     pub priority: i16,
     /// Steps that have not ended.
     pub open_steps: u32,
-    /// Steps that failed.
+    /// Steps whose failure counts.
     pub failed_steps: u32,
+    /// The number of its next step.
+    pub next_no: u32,
+    /// How often it was begun: 1, and one more with each retry.
+    pub attempt: u32,
+    /// The task that waits for its end: a step of another run.
+    pub parent: Option<TaskId>,
     /// The number of its next entry.
     pub next_seq: i64,
     /// When it last changed.
@@ -155,8 +163,39 @@ pub struct RunSpec {
     pub labels: BTreeMap<String, String>,
     /// The host's own data, up to 4 KiB.
     pub meta: Option<Payload>,
+    /// The run and step that it was forked from.
+    pub forked_from: Option<(RunId, u32)>,
     /// When it was launched.
     pub created_at: Timestamp,
+}
+
+/// One time that a run was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunAttempt {
+    /// The run.
+    pub run: RunId,
+    /// Which time, from 1.
+    pub attempt: u32,
+    /// What was done again; None for the first.
+    pub retry: Option<RetryRun>,
+    /// How it ended; running until it has.
+    pub state: RunState,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+}
+
+/// What of a run that has ended is done again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryRun {
+    /// Every step.
+    All,
+    /// The steps that did not complete.
+    FailedOnly,
+    /// The steps that did not complete, and whatever depends on them.
+    FailedAndDownstream,
 }
 
 /// What does a step.
@@ -168,12 +207,23 @@ pub enum StepKind {
     Code = 0,
     /// An agent.
     Agent = 1,
+    /// A person, who approves, rejects or edits.
+    Gate = 2,
+    /// A function that adds a step for each item of a list.
+    Map = 3,
+    /// A run of another flow.
+    Flow = 4,
+    /// Time that passes.
+    Timer = 5,
+    /// Nothing: it ends at once when its dependencies are met.
+    Join = 6,
 }
 
 impl StepKind {
     /// The kind with this number, for backends.
     pub fn from_number(number: i64) -> Option<Self> {
-        [Self::Code, Self::Agent].get(usize::try_from(number).ok()?).copied()
+        use StepKind::*;
+        [Code, Agent, Gate, Map, Flow, Timer, Join].get(usize::try_from(number).ok()?).copied()
     }
 }
 
@@ -224,8 +274,12 @@ pub struct Step {
     pub kind: StepKind,
     /// Its state.
     pub state: StepState,
-    /// How many of its dependencies have not completed.
+    /// How many of its edges must still be met.
     pub waiting_on: u32,
+    /// How many of its edges come from steps that have not ended.
+    pub open_edges: u32,
+    /// The attempt of the run in which it was last begun.
+    pub attempt: u32,
     /// Its task, once it was released.
     pub task: Option<TaskId>,
     /// The lane of its task.
@@ -234,7 +288,9 @@ pub struct Step {
     pub agent: Option<String>,
     /// The options of its task.
     pub options: TaskOptions,
-    /// Why it was skipped.
+    /// What it was told besides its dependencies.
+    pub policy: Policy,
+    /// Why it did not complete.
     pub reason: Option<String>,
     /// When it last changed.
     pub updated_at: Timestamp,
@@ -247,8 +303,17 @@ pub struct NewStep {
     pub name: String,
     /// What does it.
     pub kind: StepKind,
-    /// The numbers of the steps that must complete first.
+    /// The numbers of the steps that it depends on.
     pub after: Vec<u32>,
+    /// What it asks of them, where that is more or less than completion.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub terms: BTreeMap<u32, Terms>,
+    /// What it is told besides.
+    #[serde(skip_serializing_if = "is_default", default)]
+    pub policy: Policy,
+    /// An input of its own, besides what its dependencies return.
+    #[serde(skip)]
+    pub input: Option<Payload>,
     /// The agent that does it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub agent: Option<String>,
@@ -269,4 +334,42 @@ pub struct NewRun {
     pub priority: i16,
     /// Its steps; a step's number is its place.
     pub steps: Vec<NewStep>,
+    /// The task that waits for its end: a step of another run.
+    pub parent: Option<TaskId>,
+}
+
+impl NewStep {
+    /// A step that starts when all of these have completed.
+    pub fn new(name: impl Into<String>, kind: StepKind, after: Vec<u32>) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            after,
+            terms: BTreeMap::new(),
+            policy: Policy::default(),
+            input: None,
+            agent: None,
+            lane: None,
+            options: TaskOptions::default(),
+        }
+    }
+}
+
+/// Steps and edges that a step adds to its own run when it completes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Growth {
+    /// The new steps. What they depend on may be old, by its number, or new, by [`Growth::NEW`]
+    /// and its place here. In the run their names begin with that of the step that adds them.
+    pub steps: Vec<NewStep>,
+    /// Edges from new steps to old ones that have not started: (place among `steps`, number).
+    pub into: Vec<(u32, u32, Terms)>,
+}
+
+impl Growth {
+    /// Added to the place of a new step, it stands for the number that the step will have.
+    pub const NEW: u32 = 1 << 31;
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

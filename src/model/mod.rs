@@ -16,6 +16,7 @@ mod inbox;
 mod instance;
 mod payload;
 mod plan;
+mod policy;
 mod prune;
 mod query;
 mod retry;
@@ -34,12 +35,14 @@ pub use command::{
 pub use dag::{Dag, DagError};
 pub use event::{Cursor, Entry, Event, Stream};
 pub use flow::{
-    Band, NewRun, NewStep, Run, RunFlags, RunSpec, RunState, Step, StepKind, StepState,
+    Band, Growth, NewRun, NewStep, RetryRun, Run, RunAttempt, RunFlags, RunSpec, RunState, Step,
+    StepKind, StepState,
 };
 pub use inbox::{Answer, Ask, Item, ItemKind, ItemState};
 pub use instance::{Due, Host, Instance};
 pub use payload::Payload;
 pub use plan::{Plan, Split};
+pub use policy::{Condition, OnFailure, Otherwise, Policy, Quorum, Terms, Tolerance};
 pub use query::{Page, Prune, Pruned, Query, RunView, Stats, TaskFilter, TaskView};
 pub use retry::Retry;
 pub use rows::{Changes, Needs, Rows};

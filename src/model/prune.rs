@@ -30,11 +30,16 @@ impl Rows {
     /// Runs that ended before the time, unless a task that a step's task made is still kept.
     fn old_runs(&self, prune: &Prune, parents: &BTreeSet<TaskId>) -> BTreeSet<RunId> {
         let is_parent = |run: &Run| {
-            let steps = self.steps.range((run.id, 0)..=(run.id, u32::MAX));
-            steps.filter_map(|(_, step)| step.task).any(|task| parents.contains(&task))
+            let own = self.tasks.values().filter(|task| task.step.is_some_and(|of| of.0 == run.id));
+            own.map(|task| task.id).any(|task| parents.contains(&task))
+        };
+        let is_awaited = |run: &Run| {
+            let parent = run.parent.and_then(|task| self.tasks.get(&task));
+            parent.is_some_and(|task| !task.state().is_terminal())
         };
         let old = self.runs.values().filter(|run| {
-            run.state.is_terminal() && run.ended_at < prune.runs_before && !is_parent(run)
+            let ended = run.state.is_terminal() && run.ended_at < prune.runs_before;
+            ended && !is_parent(run) && !is_awaited(run)
         });
         old.map(|run| run.id).take(prune.limit as usize).collect()
     }
@@ -51,7 +56,9 @@ impl Rows {
         self.runs.retain(|id, _| !gone.contains(id));
         self.run_specs.retain(|id, _| !gone.contains(id));
         self.steps.retain(|(id, _), _| !gone.contains(id));
-        self.edges.retain(|(id, _, _)| !gone.contains(id));
+        self.edges.retain(|(id, _, _), _| !gone.contains(id));
+        self.step_inputs.retain(|(id, _), _| !gone.contains(id));
+        self.run_attempts.retain(|(id, _), _| !gone.contains(id));
         self.entries
             .retain(|(stream, _), _| !matches!(stream, Stream::Run(id) if gone.contains(id)));
     }

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Attempt, CapacityKey, Chat, Entry, Instance, Item, Lane, LaneId, Message, Run, RunSpec,
-    Session, Slot, Step, Stream, Task, TaskSpec,
+    Attempt, CapacityKey, Chat, Entry, Instance, Item, Lane, LaneId, Message, Payload, Run,
+    RunAttempt, RunSpec, Session, Slot, Step, Stream, Task, TaskSpec, Terms,
 };
 use crate::{
     clock::Timestamp,
@@ -56,6 +56,12 @@ pub struct Needs {
     pub dependents: BTreeSet<(RunId, u32)>,
     /// All steps and edges of these runs.
     pub graphs: BTreeSet<RunId>,
+    /// The inputs of steps that have one of their own.
+    pub step_inputs: BTreeSet<(RunId, u32)>,
+    /// How often these runs were begun.
+    pub run_attempts: BTreeSet<RunId>,
+    /// Hot rows of the runs that these tasks wait for.
+    pub runs_under: BTreeSet<TaskId>,
     /// Instances.
     pub instances: BTreeSet<InstanceId>,
 }
@@ -90,7 +96,7 @@ macro_rules! by_field {
 }
 by_field! {
     routes runs tasks specs attempts children items_of items unique capacity lanes sessions
-    chats messages run_specs steps dependents graphs instances
+    chats messages run_specs steps dependents graphs step_inputs run_attempts runs_under instances
 }
 
 /// Rows, by key.
@@ -128,8 +134,12 @@ pub struct Rows {
     pub run_specs: BTreeMap<RunId, RunSpec>,
     /// Steps, by run and number.
     pub steps: BTreeMap<(RunId, u32), Step>,
-    /// Edges: run, from, to.
-    pub edges: BTreeSet<(RunId, u32, u32)>,
+    /// Edges: run, from, to, and what each asks for.
+    pub edges: BTreeMap<(RunId, u32, u32), Terms>,
+    /// Inputs that steps have of their own.
+    pub step_inputs: BTreeMap<(RunId, u32), Payload>,
+    /// The times that runs were begun.
+    pub run_attempts: BTreeMap<(RunId, u32), RunAttempt>,
     /// Instances.
     pub instances: BTreeMap<InstanceId, Instance>,
     /// Entries, by stream and number. Only in a load of everything.
@@ -176,12 +186,20 @@ pub struct Changes {
     pub run_specs: Vec<RunSpec>,
     /// Hot rows of runs: insert or replace.
     pub runs: Vec<Run>,
-    /// Steps of new runs: insert.
+    /// Steps that are done again without those that added them: delete, with their edges and
+    /// inputs.
+    pub steps_gone: Vec<(RunId, u32)>,
+    /// New steps: insert.
     pub new_steps: Vec<Step>,
-    /// Steps that changed: replace `state`, `waiting_on`, `task`, `reason`, `updated_at`.
+    /// Steps that changed: replace `state`, `waiting_on`, `open_edges`, `attempt`, `task`, `reason`,
+    /// `updated_at`.
     pub steps: Vec<Step>,
     /// Edges: insert.
-    pub edges: Vec<(RunId, u32, u32)>,
+    pub edges: Vec<(RunId, u32, u32, Terms)>,
+    /// Inputs of steps: insert or replace.
+    pub step_inputs: Vec<(RunId, u32, Payload)>,
+    /// The times that runs were begun: insert or replace.
+    pub run_attempts: Vec<RunAttempt>,
     /// Instances: insert or replace.
     pub instances: Vec<Instance>,
     /// Instances to delete.
@@ -227,6 +245,7 @@ impl Rows {
     pub fn apply(&mut self, mut changes: Changes) {
         changes.leave_out(&self.missed(&changes));
         self.remove_chats(&changes.chats_gone);
+        self.remove_steps(&changes.steps_gone);
         self.lanes.extend(changes.lanes);
         self.foreign.retain(|id| !changes.adopted.contains(id));
         self.specs.extend(changes.specs.into_iter().map(|spec| (spec.id, spec)));
@@ -250,7 +269,12 @@ impl Rows {
         self.runs.extend(changes.runs.into_iter().map(|run| (run.id, run)));
         let steps = changes.new_steps.into_iter().chain(changes.steps);
         self.steps.extend(steps.map(|step| ((step.run, step.no), step)));
-        self.edges.extend(changes.edges);
+        let edges = changes.edges.into_iter();
+        self.edges.extend(edges.map(|(run, from, to, terms)| ((run, from, to), terms)));
+        let inputs = changes.step_inputs.into_iter();
+        self.step_inputs.extend(inputs.map(|(run, no, input)| ((run, no), input)));
+        let begun = changes.run_attempts.into_iter();
+        self.run_attempts.extend(begun.map(|row| ((row.run, row.attempt), row)));
         self.instances.extend(changes.instances.into_iter().map(|row| (row.id, row)));
         self.instances.retain(|id, _| !changes.instances_gone.contains(id));
         self.entries.extend(changes.entries.into_iter().map(|row| ((row.stream, row.seq), row)));
@@ -288,6 +312,19 @@ impl Rows {
         }
         self.capacity.insert(key.name.clone(), key);
         self.free(&[]);
+    }
+
+    /// Removes steps with all that belongs to them.
+    pub fn remove_steps(&mut self, gone: &[(RunId, u32)]) {
+        if gone.is_empty() {
+            return;
+        }
+        let gone: BTreeSet<_> = gone.iter().copied().collect();
+        self.steps.retain(|key, _| !gone.contains(key));
+        self.step_inputs.retain(|key, _| !gone.contains(key));
+        self.edges.retain(|(run, from, to), _| {
+            !gone.contains(&(*run, *from)) && !gone.contains(&(*run, *to))
+        });
     }
 
     fn remove_chats(&mut self, gone: &[ChatId]) {

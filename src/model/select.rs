@@ -61,13 +61,19 @@ impl Rows {
 
     fn load_flows(&self, needs: &Needs, rows: &mut Self) {
         rows.runs = by_key(&self.runs, &needs.runs);
+        rows.runs.extend(picked(&self.runs, !needs.runs_under.is_empty(), |run| {
+            run.parent.is_some_and(|task| needs.runs_under.contains(&task))
+        }));
         rows.run_specs = by_key(&self.run_specs, &needs.run_specs);
         let whole = needs.graphs.iter().map(|run| (*run, 0, 0)..=(*run, u32::MAX, u32::MAX));
         let below = needs.dependents.iter().map(|(run, no)| (*run, *no, 0)..=(*run, *no, u32::MAX));
-        rows.edges =
-            whole.chain(below).flat_map(|range| self.edges.range(range)).copied().collect();
+        let edges = whole.chain(below).flat_map(|range| self.edges.range(range));
+        rows.edges = edges.map(|(key, terms)| (*key, terms.clone())).collect();
+        rows.step_inputs = by_key(&self.step_inputs, &needs.step_inputs);
+        let begun = |run| (run, 0)..=(run, u32::MAX);
+        rows.run_attempts = ranges(&self.run_attempts, &needs.run_attempts, begun);
         rows.steps = ranges(&self.steps, &needs.graphs, |run| (run, 0)..=(run, u32::MAX));
-        let ends = rows.edges.iter().map(|(run, _, to)| (*run, *to));
+        let ends = rows.edges.keys().map(|(run, _, to)| (*run, *to));
         rows.steps.extend(by_key(&self.steps, &ends.chain(needs.steps.iter().copied()).collect()));
     }
 

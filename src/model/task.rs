@@ -116,6 +116,9 @@ impl TaskFlags {
     pub const ASKED: Self = Self(8);
     /// A person paused it.
     pub const PAUSED: Self = Self(16);
+    /// It waits, or has waited, for the end of another run: a pause of its own run holds it
+    /// back no more than one that is at work.
+    pub const AWAITS: Self = Self(32);
 
     /// From the stored bits.
     pub const fn from_bits(bits: u16) -> Self {
@@ -373,13 +376,15 @@ pub enum AttemptOutcome {
     Interrupted = 6,
     /// Its provider's limit was reached; the key is parked.
     Parked = 7,
+    /// It launched a run and waits for its end.
+    Awaited = 8,
 }
 
 impl AttemptOutcome {
     /// The outcome with this number, for backends.
     pub fn from_number(number: i64) -> Option<Self> {
         use AttemptOutcome::*;
-        [Completed, Failed, Snoozed, Blocked, Cancelled, Interrupted, Parked]
+        [Completed, Failed, Snoozed, Blocked, Cancelled, Interrupted, Parked, Awaited]
             .get(usize::try_from(number).ok()?.checked_sub(1)?)
             .copied()
     }

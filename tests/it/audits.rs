@@ -189,12 +189,12 @@ const RUNS: [Corruption; 20] = [
     ("waits for nothing and was not released", |rows| step(rows, "x").state = StepState::Pending),
     ("belongs to no run", |rows| step(rows, "x").run = RunId::new()),
     ("dangles", |rows| {
-        rows.edges.insert((*rows.runs.keys().next().unwrap(), 0, 77));
+        rows.edges.insert((*rows.runs.keys().next().unwrap(), 0, 77), Terms::default());
     }),
     ("did not wait for", |rows| {
         let id = run(rows).id;
         let (x, d) = (step(rows, "x").no, step(rows, "d").no);
-        rows.edges.insert((id, x, d));
+        rows.edges.insert((id, x, d), Terms::default());
     }),
     ("still waits for", |rows| step(rows, "c").state = StepState::Pending),
     ("says it waits for 3, and does for", |rows| {

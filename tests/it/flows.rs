@@ -8,14 +8,7 @@ use segue::{
 };
 
 fn step(name: impl Into<String>, after: Vec<u32>) -> NewStep {
-    NewStep {
-        name: name.into(),
-        kind: StepKind::Code,
-        after,
-        agent: None,
-        lane: None,
-        options: TaskOptions::default(),
-    }
+    NewStep::new(name, StepKind::Code, after)
 }
 
 fn chain(length: u32) -> Vec<NewStep> {
@@ -53,9 +46,15 @@ impl Planned {
             definition: Payload::null(),
             labels: [].into(),
             meta: None,
+            forked_from: None,
             created_at: now,
         };
-        this.plan(vec![Command::Launch(Box::new(NewRun { spec, priority: 0, steps }))]);
+        this.plan(vec![Command::Launch(Box::new(NewRun {
+            spec,
+            priority: 0,
+            steps,
+            parent: None,
+        }))]);
         (this, id)
     }
 
@@ -85,7 +84,14 @@ impl Planned {
     fn end(&mut self, held: Vec<Task>, decision: &Decision) {
         let settle = |held| {
             let (retry, decision) = (Retry::NEVER, decision.clone());
-            Command::Settle(Box::new(Settle { held, retry, decision, usage: None, said: None }))
+            Command::Settle(Box::new(Settle {
+                held,
+                retry,
+                decision,
+                usage: None,
+                said: None,
+                grow: None,
+            }))
         };
         self.plan(held.into_iter().map(settle).collect());
     }
@@ -113,7 +119,7 @@ fn failed() -> Decision {
 fn a_chain_of_10_000_costs_a_few_rows_a_step() {
     let (mut flow, run) = Planned::launch(chain(10_000));
     for no in 0..10_000 {
-        let task = flow.claim(TaskId::of_step(run, no));
+        let task = flow.claim(TaskId::of_step(run, no, 1));
         flow.end(vec![task], &done());
         assert!(flow.loaded.0 <= 8, "step {no} loaded {:?}", flow.loaded);
     }
@@ -124,16 +130,16 @@ fn a_chain_of_10_000_costs_a_few_rows_a_step() {
 #[test]
 fn a_join_of_10_000_is_released_once_and_costs_a_few_rows_a_step() {
     let (mut flow, run) = Planned::launch(fan_in(10_000));
-    let tasks: Vec<Task> = (0..10_000).map(|no| flow.claim(TaskId::of_step(run, no))).collect();
+    let tasks: Vec<Task> = (0..10_000).map(|no| flow.claim(TaskId::of_step(run, no, 1))).collect();
     for task in &tasks[..5_000] {
         flow.end(vec![task.clone()], &done());
         assert!(flow.loaded.0 <= 8, "one of many loaded {:?}", flow.loaded);
     }
     for part in tasks[5_000..].chunks(100) {
-        assert!(!flow.rows.tasks.contains_key(&TaskId::of_step(run, 10_000)));
+        assert!(!flow.rows.tasks.contains_key(&TaskId::of_step(run, 10_000, 1)));
         flow.end(part.to_vec(), &done());
     }
-    let join = flow.claim(TaskId::of_step(run, 10_000));
+    let join = flow.claim(TaskId::of_step(run, 10_000, 1));
     flow.sound();
     flow.end(vec![join], &done());
     assert_eq!(flow.rows.runs[&run].state, RunState::Completed);
@@ -142,7 +148,7 @@ fn a_join_of_10_000_is_released_once_and_costs_a_few_rows_a_step() {
 #[test]
 fn a_skip_goes_down_10_000_levels_in_one_plan() {
     let (mut flow, run) = Planned::launch(chain(10_000));
-    let task = flow.claim(TaskId::of_step(run, 0));
+    let task = flow.claim(TaskId::of_step(run, 0, 1));
     flow.end(vec![task], &failed());
     assert!(flow.loaded.1 <= 3, "loaded in {} rounds", flow.loaded.1);
     assert_eq!(flow.count(StepState::Skipped), 9_999);
@@ -154,7 +160,7 @@ fn a_skip_goes_down_10_000_levels_in_one_plan() {
 fn a_run_with_10_000_tasks_in_the_queue_is_cancelled_at_once() {
     let (mut flow, run) = Planned::launch(fan_in(10_000));
     for no in 0..5_000 {
-        flow.claim(TaskId::of_step(run, no));
+        flow.claim(TaskId::of_step(run, no, 1));
     }
     flow.plan(vec![Command::CancelRun(run)]);
     assert_eq!(flow.count(StepState::Cancelled), 5_001);
@@ -215,7 +221,7 @@ fn a_step_frees_the_slots_that_only_its_lane_names() {
     wanted.lane = Some(Lane::new(vec!["x".into()], vec!["k".into()]));
     let (mut flow, run) = Planned::launch(vec![wanted]);
     flow.plan(vec![Command::SetCapacity { key: "k".into(), slots: Some(1) }]);
-    let task = flow.claim(TaskId::of_step(run, 0));
+    let task = flow.claim(TaskId::of_step(run, 0, 1));
     flow.rows.hold(&task);
     flow.sound();
     flow.end(vec![task], &done());

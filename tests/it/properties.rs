@@ -45,14 +45,7 @@ fn flow() -> impl Strategy<Value = Vec<NewStep>> {
 }
 
 fn new_step(no: u32) -> NewStep {
-    NewStep {
-        name: format!("s{no}"),
-        kind: StepKind::Code,
-        after: Vec::new(),
-        agent: None,
-        lane: None,
-        options: TaskOptions::default(),
-    }
+    NewStep::new(format!("s{no}"), StepKind::Code, Vec::new())
 }
 
 proptest! {
@@ -108,8 +101,8 @@ proptest! {
     #[test]
     fn derived_ids_differ(bits in any::<u128>(), one in 0u32..100_000, other in 0u32..100_000) {
         let run = RunId::from(Uuid::from_u128(bits));
-        prop_assert_eq!(one == other, TaskId::of_step(run, one) == TaskId::of_step(run, other));
-        let (a, b) = (TaskId::of_step(run, one), i64::from(other));
+        prop_assert_eq!(one == other, TaskId::of_step(run, one, 1) == TaskId::of_step(run, other, 1));
+        let (a, b) = (TaskId::of_step(run, one, 1), i64::from(other));
         prop_assert!(ItemId::of_failure(a, b) != ItemId::of_interruption(a, b));
         prop_assert!(ItemId::of_failure(a, b) != ItemId::of_failure(a, b + 1));
     }

@@ -263,6 +263,7 @@ fn the_commands_of_a_batch_take_effect_in_order() {
         decision: Decision::Complete(Payload::null()),
         usage: None,
         said: None,
+        grow: None,
     };
     let commands = vec![Command::Cancel(held.id), Command::Settle(Box::new(settle))];
     let receipts = world.commit(Batch { commands, claim: None }).receipts;
@@ -310,6 +311,7 @@ fn a_block_must_ask_what_can_be_answered() {
             decision: Decision::Block(asks),
             usage: None,
             said: None,
+            grow: None,
         };
         let refused = world.one(Command::Settle(Box::new(settle))).unwrap_err();
         assert!(matches!(refused, Rejection::Invalid(_)), "{refused}");

@@ -271,7 +271,7 @@ pub(super) fn settle(held: &Task, decision: Decision) -> Command {
 
 pub(super) fn settle_retrying(held: &Task, retry: Retry, decision: Decision) -> Command {
     let held = held.clone();
-    Command::Settle(Box::new(Settle { held, retry, decision, usage: None, said: None }))
+    Command::Settle(Box::new(Settle { held, retry, decision, usage: None, said: None, grow: None }))
 }
 
 pub(super) fn done() -> Decision {
@@ -319,21 +319,15 @@ pub(super) fn new_run(steps: Vec<NewStep>) -> NewRun {
         definition: Payload::of(&steps).expect("steps have a JSON form"),
         labels: [("kind".to_owned(), "test".to_owned())].into(),
         meta: None,
+        forked_from: None,
         created_at: Timestamp::ZERO,
     };
-    NewRun { spec, priority: 0, steps }
+    NewRun { spec, priority: 0, steps, parent: None }
 }
 
 pub(super) fn new_step(name: &str, after: Vec<u32>) -> NewStep {
     let lane = crate::model::Lane::new(vec!["flow:test@1".into()], Vec::new());
-    NewStep {
-        name: name.into(),
-        kind: StepKind::Code,
-        after,
-        agent: None,
-        lane: Some(lane),
-        options: TaskOptions::default(),
-    }
+    NewStep { lane: Some(lane), ..NewStep::new(name, StepKind::Code, after) }
 }
 
 pub(super) fn set<T: Ord>(items: impl IntoIterator<Item = T>) -> BTreeSet<T> {

@@ -63,7 +63,7 @@ pub(super) async fn tasks_are_filtered(kit: Kit) {
     let child = kit.enqueue(TaskSpec { parent: Some(plain), chat: Some(chat), ..work() }).await;
     let other = kit.enqueue(TaskSpec { kind: "other".into(), priority: -1, ..work() }).await;
     let run = kit.launch(&[("a", &[])]).await;
-    let step = TaskId::of_step(run, 0);
+    let step = TaskId::of_step(run, 0, 1);
     kit.done(settle(&kit.claim(1).await[0], fault())).await;
     let wrong = ("team".to_owned(), "a".to_owned());
     let rows = [

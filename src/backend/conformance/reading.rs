@@ -136,14 +136,14 @@ pub(super) async fn a_read_finds_a_run_whole_or_in_part(kit: Kit) {
     kit.launch(&[("x", &[]), ("y", &["x"])]).await;
     let mut all = kit.rows().await;
     all.steps.retain(|(of, _), _| *of == run);
-    all.edges.retain(|(of, ..)| *of == run);
+    all.edges.retain(|(of, ..), _| *of == run);
     all.runs.retain(|of, _| *of == run);
     all.run_specs.retain(|of, _| *of == run);
     let whole = Needs { graphs: set([run]), runs: set([run]), ..Needs::default() };
     let graph = read(&kit, whole).await;
     assert_eq!((graph.steps, graph.edges, graph.runs), (all.steps, all.edges, all.runs));
     let below = read(&kit, Needs { dependents: set([(run, 0)]), ..Needs::default() }).await;
-    assert_eq!(below.edges, set([(run, 0, 1)]));
+    assert_eq!(below.edges, BTreeMap::from([((run, 0, 1), crate::model::Terms::default())]));
     assert_eq!(below.steps.into_keys().collect::<Vec<_>>(), [(run, 1)]);
     let needs = Needs { run_specs: set([run]), steps: set([(run, 2)]), ..Needs::default() };
     let rows = read(&kit, needs).await;

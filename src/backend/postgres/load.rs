@@ -81,6 +81,9 @@ impl<'a> Load<'a> {
         if !needs.runs.is_empty() {
             self.add_locked(sql::RUN, params![runs(&needs.runs)], put_run);
         }
+        if !needs.runs_under.is_empty() {
+            self.add_locked(sql::RUNS_UNDER, params![tasks(&needs.runs_under)], put_run);
+        }
         if !needs.tasks.is_empty() {
             self.add_locked(sql::TASK, params![tasks(&needs.tasks)], put_task);
         }
@@ -152,6 +155,13 @@ impl<'a> Load<'a> {
             self.add(sql::EDGES_FROM, params![run.clone(), no.clone()], put_edge);
             self.add(sql::STEPS_AFTER, params![run, no], put_step);
         }
+        if !needs.run_attempts.is_empty() {
+            self.add(sql::RUN_ATTEMPTS, params![runs(&needs.run_attempts)], put_run_attempt);
+        }
+        if !needs.step_inputs.is_empty() {
+            let (run, no) = steps(&needs.step_inputs);
+            self.add(sql::STEP_INPUT, params![run, no], put_step_input);
+        }
         if !needs.graphs.is_empty() {
             self.add(sql::STEPS_OF, params![runs(&needs.graphs)], put_step);
             self.add(sql::EDGES_OF, params![runs(&needs.graphs)], put_edge);
@@ -160,7 +170,7 @@ impl<'a> Load<'a> {
 
     /// A dump, for audits.
     fn add_everything(&mut self) {
-        let all: [(&'static str, Read); 17] = [
+        let all: [(&'static str, Read); 19] = [
             (sql::TASKS_ALL, put_task),
             (sql::SPECS_ALL, put_spec),
             (sql::ATTEMPTS_ALL, put_attempt),
@@ -176,6 +186,8 @@ impl<'a> Load<'a> {
             (sql::RUN_SPECS_ALL, put_run_spec),
             (sql::STEPS_ALL, put_step),
             (sql::EDGES_ALL, put_edge),
+            (sql::STEP_INPUTS_ALL, put_step_input),
+            (sql::RUN_ATTEMPTS_ALL, put_run_attempt),
             (sql::INSTANCES_ALL, put_instance),
             (sql::ENTRIES_ALL, put_entry),
         ];
@@ -231,7 +243,14 @@ fn put_unique(found: &mut Rows, cells: &mut Cells<'_>) -> Result<()> {
 }
 
 fn put_edge(found: &mut Rows, cells: &mut Cells<'_>) -> Result<()> {
-    found.edges.insert(rows::edge(cells)?);
+    let (edge, terms) = rows::edge(cells)?;
+    found.edges.insert(edge, terms);
+    Ok(())
+}
+
+fn put_step_input(found: &mut Rows, cells: &mut Cells<'_>) -> Result<()> {
+    let (step, input) = rows::step_input(cells)?;
+    found.step_inputs.insert(step, input);
     Ok(())
 }
 
@@ -258,6 +277,7 @@ puts! {
     put_run: run in runs by |row| row.id;
     put_run_spec: run_spec in run_specs by |row| row.id;
     put_step: step in steps by |row| (row.run, row.no);
+    put_run_attempt: run_attempt in run_attempts by |row| (row.run, row.attempt);
     put_instance: instance in instances by |row| row.id;
     put_entry: entry in entries by |row| (row.stream, row.seq);
 }

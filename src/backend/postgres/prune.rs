@@ -11,6 +11,7 @@ use super::{
     sql,
 };
 use crate::{
+    clock::Timestamp,
     error::Result,
     model::{Cursor, Prune, Pruned},
 };
@@ -19,7 +20,7 @@ use crate::{
 pub(super) async fn prune(line: Line<'_>, prune: &Prune) -> Attempted<Pruned> {
     Pipe::one(sql::PRUNE_LOCK, Vec::new()).rows(line).await?;
     let limit = i64::from(prune.limit);
-    let params = params![Time(prune.runs_before), limit];
+    let params = params![Time(prune.runs_before), limit, Time(Timestamp::ZERO)];
     let runs = ids(&Pipe::one(sql::OLD_RUNS, params).rows(line).await?)?;
     prune_runs(line, &runs).await?;
     let params = params![Time(prune.tasks_before), limit];

@@ -15,9 +15,9 @@ use crate::{
     id::RunId,
     model::{
         Answer, Attempt, AttemptOutcome, Band, CapacityKey, Chat, Claimed, Cursor, Entry, Host,
-        Instance, Item, ItemKind, ItemState, Lane, Message, Payload, Phase, Role, Run, RunFlags,
-        RunSpec, RunState, Session, Slot, Step, StepKind, StepState, Stream, Task, TaskFlags,
-        TaskOptions, TaskSpec,
+        Instance, Item, ItemKind, ItemState, Lane, Message, Payload, Phase, Role, Run, RunAttempt,
+        RunFlags, RunSpec, RunState, Session, Slot, Step, StepKind, StepState, Stream, Task,
+        TaskFlags, TaskOptions, TaskSpec, Terms,
     },
 };
 
@@ -127,6 +127,13 @@ impl<'a> Cells<'a> {
     fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<T> {
         let text: &str = self.next()?;
         serde_json::from_str(text).map_err(|error| unreadable(error.to_string()))
+    }
+
+    /// JSON, or NULL for what says nothing.
+    fn json_or_default<T: serde::de::DeserializeOwned + Default>(&mut self) -> Result<T> {
+        let text: Option<&str> = self.next()?;
+        let value = text.map(serde_json::from_str).transpose();
+        value.map(Option::unwrap_or_default).map_err(|error| unreadable(error.to_string()))
     }
 
     fn payload(&mut self) -> Result<Payload> {
@@ -312,6 +319,9 @@ pub(super) fn run(cells: &mut Cells<'_>) -> Result<Run> {
         priority: cells.next()?,
         open_steps: cells.count()?,
         failed_steps: cells.count()?,
+        next_no: cells.count()?,
+        attempt: cells.count()?,
+        parent: cells.id_or_null()?,
         next_seq: cells.next()?,
         updated_at: cells.time()?,
         ended_at: cells.time()?,
@@ -330,6 +340,7 @@ pub(super) fn run_spec(cells: &mut Cells<'_>) -> Result<RunSpec> {
         definition: cells.payload()?,
         labels: cells.labels()?,
         meta: cells.payload_or_null()?,
+        forked_from: cells.step()?,
         created_at: cells.time()?,
     })
 }
@@ -342,17 +353,36 @@ pub(super) fn step(cells: &mut Cells<'_>) -> Result<Step> {
         kind: cells.number(StepKind::from_number)?,
         state: cells.number(StepState::from_number)?,
         waiting_on: cells.count()?,
+        open_edges: cells.count()?,
+        attempt: cells.count()?,
         task: cells.id_or_null()?,
         lane: cells.next()?,
         agent: cells.next()?,
         options: cells.options()?,
+        policy: cells.json_or_default()?,
         reason: cells.next()?,
         updated_at: cells.time()?,
     })
 }
 
-pub(super) fn edge(cells: &mut Cells<'_>) -> Result<(RunId, u32, u32)> {
-    Ok((cells.id()?, cells.count()?, cells.count()?))
+pub(super) fn edge(cells: &mut Cells<'_>) -> Result<((RunId, u32, u32), Terms)> {
+    let key = (cells.id()?, cells.count()?, cells.count()?);
+    Ok((key, cells.json_or_default()?))
+}
+
+pub(super) fn step_input(cells: &mut Cells<'_>) -> Result<((RunId, u32), Payload)> {
+    Ok(((cells.id()?, cells.count()?), cells.payload()?))
+}
+
+pub(super) fn run_attempt(cells: &mut Cells<'_>) -> Result<RunAttempt> {
+    Ok(RunAttempt {
+        run: cells.id()?,
+        attempt: cells.count()?,
+        retry: cells.json_or_default()?,
+        state: cells.number(RunState::from_number)?,
+        started_at: cells.time()?,
+        ended_at: cells.time()?,
+    })
 }
 
 pub(super) fn instance(cells: &mut Cells<'_>) -> Result<Instance> {

@@ -339,6 +339,8 @@ fn put_runs<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
                 row.definition.as_str(),
                 labels(&row.labels),
                 row.meta.as_ref().map(|meta| meta.as_str()),
+                row.forked_from.map(|(run, _)| run.as_uuid()),
+                row.forked_from.map(|(_, no)| no as i32),
                 Time(row.created_at),
             ),
         );
@@ -355,6 +357,9 @@ fn put_runs<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
                 row.priority,
                 row.open_steps as i32,
                 row.failed_steps as i32,
+                row.next_no as i32,
+                row.attempt as i32,
+                row.parent.map(TaskId::as_uuid),
                 row.next_seq,
                 Time(row.updated_at),
                 Time(row.ended_at),
@@ -363,12 +368,47 @@ fn put_runs<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
     }
     put_steps(pipe, changes);
     if !changes.edges.is_empty() {
-        let columns = columns!(changes.edges, |row| row.0.as_uuid(), row.1 as i32, row.2 as i32);
+        let columns = columns!(
+            changes.edges,
+            |row| row.0.as_uuid(),
+            row.1 as i32,
+            row.2 as i32,
+            (!row.3.are_plain()).then(|| json(&row.3)),
+        );
         pipe.add(sql::INSERT_EDGE, columns);
+    }
+    put_beginnings(pipe, changes);
+}
+
+fn put_beginnings<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
+    if !changes.step_inputs.is_empty() {
+        let columns =
+            columns!(changes.step_inputs, |row| row.0.as_uuid(), row.1 as i32, row.2.as_str(),);
+        pipe.add(sql::PUT_STEP_INPUT, columns);
+    }
+    if !changes.run_attempts.is_empty() {
+        pipe.add(
+            sql::PUT_RUN_ATTEMPT,
+            columns!(
+                changes.run_attempts,
+                |row| row.run.as_uuid(),
+                row.attempt as i32,
+                row.retry.as_ref().map(json),
+                row.state as i16,
+                Time(row.started_at),
+                Time(row.ended_at),
+            ),
+        );
     }
 }
 
 fn put_steps<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
+    if !changes.steps_gone.is_empty() {
+        for sql in sql::DELETE_STEP {
+            let columns = columns!(changes.steps_gone, |row| row.0.as_uuid(), row.1 as i32);
+            pipe.add(sql, columns);
+        }
+    }
     if !changes.new_steps.is_empty() {
         pipe.add(
             sql::INSERT_STEP,
@@ -380,10 +420,13 @@ fn put_steps<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
                 row.kind as i16,
                 row.state as i16,
                 row.waiting_on as i32,
+                row.open_edges as i32,
+                row.attempt as i32,
                 row.task.map(TaskId::as_uuid),
                 row.lane,
                 row.agent.as_deref(),
                 row.options.to_row(),
+                row.policy.to_row(),
                 row.reason.as_deref(),
                 Time(row.updated_at),
             ),
@@ -398,6 +441,8 @@ fn put_steps<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
                 row.no as i32,
                 row.state as i16,
                 row.waiting_on as i32,
+                row.open_edges as i32,
+                row.attempt as i32,
                 row.task.map(TaskId::as_uuid),
                 row.reason.as_deref(),
                 Time(row.updated_at),

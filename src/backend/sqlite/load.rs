@@ -130,12 +130,24 @@ fn load_runs(conn: &Connection, needs: &Needs, found: &mut Rows) -> Result<()> {
         let spec = one(conn, sql::RUN_SPEC, [id], rows::run_spec)?;
         found.run_specs.extend(spec.map(|spec| (spec.id, spec)));
     }
+    for task in &needs.runs_under {
+        let runs = all(conn, sql::RUNS_UNDER, [task], rows::run)?;
+        found.runs.extend(runs.into_iter().map(|run| (run.id, run)));
+    }
+    for run in &needs.run_attempts {
+        let begun = all(conn, sql::RUN_ATTEMPTS, [run], rows::run_attempt)?;
+        found.run_attempts.extend(begun.into_iter().map(|row| ((row.run, row.attempt), row)));
+    }
+    for (run, no) in &needs.step_inputs {
+        let input = one(conn, sql::STEP_INPUT, (run, no), rows::step_input)?;
+        found.step_inputs.extend(input);
+    }
     for (run, no) in &needs.steps {
         load_step(conn, *run, *no, found)?;
     }
     for (run, no) in &needs.dependents {
-        for edge in all(conn, sql::EDGES_FROM, (run, no), rows::edge)? {
-            found.edges.insert(edge);
+        for (edge, terms) in all(conn, sql::EDGES_FROM, (run, no), rows::edge)? {
+            found.edges.insert(edge, terms);
             load_step(conn, edge.0, edge.2, found)?;
         }
     }
@@ -179,6 +191,10 @@ fn everything(conn: &Connection) -> Result<Rows> {
         run_specs: keyed(all(conn, sql::RUN_SPECS_ALL, [], rows::run_spec)?, |row| row.id),
         steps: keyed(all(conn, sql::STEPS_ALL, [], rows::step)?, |row| (row.run, row.no)),
         edges: all(conn, sql::EDGES_ALL, [], rows::edge)?.into_iter().collect(),
+        step_inputs: all(conn, sql::STEP_INPUTS_ALL, [], rows::step_input)?.into_iter().collect(),
+        run_attempts: keyed(all(conn, sql::RUN_ATTEMPTS_ALL, [], rows::run_attempt)?, |row| {
+            (row.run, row.attempt)
+        }),
         instances: keyed(all(conn, sql::INSTANCES_ALL, [], rows::instance)?, |row| row.id),
         entries: keyed(all(conn, sql::ENTRIES_ALL, [], rows::entry)?, |row: &_| {
             let row: &crate::model::Entry = row;

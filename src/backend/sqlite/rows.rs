@@ -13,9 +13,9 @@ use crate::{
     id::{ArenaId, ChatId, InstanceId, ItemId, MessageId, RunId, SessionId, TaskId},
     model::{
         Answer, Attempt, AttemptOutcome, Band, CapacityKey, Chat, Cursor, Entry, Host, Instance,
-        Item, ItemKind, ItemState, Lane, Message, Payload, Phase, Role, Run, RunFlags, RunSpec,
-        RunState, Session, Slot, Step, StepKind, StepState, Stream, Task, TaskFlags, TaskOptions,
-        TaskSpec,
+        Item, ItemKind, ItemState, Lane, Message, Payload, Phase, Role, Run, RunAttempt, RunFlags,
+        RunSpec, RunState, Session, Slot, Step, StepKind, StepState, Stream, Task, TaskFlags,
+        TaskOptions, TaskSpec, Terms,
     },
 };
 
@@ -93,6 +93,13 @@ impl<'a> Cells<'a> {
     fn json<T: serde::de::DeserializeOwned>(&mut self) -> rusqlite::Result<T> {
         let text: String = self.next()?;
         serde_json::from_str(&text).map_err(|error| self.unreadable(error.to_string()))
+    }
+
+    /// JSON, or NULL for what says nothing.
+    fn json_or_default<T: serde::de::DeserializeOwned + Default>(&mut self) -> rusqlite::Result<T> {
+        let text: Option<String> = self.next()?;
+        let value = text.map(|text| serde_json::from_str(&text)).transpose();
+        value.map(Option::unwrap_or_default).map_err(|error| self.unreadable(error.to_string()))
     }
 
     fn labels(&mut self) -> rusqlite::Result<BTreeMap<String, String>> {
@@ -274,6 +281,9 @@ pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
         priority: cells.next()?,
         open_steps: cells.next()?,
         failed_steps: cells.next()?,
+        next_no: cells.next()?,
+        attempt: cells.next()?,
+        parent: cells.next()?,
         next_seq: cells.next()?,
         updated_at: cells.next()?,
         ended_at: cells.next()?,
@@ -293,6 +303,7 @@ pub(super) fn run_spec(row: &Row<'_>) -> rusqlite::Result<RunSpec> {
         definition: cells.next()?,
         labels: cells.labels()?,
         meta: cells.next()?,
+        forked_from: cells.step()?,
         created_at: cells.next()?,
     })
 }
@@ -306,17 +317,38 @@ pub(super) fn step(row: &Row<'_>) -> rusqlite::Result<Step> {
         kind: cells.number(StepKind::from_number)?,
         state: cells.number(StepState::from_number)?,
         waiting_on: cells.next()?,
+        open_edges: cells.next()?,
+        attempt: cells.next()?,
         task: cells.next()?,
         lane: cells.next()?,
         agent: cells.next()?,
         options: cells.options()?,
+        policy: cells.json_or_default()?,
         reason: cells.next()?,
         updated_at: cells.next()?,
     })
 }
 
-pub(super) fn edge(row: &Row<'_>) -> rusqlite::Result<(RunId, u32, u32)> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+pub(super) fn edge(row: &Row<'_>) -> rusqlite::Result<((RunId, u32, u32), Terms)> {
+    let mut cells = Cells::new(row);
+    let key = (cells.next()?, cells.next()?, cells.next()?);
+    Ok((key, cells.json_or_default()?))
+}
+
+pub(super) fn step_input(row: &Row<'_>) -> rusqlite::Result<((RunId, u32), Payload)> {
+    Ok(((row.get(0)?, row.get(1)?), row.get(2)?))
+}
+
+pub(super) fn run_attempt(row: &Row<'_>) -> rusqlite::Result<RunAttempt> {
+    let mut cells = Cells::new(row);
+    Ok(RunAttempt {
+        run: cells.next()?,
+        attempt: cells.next()?,
+        retry: cells.json_or_default()?,
+        state: cells.number(RunState::from_number)?,
+        started_at: cells.next()?,
+        ended_at: cells.next()?,
+    })
 }
 
 pub(super) fn instance(row: &Row<'_>) -> rusqlite::Result<Instance> {

@@ -124,6 +124,9 @@ fn save_around_tasks(conn: &Connection, changes: &Changes) -> Result<()> {
 fn save_runs(conn: &Connection, changes: &Changes) -> Result<()> {
     changes.run_specs.iter().try_for_each(|row| insert_run_spec(conn, row))?;
     changes.runs.iter().try_for_each(|row| put_run(conn, row))?;
+    for (id, no) in &changes.steps_gone {
+        sql::DELETE_STEP.iter().try_for_each(|sql| run(conn, sql, (id, no)).map(drop))?;
+    }
     changes.new_steps.iter().try_for_each(|row| insert_step(conn, row))?;
     for row in &changes.steps {
         let params = params![
@@ -131,14 +134,25 @@ fn save_runs(conn: &Connection, changes: &Changes) -> Result<()> {
             row.no,
             row.state as u8,
             row.waiting_on,
+            row.open_edges,
+            row.attempt,
             row.task,
             row.reason,
             row.updated_at
         ];
         run(conn, sql::UPDATE_STEP, params)?;
     }
-    for (id, from, to) in &changes.edges {
-        run(conn, sql::INSERT_EDGE, (id, from, to))?;
+    for (id, from, to, terms) in &changes.edges {
+        let terms = (!terms.are_plain()).then(|| json(terms));
+        run(conn, sql::INSERT_EDGE, (id, from, to, terms))?;
+    }
+    for (id, no, input) in &changes.step_inputs {
+        run(conn, sql::PUT_STEP_INPUT, (id, no, input))?;
+    }
+    for row in &changes.run_attempts {
+        let (how, state) = (row.retry.as_ref().map(json), row.state as u8);
+        let params = params![row.run, row.attempt, how, state, row.started_at, row.ended_at];
+        run(conn, sql::PUT_RUN_ATTEMPT, params)?;
     }
     Ok(())
 }
@@ -288,6 +302,8 @@ fn insert_run_spec(conn: &Connection, row: &RunSpec) -> rusqlite::Result<()> {
         row.definition,
         labels(&row.labels),
         row.meta,
+        row.forked_from.map(|(run, _)| run),
+        row.forked_from.map(|(_, no)| no),
         row.created_at
     ];
     run(conn, sql::INSERT_RUN_SPEC, params).map(drop)
@@ -302,6 +318,9 @@ fn put_run(conn: &Connection, row: &Run) -> rusqlite::Result<()> {
         row.priority,
         row.open_steps,
         row.failed_steps,
+        row.next_no,
+        row.attempt,
+        row.parent,
         row.next_seq,
         row.updated_at,
         row.ended_at
@@ -317,10 +336,13 @@ fn insert_step(conn: &Connection, row: &Step) -> rusqlite::Result<()> {
         row.kind as u8,
         row.state as u8,
         row.waiting_on,
+        row.open_edges,
+        row.attempt,
         row.task,
         row.lane,
         row.agent,
         row.options.to_row(),
+        row.policy.to_row(),
         row.reason,
         row.updated_at
     ];

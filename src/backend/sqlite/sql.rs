@@ -69,23 +69,43 @@ pub const MESSAGE: &str = "SELECT chat_id, seq, id, role, content, task_id, crea
 pub const MESSAGES_ALL: &str = "SELECT chat_id, seq, id, role, content, task_id, created_at
     FROM segue_messages";
 pub const RUN: &str = "SELECT id, state, flags, project_id, priority, open_steps, failed_steps,
-    next_seq, updated_at, ended_at FROM segue_flow_run_states WHERE id = ?1";
-pub const RUNS_ALL: &str = "SELECT id, state, flags, project_id, priority, open_steps,
-    failed_steps, next_seq, updated_at, ended_at FROM segue_flow_run_states";
+    next_no, attempt, parent_task_id, next_seq, updated_at, ended_at FROM segue_flow_run_states
+    WHERE id = ?1";
+pub const RUNS_ALL: &str =
+    "SELECT id, state, flags, project_id, priority, open_steps, failed_steps,
+    next_no, attempt, parent_task_id, next_seq, updated_at, ended_at
+    FROM segue_flow_run_states";
 pub const RUN_SPEC: &str = "SELECT id, project_id, flow_name, version, band, model, input,
-    definition, labels, meta, created_at FROM segue_flow_runs WHERE id = ?1";
+    definition, labels, meta, fork_run, fork_step, created_at
+    FROM segue_flow_runs WHERE id = ?1";
 pub const RUN_SPECS_ALL: &str = "SELECT id, project_id, flow_name, version, band, model, input,
-    definition, labels, meta, created_at FROM segue_flow_runs";
-pub const STEP: &str = "SELECT run_id, no, step_id, kind, state, waiting_on, task_id, lane, agent,
-    options, reason, updated_at FROM segue_flow_steps WHERE run_id = ?1 AND no = ?2";
-pub const STEPS_OF: &str = "SELECT run_id, no, step_id, kind, state, waiting_on, task_id, lane,
-    agent, options, reason, updated_at FROM segue_flow_steps WHERE run_id = ?1";
-pub const STEPS_ALL: &str = "SELECT run_id, no, step_id, kind, state, waiting_on, task_id, lane,
-    agent, options, reason, updated_at FROM segue_flow_steps";
-pub const EDGES_FROM: &str =
-    "SELECT run_id, from_no, to_no FROM segue_flow_edges WHERE run_id = ?1 AND from_no = ?2";
-pub const EDGES_OF: &str = "SELECT run_id, from_no, to_no FROM segue_flow_edges WHERE run_id = ?1";
-pub const EDGES_ALL: &str = "SELECT run_id, from_no, to_no FROM segue_flow_edges";
+    definition, labels, meta, fork_run, fork_step, created_at FROM segue_flow_runs";
+pub const STEP: &str = "SELECT run_id, no, step_id, kind, state, waiting_on, open_edges, attempt,
+    task_id, lane, agent, options, policy, reason, updated_at
+    FROM segue_flow_steps WHERE run_id = ?1 AND no = ?2";
+pub const STEPS_OF: &str =
+    "SELECT run_id, no, step_id, kind, state, waiting_on, open_edges, attempt,
+    task_id, lane, agent, options, policy, reason, updated_at
+    FROM segue_flow_steps WHERE run_id = ?1";
+pub const STEPS_ALL: &str =
+    "SELECT run_id, no, step_id, kind, state, waiting_on, open_edges, attempt,
+    task_id, lane, agent, options, policy, reason, updated_at FROM segue_flow_steps";
+pub const EDGES_FROM: &str = "SELECT run_id, from_no, to_no, terms FROM segue_flow_edges
+    WHERE run_id = ?1 AND from_no = ?2";
+pub const EDGES_OF: &str = "SELECT run_id, from_no, to_no, terms FROM segue_flow_edges
+    WHERE run_id = ?1";
+pub const EDGES_ALL: &str = "SELECT run_id, from_no, to_no, terms FROM segue_flow_edges";
+pub const RUNS_UNDER: &str =
+    "SELECT id, state, flags, project_id, priority, open_steps, failed_steps,
+    next_no, attempt, parent_task_id, next_seq, updated_at, ended_at
+    FROM segue_flow_run_states WHERE parent_task_id = ?1";
+pub const RUN_ATTEMPTS: &str = "SELECT run_id, attempt, how, state, started_at, ended_at
+    FROM segue_flow_run_attempts WHERE run_id = ?1";
+pub const RUN_ATTEMPTS_ALL: &str = "SELECT run_id, attempt, how, state, started_at, ended_at
+    FROM segue_flow_run_attempts";
+pub const STEP_INPUT: &str =
+    "SELECT run_id, no, input FROM segue_flow_step_inputs WHERE run_id = ?1 AND no = ?2";
+pub const STEP_INPUTS_ALL: &str = "SELECT run_id, no, input FROM segue_flow_step_inputs";
 pub const INSTANCE: &str = "SELECT id, host, boot, pid, pid_start, beat, serves, started_at
     FROM segue_instances WHERE id = ?1";
 pub const INSTANCES_ALL: &str = "SELECT id, host, boot, pid, pid_start, beat, serves, started_at
@@ -147,18 +167,28 @@ pub const DELETE_ENTRIES: &str = "DELETE FROM segue_entries WHERE stream = ?1";
 pub const INSERT_MESSAGE: &str = "INSERT INTO segue_messages (chat_id, seq, id, role, content,
     task_id, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 pub const INSERT_RUN_SPEC: &str = "INSERT INTO segue_flow_runs (id, project_id, flow_name, version,
-    band, model, input, definition, labels, meta, created_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    band, model, input, definition, labels, meta, fork_run, fork_step, created_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
 pub const PUT_RUN: &str = "INSERT OR REPLACE INTO segue_flow_run_states (id, state, flags,
-    project_id, priority, open_steps, failed_steps, next_seq, updated_at, ended_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    project_id, priority, open_steps, failed_steps, next_no, attempt, parent_task_id, next_seq,
+    updated_at, ended_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
 pub const INSERT_STEP: &str = "INSERT INTO segue_flow_steps (run_id, no, step_id, kind, state,
-    waiting_on, task_id, lane, agent, options, reason, updated_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+    waiting_on, open_edges, attempt, task_id, lane, agent, options, policy, reason, updated_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 pub const UPDATE_STEP: &str = "UPDATE segue_flow_steps SET state = ?3, waiting_on = ?4,
-    task_id = ?5, reason = ?6, updated_at = ?7 WHERE run_id = ?1 AND no = ?2";
-pub const INSERT_EDGE: &str =
-    "INSERT INTO segue_flow_edges (run_id, from_no, to_no) VALUES (?1, ?2, ?3)";
+    open_edges = ?5, attempt = ?6, task_id = ?7, reason = ?8, updated_at = ?9
+    WHERE run_id = ?1 AND no = ?2";
+pub const INSERT_EDGE: &str = "INSERT INTO segue_flow_edges (run_id, from_no, to_no, terms)
+    VALUES (?1, ?2, ?3, ?4)";
+pub const PUT_STEP_INPUT: &str =
+    "INSERT OR REPLACE INTO segue_flow_step_inputs (run_id, no, input) VALUES (?1, ?2, ?3)";
+pub const PUT_RUN_ATTEMPT: &str = "INSERT OR REPLACE INTO segue_flow_run_attempts (run_id, attempt,
+    how, state, started_at, ended_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+pub const DELETE_STEP: [&str; 3] = [
+    "DELETE FROM segue_flow_edges WHERE run_id = ?1 AND (from_no = ?2 OR to_no = ?2)",
+    "DELETE FROM segue_flow_step_inputs WHERE run_id = ?1 AND no = ?2",
+    "DELETE FROM segue_flow_steps WHERE run_id = ?1 AND no = ?2",
+];
 pub const PUT_INSTANCE: &str = "INSERT OR REPLACE INTO segue_instances (id, host, boot, pid,
     pid_start, beat, serves, started_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 pub const DELETE_INSTANCE: &str = "DELETE FROM segue_instances WHERE id = ?1";
@@ -242,11 +272,12 @@ pub const OLD_TASKS: &str = "SELECT s.id FROM segue_task_states s
     ORDER BY s.id LIMIT ?2";
 pub const OLD_RUNS: &str = "SELECT r.id FROM segue_flow_run_states r
     WHERE r.state <> 0 AND r.ended_at < ?1
-    AND NOT EXISTS (SELECT 1 FROM segue_flow_steps f JOIN segue_tasks c
-        ON c.parent_task_id = f.task_id WHERE f.run_id = r.id)
+    AND NOT EXISTS (SELECT 1 FROM segue_tasks t JOIN segue_tasks c
+        ON c.parent_task_id = t.id WHERE t.run_id = r.id)
+    AND NOT EXISTS (SELECT 1 FROM segue_task_states p
+        WHERE p.id = r.parent_task_id AND p.ended_at = 0)
     ORDER BY r.id LIMIT ?2";
-pub const TASKS_OF_RUN: &str =
-    "SELECT task_id FROM segue_flow_steps WHERE run_id = ?1 AND task_id IS NOT NULL";
+pub const TASKS_OF_RUN: &str = "SELECT id FROM segue_tasks WHERE run_id = ?1";
 pub const DELETE_TASK: [&str; 5] = [
     "DELETE FROM segue_task_attempts WHERE task_id = ?1",
     "DELETE FROM segue_inbox_items WHERE task_id = ?1",
@@ -254,8 +285,10 @@ pub const DELETE_TASK: [&str; 5] = [
     "DELETE FROM segue_task_states WHERE id = ?1",
     "DELETE FROM segue_tasks WHERE id = ?1",
 ];
-pub const DELETE_RUN: [&str; 5] = [
+pub const DELETE_RUN: [&str; 7] = [
     "DELETE FROM segue_entries WHERE stream = ?1",
+    "DELETE FROM segue_flow_step_inputs WHERE run_id = ?1",
+    "DELETE FROM segue_flow_run_attempts WHERE run_id = ?1",
     "DELETE FROM segue_flow_edges WHERE run_id = ?1",
     "DELETE FROM segue_flow_steps WHERE run_id = ?1",
     "DELETE FROM segue_flow_run_states WHERE id = ?1",

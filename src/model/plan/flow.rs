@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{are_names, are_texts, fits, task};
+use super::{are_names, are_texts, fits, steps, task};
 use crate::{
     clock::Timestamp,
     id::{RunId, TaskId},
     model::{
-        Dag, Event, Lane, NewRun, NewStep, Outcome, Payload, Phase, Receipt, Rejection, Run,
-        RunFlags, RunState, Step, StepKind, StepState, Stream, TaskFlags, TaskOptions, TaskSpec,
-        TaskState, limits, plan::work::Work,
+        Dag, Event, Lane, NewRun, NewStep, Outcome, Phase, Receipt, Rejection, Run, RunAttempt,
+        RunFlags, RunSpec, RunState, Step, StepState, Stream, TaskFlags, TaskOptions, limits,
+        plan::work::Work,
     },
 };
 
@@ -27,7 +27,7 @@ pub(super) fn launch(work: &mut Work, new: NewRun) -> Receipt {
         return Ok(Outcome::Run { id, created: false });
     }
     check(&new)?;
-    let NewRun { mut spec, priority, steps } = new;
+    let NewRun { mut spec, priority, steps, parent } = new;
     spec.created_at = work.now;
     work.insert_run(Run {
         id,
@@ -37,17 +37,47 @@ pub(super) fn launch(work: &mut Work, new: NewRun) -> Receipt {
         priority,
         open_steps: steps.len() as u32,
         failed_steps: 0,
+        next_no: steps.len() as u32,
+        attempt: 1,
+        parent,
         next_seq: 1,
         updated_at: work.now,
         ended_at: Timestamp::ZERO,
     });
     let event = Event::RunLaunched { flow: spec.flow.clone(), steps: steps.len() as u32 };
     work.tell(Stream::Run(id), event);
-    let code = format!("flow:{}@{}", spec.flow, spec.version);
-    work.changes.run_specs.push(spec);
-    insert_steps(work, id, steps, &code);
-    end_if_done(work, id);
+    let code = code(&spec);
+    insert_spec(work, spec);
+    for (no, step) in (0..).zip(steps) {
+        insert_step(work, (id, no), step, &code);
+    }
+    let all = (0..work.rows.runs[&id].next_no).collect();
+    steps::begin(work, id, all);
     Ok(Outcome::Run { id, created: true })
+}
+
+/// What workers of a flow say they have.
+fn code(spec: &RunSpec) -> String {
+    format!("flow:{}@{}", spec.flow, spec.version)
+}
+
+/// The code of a run's flow.
+pub(super) fn code_of(work: &Work, id: RunId) -> String {
+    work.rows.run_specs.get(&id).map(code).unwrap_or_default()
+}
+
+/// The cold row of a new run, and the record of its first beginning.
+pub(super) fn insert_spec(work: &mut Work, spec: RunSpec) {
+    work.put_run_attempt(RunAttempt {
+        run: spec.id,
+        attempt: 1,
+        retry: None,
+        state: RunState::Running,
+        started_at: work.now,
+        ended_at: Timestamp::ZERO,
+    });
+    work.rows.run_specs.insert(spec.id, spec.clone());
+    work.changes.run_specs.push(spec);
 }
 
 /// Refuses values that are too large or empty, and steps that are not a flow.
@@ -59,25 +89,17 @@ fn check(new: &NewRun) -> Result<(), Rejection> {
     fits("the run's meta", meta, limits::META_BYTES)?;
     are_names([&spec.project, &spec.flow].into_iter().chain(spec.labels.keys()))?;
     are_texts(&spec.model)?;
-    for step in steps {
-        are_texts([&step.name])?;
-        are_names(&step.agent)?;
-        task::check_options(&step.options)?;
-    }
+    steps.iter().try_for_each(check_step)?;
     Ok(Dag::check(steps)?)
 }
 
-fn insert_steps(work: &mut Work, run: RunId, steps: Vec<NewStep>, code: &str) {
-    let count = steps.len() as u32;
-    for (no, new) in steps.into_iter().enumerate() {
-        let step = new_step(work, (run, no as u32), new, code);
-        work.insert_step(step);
-    }
-    for no in 0..count {
-        if work.rows.steps[&(run, no)].waiting_on == 0 {
-            release(work, run, no);
-        }
-    }
+/// Refuses what can't be stored with a step.
+pub(super) fn check_step(step: &NewStep) -> Result<(), Rejection> {
+    are_texts([&step.name])?;
+    are_names(step.agent.iter().chain(&step.policy.code))?;
+    let input = step.input.as_ref().map_or(0, |input| input.as_str().len());
+    fits("the step's input", input, limits::PAYLOAD_BYTES)?;
+    task::check_options(&step.options)
 }
 
 /// The lane of a step, which waits for a worker that has the flow's code unless the step
@@ -90,154 +112,39 @@ fn lane_of(new: &NewStep, code: &str) -> Lane {
     Lane::new(lane.needs, lane.keys)
 }
 
-fn new_step(work: &mut Work, (run, no): (RunId, u32), new: NewStep, code: &str) -> Step {
+/// Adds a step with the edges that lead to it.
+pub(super) fn insert_step(work: &mut Work, (run, no): (RunId, u32), new: NewStep, code: &str) {
     let lane = lane_of(&new, code);
     let options = TaskOptions { capacity: lane.keys.clone(), ..new.options };
     let mut after = new.after;
     after.sort_unstable();
     after.dedup();
-    let edges = after.iter().map(|from| (run, *from, no));
-    work.rows.edges.extend(edges.clone());
-    work.changes.edges.extend(edges);
-    let lane_id = lane.id;
+    let mut terms = new.terms;
+    for from in &after {
+        work.insert_edge((run, *from, no), terms.remove(from).unwrap_or_default());
+    }
+    if let Some(input) = new.input {
+        work.put_step_input((run, no), input);
+    }
+    let (open_edges, lane_id) = (after.len() as u32, lane.id);
     work.changes.lanes.insert(lane_id, lane);
-    Step {
+    work.insert_step(Step {
         run,
         no,
         name: new.name,
         kind: new.kind,
         state: StepState::Pending,
-        waiting_on: after.len() as u32,
+        waiting_on: new.policy.quorum.of(open_edges),
+        open_edges,
+        attempt: work.rows.runs[&run].attempt,
         task: None,
         lane: lane_id,
         agent: new.agent,
         options,
+        policy: new.policy,
         reason: None,
         updated_at: work.now,
-    }
-}
-
-/// Puts a step's task into the queue.
-fn release(work: &mut Work, run: RunId, no: u32) {
-    let task = TaskId::of_step(run, no);
-    let step = work.step(run, no);
-    step.state = StepState::Running;
-    step.task = Some(task);
-    let step = step.clone();
-    work.tell(Stream::Run(run), Event::StepReleased { no, name: step.name.clone(), task });
-    let owner = &work.rows.runs[&run];
-    let mut spec = TaskSpec {
-        project: owner.project.clone(),
-        priority: owner.priority,
-        step: Some((run, no)),
-        agent: step.agent,
-        options: step.options,
-        created_at: work.now,
-        ..TaskSpec::new(task, "step", Payload::null())
-    };
-    if step.kind == StepKind::Agent {
-        spec.chat = Some(task::own_chat(work, &spec));
-    }
-    task::insert_step_task(work, spec, step.lane);
-}
-
-/// The end of a step's task is the end of the step: its dependents start or are skipped,
-/// and with the last step the run ends.
-pub(super) fn settle_step(
-    work: &mut Work,
-    run: RunId,
-    no: u32,
-    state: TaskState,
-    reason: Option<String>,
-) {
-    let Some(step) = work.rows.steps.get(&(run, no)) else {
-        return;
-    };
-    if step.state.is_terminal() {
-        return;
-    }
-    let end = match state {
-        TaskState::Completed => StepState::Completed,
-        TaskState::Failed => StepState::Failed,
-        _ => StepState::Cancelled,
-    };
-    end_step(work, run, no, end, reason);
-    match end {
-        StepState::Completed => release_dependents(work, run, no),
-        _ => skip_dependents(work, run, no),
-    }
-    end_if_done(work, run);
-}
-
-fn end_step(work: &mut Work, run: RunId, no: u32, state: StepState, reason: Option<String>) {
-    let step = work.step(run, no);
-    step.state = state;
-    step.reason.clone_from(&reason);
-    let name = step.name.clone();
-    let owner = work.run(run);
-    owner.open_steps -= 1;
-    match state {
-        StepState::Failed => owner.failed_steps += 1,
-        StepState::Cancelled => owner.flags = owner.flags.with(RunFlags::LOST_STEP),
-        _ => {}
-    }
-    work.tell(Stream::Run(run), Event::StepEnded { no, name, state, reason });
-}
-
-fn dependents(work: &Work, run: RunId, no: u32) -> Vec<u32> {
-    work.rows.edges.range((run, no, 0)..=(run, no, u32::MAX)).map(|(_, _, to)| *to).collect()
-}
-
-fn release_dependents(work: &mut Work, run: RunId, no: u32) {
-    for to in dependents(work, run, no) {
-        if work.rows.steps[&(run, to)].state != StepState::Pending {
-            continue;
-        }
-        let step = work.step(run, to);
-        step.waiting_on -= 1;
-        if step.waiting_on == 0 {
-            release(work, run, to);
-        }
-    }
-}
-
-/// Skips all that can no longer have its dependencies, however far away.
-fn skip_dependents(work: &mut Work, run: RunId, no: u32) {
-    let mut ended = vec![no];
-    while let Some(from) = ended.pop() {
-        for to in dependents(work, run, from) {
-            if work.rows.steps[&(run, to)].state != StepState::Pending {
-                continue;
-            }
-            let upstream = &work.rows.steps[&(run, from)];
-            let why = match upstream.state {
-                StepState::Failed => "failed",
-                StepState::Skipped => "was skipped",
-                _ => "was cancelled",
-            };
-            let reason = format!("`{}`, which it depends on, {why}", upstream.name);
-            end_step(work, run, to, StepState::Skipped, Some(reason));
-            ended.push(to);
-        }
-    }
-}
-
-fn end_if_done(work: &mut Work, id: RunId) {
-    let run = &work.rows.runs[&id];
-    if run.open_steps > 0 || run.state.is_terminal() {
-        return;
-    }
-    let state = match run {
-        run if run.flags.has(RunFlags::CANCELLING) => RunState::Cancelled,
-        run if run.failed_steps > 0 => RunState::Failed,
-        run if run.flags.has(RunFlags::LOST_STEP) => RunState::Cancelled,
-        _ => RunState::Completed,
-    };
-    let now = work.now;
-    let run = work.run(id);
-    run.state = state;
-    run.ended_at = now;
-    work.tell(Stream::Run(id), Event::RunEnded { state });
+    });
 }
 
 /// Cancels a run: what has not started never will, what runs is told to stop, and the run
@@ -254,19 +161,21 @@ pub(super) fn cancel(work: &mut Work, id: RunId) -> Receipt {
         run.flags = run.flags.with(RunFlags::CANCELLING);
         work.tell(Stream::Run(id), Event::RunCancelling);
     }
+    clear(work, id, "the run was cancelled");
+    steps::end_if_done(work, id);
+    Ok(Outcome::RunState(work.rows.runs[&id].state))
+}
+
+/// Cancels every step of a run that has not ended.
+pub(super) fn clear(work: &mut Work, id: RunId, reason: &str) {
     let mut at_work = Vec::new();
     for (no, (state, task)) in open_steps(work, id) {
         match (state, task) {
             (StepState::Running, Some(task)) => at_work.push(task),
-            _ => {
-                let reason = Some("the run was cancelled".into());
-                end_step(work, id, no, StepState::Cancelled, reason);
-            }
+            _ => steps::close(work, (id, no), StepState::Cancelled, Some(reason.to_owned())),
         }
     }
     task::cancel_families(work, at_work);
-    end_if_done(work, id);
-    Ok(Outcome::RunState(work.rows.runs[&id].state))
 }
 
 /// The steps that have not ended: those that wait first, so that none is released while the
@@ -311,13 +220,34 @@ fn change_pause(
             continue;
         };
         let waits = matches!(known.phase, Phase::Ready | Phase::Scheduled | Phase::Paused);
-        if waits && !known.flags.has(TaskFlags::PAUSED) {
+        let held = known.flags.has(TaskFlags::PAUSED) || known.flags.has(TaskFlags::AWAITS);
+        if waits && !held {
             work.make_pending(task, known.run_at);
         }
     }
     Ok(Outcome::RunState(RunState::Running))
 }
 
-fn find(work: &Work, id: RunId) -> Result<&Run, Rejection> {
+pub(super) fn find(work: &Work, id: RunId) -> Result<&Run, Rejection> {
     work.rows.runs.get(&id).ok_or_else(|| Rejection::not_found("run", id))
+}
+
+/// Cancels one step of a run.
+pub(super) fn cancel_step(work: &mut Work, id: RunId, no: u32) -> Receipt {
+    let Some(step) = work.rows.steps.get(&(id, no)) else {
+        return Err(Rejection::not_found("step", no));
+    };
+    match (step.state, step.task) {
+        (StepState::Cancelled, _) => {}
+        (StepState::Running, Some(task)) => task::cancel_families(work, [task]),
+        (StepState::Pending, _) => {
+            let reason = Some("cancelled".to_owned());
+            steps::end_step(work, (id, no), StepState::Cancelled, reason);
+        }
+        (ended, _) => {
+            let message = format!("step `{}` has ended: it is {ended:?}", step.name);
+            return Err(Rejection::Invalid(message));
+        }
+    }
+    Ok(Outcome::RunState(work.rows.runs[&id].state))
 }

@@ -4,11 +4,15 @@
 //! needs no more, then saves the changes. For commands that carry the rows they hold,
 //! [`Split`] makes guarded changes without loading anything.
 
+mod again;
 mod chat;
 mod flow;
+mod grow;
 mod inbox;
+mod reach;
 mod settle;
 mod split;
+mod steps;
 mod task;
 mod wants;
 mod work;
@@ -81,6 +85,9 @@ fn apply(work: &mut Work, command: Command) -> Receipt {
         Command::Park { key, until } => task::park(work, key, until),
         Command::Launch(run) => flow::launch(work, *run),
         Command::CancelRun(id) => flow::cancel(work, id),
+        Command::CancelStep { run, no } => flow::cancel_step(work, run, no),
+        Command::RetryRun { run, attempt, how } => again::retry(work, run, attempt, how),
+        Command::Fork { from, no, run, input } => again::fork(work, (from, no), run, input),
         Command::PauseRun(id) => flow::pause(work, id),
         Command::ResumeRun(id) => flow::resume(work, id),
         Command::OpenSession(session) => chat::open_session(work, session),

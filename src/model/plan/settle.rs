@@ -1,16 +1,16 @@
 //! What becomes of a running task: handed in by its worker, or taken back from a dead one.
 
 use super::{
-    are_names, chat, fits, inbox, storable,
+    are_names, chat, fits, grow, inbox, steps, storable,
     task::{end_step, find, imported_attempt, park_checked, state},
 };
 use crate::{
     clock::Timestamp,
-    id::{ItemId, TaskId},
+    id::{ItemId, RunId, TaskId},
     model::{
-        Ask, Attempt, AttemptOutcome, Decision, Event, Fault, Import, Interrupted, ItemKind,
-        Outcome, Payload, Phase, Receipt, Rejection, Retry, Settle, Stream, Task, TaskFlags,
-        TaskState, limits, plan::work::Work,
+        Ask, Attempt, AttemptOutcome, Decision, Event, Fault, FaultKind, Import, Interrupted,
+        ItemKind, Outcome, Payload, Phase, Receipt, Rejection, Retry, Settle, Stream, Task,
+        TaskFlags, TaskState, limits, plan::work::Work,
     },
 };
 
@@ -30,27 +30,51 @@ pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
     if task.phase != Phase::Running || task.lease != settle.held.lease {
         return repeated(work, task, &settle);
     }
-    check(work, &settle.decision)?;
+    check(work, id, &settle.decision)?;
     let cancelled = task.flags.has(TaskFlags::CANCEL);
     if let Some((chat, messages)) = settle.said
         && work.rows.chats.contains_key(&chat)
     {
         chat::append(work, chat, messages)?;
     }
-    let Settle { retry, mut decision, usage, .. } = settle;
+    let step = task_step(work, id);
+    let Settle { retry, mut decision, usage, grow, .. } = settle;
+    if let (Some(growth), Some(step)) = (&grow, step)
+        && let Err(wrong) = grow::check(work, step, growth)
+    {
+        decision = Decision::Fail(ungrowable(&wrong));
+    }
     if let Decision::Fail(fault) = &mut decision {
         fault.message = storable(std::mem::take(&mut fault.message));
     }
+    let completes = matches!(decision, Decision::Complete(_)) && !cancelled;
+    let grown = grow.zip(step).filter(|_| completes);
+    // Before its end, so that its run does not end with it.
+    let begun = grown.map(|(growth, step)| (step.0, grow::apply(work, step, growth)));
     if cancelled {
         end_cancelled(work, id, decision, usage);
     } else {
         decide(work, id, &retry, decision, usage);
     }
+    if let Some((run, steps)) = begun {
+        steps::begin(work, run, steps);
+    }
     Ok(state(work, id))
 }
 
+/// The run and number of the step that a task does, where its run is known.
+fn task_step(work: &Work, id: TaskId) -> Option<(RunId, u32)> {
+    work.rows.tasks[&id].step.filter(|step| work.rows.steps.contains_key(step))
+}
+
+/// Why steps could not be added: nothing that another attempt can mend.
+pub(super) fn ungrowable(wrong: &Rejection) -> Fault {
+    let message = format!("the steps that it adds are refused: {wrong}");
+    Fault { kind: FaultKind::Error, message, retryable: false }
+}
+
 /// Refuses what can't be stored, before anything is changed.
-fn check(work: &Work, decision: &Decision) -> std::result::Result<(), Rejection> {
+fn check(work: &Work, id: TaskId, decision: &Decision) -> std::result::Result<(), Rejection> {
     match decision {
         Decision::Complete(output) => {
             let bytes = output.as_str().len();
@@ -58,6 +82,12 @@ fn check(work: &Work, decision: &Decision) -> std::result::Result<(), Rejection>
         }
         Decision::Park { key, .. } => are_names([key]),
         Decision::Block(asks) => inbox::check_asks(work, asks),
+        Decision::Await(run) => match work.rows.runs.get(run) {
+            Some(child) if child.parent != Some(id) => {
+                Err(Rejection::Invalid(format!("run {run} was not launched by the task")))
+            }
+            _ => Ok(()),
+        },
         _ => Ok(()),
     }
 }
@@ -96,6 +126,7 @@ fn outcome_of(decision: &Decision) -> Option<AttemptOutcome> {
         Decision::Block(_) => Some(AttemptOutcome::Blocked),
         Decision::Park { .. } => Some(AttemptOutcome::Parked),
         Decision::Cancelled => Some(AttemptOutcome::Cancelled),
+        Decision::Await(_) => Some(AttemptOutcome::Awaited),
         Decision::Release => None,
     }
 }
@@ -131,8 +162,23 @@ fn decide(work: &mut Work, id: TaskId, retry: &Retry, decision: Decision, usage:
             close(work, id, result);
             end(work, id, Phase::Cancelled, Some("stopped".into()));
         }
+        Decision::Await(run) => {
+            close(work, id, result);
+            await_run(work, id, run);
+        }
         Decision::Release => give_back(work, id),
     }
+}
+
+/// Leaves the task alone until a run has ended.
+fn await_run(work: &mut Work, id: TaskId, run: RunId) {
+    let task = work.task(id);
+    task.flags = task.flags.with(TaskFlags::AWAITS);
+    task.phase = Phase::Waiting;
+    if work.rows.runs.get(&run).is_none_or(|run| run.state.is_terminal()) {
+        work.make_pending(id, work.now);
+    }
+    tell_waits(work, id, &format!("run {run}"));
 }
 
 /// Ends an attempt that someone asked to cancel. Output that was produced is kept.
@@ -225,6 +271,7 @@ fn let_go(work: &mut Work, id: TaskId) {
     let task = work.task(id);
     task.holder = None;
     task.claim = 0;
+    task.flags = task.flags.without(TaskFlags::AWAITS);
     if task.flags.has(TaskFlags::KEYED) {
         work.changes.freed.push(id);
         work.changes.woke = true;

@@ -110,12 +110,20 @@ struct Planned {
 impl Planned {
     fn add(&mut self, command: &Command) {
         match command {
-            Command::Settle(settle) => drop(self.tasks.insert(settle.held.id)),
+            Command::Settle(settle) => {
+                self.tasks.insert(settle.held.id);
+                // A step that does not complete may stop its run, with all that runs for it.
+                let completes = matches!(settle.decision, Decision::Complete(_));
+                self.anything |= settle.held.step.is_some() && !completes;
+            }
             Command::Ripen(task) => drop(self.tasks.insert(task.id)),
             Command::Retry(id) | Command::Pause(id) | Command::Resume(id) => {
                 self.tasks.insert(*id);
             }
-            Command::Cancel(_) | Command::CancelRun(_) | Command::Rescue { .. } => {
+            Command::Cancel(_)
+            | Command::CancelRun(_)
+            | Command::CancelStep { .. }
+            | Command::Rescue { .. } => {
                 self.anything = true;
             }
             _ => {}
@@ -135,12 +143,15 @@ fn stands_alone(settle: &Settle) -> bool {
     let simple = match &settle.decision {
         Decision::Complete(_) | Decision::Snooze(_) | Decision::Release => true,
         Decision::Fail(fault) => fault.retryable && settle.retry.allows(held.failures + 1),
-        Decision::Block(_) | Decision::Park { .. } | Decision::Cancelled => false,
+        Decision::Block(_) | Decision::Park { .. } | Decision::Cancelled | Decision::Await(_) => {
+            false
+        }
     };
     simple
         && held.phase == Phase::Running
         && held.step.is_none()
         && settle.said.is_none()
+        && settle.grow.is_none()
         && !plain.iter().any(|flag| held.flags.has(*flag))
 }
 

@@ -1,6 +1,6 @@
 //! Tasks: making them, and what people do to them.
 
-use super::{are_names, are_texts, families, fits, flow, settle, storable};
+use super::{are_names, are_texts, families, fits, flow, settle, steps, storable};
 use crate::{
     clock::Timestamp,
     id::{ChatId, TaskId},
@@ -247,6 +247,7 @@ pub(super) fn cancel(work: &mut Work, id: TaskId) -> Receipt {
 /// Cancels whatever of these tasks and their descendants has not ended.
 pub(super) fn cancel_families(work: &mut Work, roots: impl IntoIterator<Item = TaskId>) {
     for member in families(&work.rows, roots) {
+        cancel_runs_under(work, member);
         match work.rows.tasks.get(&member).map(Task::state) {
             Some(TaskState::Running) => request_cancel(work, member),
             Some(state) if !state.is_terminal() => {
@@ -254,6 +255,16 @@ pub(super) fn cancel_families(work: &mut Work, roots: impl IntoIterator<Item = T
             }
             _ => {}
         }
+    }
+}
+
+/// Cancels the runs that a task waits for.
+fn cancel_runs_under(work: &mut Work, task: TaskId) {
+    let runs = work.rows.runs.values();
+    let open = runs.filter(|run| run.parent == Some(task) && !run.state.is_terminal());
+    for run in open.map(|run| run.id).collect::<Vec<_>>() {
+        // It was just seen, and it has not ended.
+        let _ = flow::cancel(work, run);
     }
 }
 
@@ -395,16 +406,24 @@ pub(super) fn insert_step_task(work: &mut Work, spec: TaskSpec, lane: i64) {
     let keyed = !spec.options.capacity.is_empty();
     let flags = if keyed { TaskFlags::KEYED } else { TaskFlags::default() };
     let id = spec.id;
+    let run_at = spec.run_at.unwrap_or(work.now);
     work.insert_task(Task { flags, ..hot(&spec, lane) });
     work.rows.specs.insert(id, spec.clone());
     work.changes.specs.push(spec);
-    work.make_pending(id, work.now);
+    work.make_pending(id, run_at);
+}
+
+/// The run that a task waits for has ended: its code looks what came of it.
+pub(super) fn wake_waiting(work: &mut Work, id: TaskId) {
+    if work.rows.tasks.get(&id).is_some_and(|task| task.phase == Phase::Waiting) {
+        work.make_pending(id, work.now);
+    }
 }
 
 /// Tells a step's run how its task ended.
 pub(super) fn end_step(work: &mut Work, id: TaskId, reason: Option<String>) {
     let task = &work.rows.tasks[&id];
     if let Some((run, no)) = task.step {
-        flow::settle_step(work, run, no, task.state(), reason);
+        steps::settle(work, run, no, task.state(), reason);
     }
 }

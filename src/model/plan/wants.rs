@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{are_texts, families};
+use super::{are_texts, families, reach};
 use crate::{
     id::{ChatId, RunId, TaskId},
-    model::{Command, Decision, Import, Needs, Rows, Settle, StepState, TaskFlags, TaskSpec},
+    model::{
+        Command, Decision, Import, Needs, OnFailure, Rows, Settle, StepState, TaskFlags, TaskSpec,
+    },
 };
 
 /// The rows that `command` needs, as far as `rows` lets one tell.
@@ -44,8 +46,15 @@ pub(super) fn wants(command: &Command, rows: &Rows) -> Needs {
             Needs { capacity: capacity(key), ..Needs::default() }
         }
         Command::Launch(run) => Needs { runs: [run.spec.id].into(), ..Needs::default() },
-        Command::CancelRun(id) | Command::PauseRun(id) | Command::ResumeRun(id) => {
-            whole_run(*id, rows)
+        Command::CancelRun(id)
+        | Command::CancelStep { run: id, .. }
+        | Command::PauseRun(id)
+        | Command::ResumeRun(id) => whole_run(*id, rows),
+        Command::RetryRun { run, .. } => run_again(*run, rows),
+        Command::Fork { from, run, .. } => {
+            let mut needs = copied(*from, rows);
+            needs.runs.insert(*run);
+            needs
         }
         Command::OpenSession(session) => {
             Needs { sessions: [session.id].into(), ..Needs::default() }
@@ -104,10 +113,7 @@ fn settled(settle: &Settle, rows: &Rows) -> Needs {
     let id = settle.held.id;
     let mut needs = Needs { attempts: [id].into(), ..tasks([id]) };
     if let Some((run, no)) = settle.held.step {
-        needs.extend(step(run, no));
-        if may_end_badly(settle, rows) {
-            needs.graphs.insert(run);
-        }
+        needs.extend(reach::step(settle, (run, no), rows));
     }
     if let Some((chat, messages)) = &settle.said {
         needs.chats.insert(*chat);
@@ -119,26 +125,11 @@ fn settled(settle: &Settle, rows: &Rows) -> Needs {
     match &settle.decision {
         Decision::Park { key, .. } => needs.capacity.extend(capacity(key)),
         Decision::Block(asks) => needs.items.extend(asks.iter().map(|ask| ask.id)),
+        // Before the run it is of is locked: theirs are locked together, in one order.
+        Decision::Await(run) => drop(needs.runs.insert(*run)),
         _ => {}
     }
     needs
-}
-
-/// Whether a step's end may be one that skips others.
-fn may_end_badly(settle: &Settle, rows: &Rows) -> bool {
-    let task = rows.tasks.get(&settle.held.id);
-    let cancelled = task.is_some_and(|task| task.flags.has(TaskFlags::CANCEL));
-    cancelled || matches!(settle.decision, Decision::Fail(_) | Decision::Cancelled)
-}
-
-/// A step, its run, and what depends on it.
-fn step(run: RunId, no: u32) -> Needs {
-    Needs {
-        runs: [run].into(),
-        steps: [(run, no)].into(),
-        dependents: [(run, no)].into(),
-        ..Needs::default()
-    }
 }
 
 /// A task with all that its end may touch. Where it belongs comes first, so that its run
@@ -149,8 +140,7 @@ fn around(id: TaskId, rows: &Rows) -> Needs {
         return needs;
     };
     if let Some((run, _)) = route {
-        needs.runs.insert(*run);
-        needs.graphs.insert(*run);
+        needs.extend(whole_graph(*run, rows));
     }
     needs.tasks.insert(id);
     needs.specs.insert(id);
@@ -159,15 +149,50 @@ fn around(id: TaskId, rows: &Rows) -> Needs {
     needs
 }
 
-/// The descendants of tasks, with their items.
+/// A run with all of its steps. One of them may stop the run, so the tasks of those that run
+/// are among them.
+fn whole_graph(id: RunId, rows: &Rows) -> Needs {
+    let mut steps = rows.steps.range((id, 0)..=(id, u32::MAX));
+    let stops = steps.any(|(_, step)| step.policy.on_failure == OnFailure::StopRun);
+    match stops {
+        true => whole_run(id, rows),
+        false => Needs { graphs: [id].into(), ..ending(id, rows) },
+    }
+}
+
+/// What a run's end touches: the record of its beginning, and the task that waits for it.
+pub(super) fn ending(id: RunId, rows: &Rows) -> Needs {
+    let parent = rows.runs.get(&id).and_then(|run| run.parent);
+    Needs {
+        runs: [id].into(),
+        run_attempts: [id].into(),
+        tasks: parent.into_iter().collect(),
+        ..Needs::default()
+    }
+}
+
+/// The descendants of tasks, with their items and the runs that they wait for.
 fn descendants(rows: &Rows, roots: &[TaskId]) -> Needs {
     let members: BTreeSet<TaskId> = families(rows, roots.iter().copied()).into_iter().collect();
-    Needs { children: members.clone(), items_of: members, ..Needs::default() }
+    let mut needs = Needs::default();
+    for run in rows.runs.values() {
+        let under = run.parent.is_some_and(|parent| members.contains(&parent));
+        if under && !run.state.is_terminal() {
+            needs.extend(whole_run(run.id, rows));
+        }
+    }
+    needs.extend(Needs {
+        children: members.clone(),
+        runs_under: members.clone(),
+        items_of: members,
+        ..Needs::default()
+    });
+    needs
 }
 
 /// A run with all of its steps, the tasks of those that have not ended, and their families.
-fn whole_run(id: RunId, rows: &Rows) -> Needs {
-    let mut needs = Needs { runs: [id].into(), graphs: [id].into(), ..Needs::default() };
+pub(super) fn whole_run(id: RunId, rows: &Rows) -> Needs {
+    let mut needs = Needs { graphs: [id].into(), ..ending(id, rows) };
     let steps = rows.steps.range((id, 0)..=(id, u32::MAX));
     let running = steps.filter(|(_, step)| step.state == StepState::Running);
     let tasks: Vec<TaskId> = running.filter_map(|(_, step)| step.task).collect();
@@ -176,5 +201,35 @@ fn whole_run(id: RunId, rows: &Rows) -> Needs {
     if !tasks.is_empty() {
         needs.extend(descendants(rows, &tasks));
     }
+    needs
+}
+
+/// A run to be done again: what its steps have asked, and what those returned on whose
+/// output something depends.
+fn run_again(id: RunId, rows: &Rows) -> Needs {
+    let mut needs = Needs { graphs: [id].into(), run_specs: [id].into(), ..ending(id, rows) };
+    let task = |no: u32| rows.steps.get(&(id, no)).and_then(|step| step.task);
+    let steps = rows.steps.range((id, 0)..=(id, u32::MAX));
+    let lost = steps.filter(|(_, step)| step.state == StepState::Failed);
+    needs.items_of.extend(lost.filter_map(|(_, step)| step.task));
+    let edges = rows.edges.range((id, 0, 0)..=(id, u32::MAX, u32::MAX));
+    for ((_, from, _), _) in edges.filter(|(_, terms)| terms.when.is_some()) {
+        needs.tasks.extend(task(*from));
+        needs.attempts.extend(task(*from));
+    }
+    needs
+}
+
+/// A run to be copied, with all that its steps returned.
+fn copied(id: RunId, rows: &Rows) -> Needs {
+    let mut needs = run_again(id, rows);
+    let steps = || rows.steps.range((id, 0)..=(id, u32::MAX));
+    let done = steps().filter(|(_, step)| step.state == StepState::Completed);
+    for task in done.filter_map(|(_, step)| step.task) {
+        needs.tasks.insert(task);
+        needs.specs.insert(task);
+        needs.attempts.insert(task);
+    }
+    needs.step_inputs.extend(steps().map(|(key, _)| *key));
     needs
 }

@@ -6,8 +6,8 @@ use crate::{
     clock::Timestamp,
     id::{ChatId, InstanceId, ItemId, RunId, TaskId},
     model::{
-        Changes, Chat, Cursor, Entry, Event, Instance, Item, Outcome, Phase, Receipt, Rows, Run,
-        Step, Stream, Task, TaskFlags,
+        Changes, Chat, Cursor, Entry, Event, Instance, Item, Outcome, Payload, Phase, Receipt,
+        Rows, Run, RunAttempt, Step, Stream, Task, TaskFlags, Terms,
     },
 };
 
@@ -47,6 +47,8 @@ impl Work {
         self.rows.run_specs.extend(rows.run_specs);
         self.rows.steps.extend(rows.steps);
         self.rows.edges.extend(rows.edges);
+        self.rows.step_inputs.extend(rows.step_inputs);
+        self.rows.run_attempts.extend(rows.run_attempts);
         self.rows.instances.extend(rows.instances);
     }
 
@@ -109,6 +111,33 @@ impl Work {
         self.rows.steps.insert((step.run, step.no), step);
     }
 
+    /// Adds an edge.
+    pub fn insert_edge(&mut self, (run, from, to): (RunId, u32, u32), terms: Terms) {
+        self.rows.edges.insert((run, from, to), terms.clone());
+        self.changes.edges.push((run, from, to, terms));
+    }
+
+    /// Gives a step an input of its own.
+    pub fn put_step_input(&mut self, (run, no): (RunId, u32), input: Payload) {
+        self.rows.step_inputs.insert((run, no), input.clone());
+        self.changes.step_inputs.retain(|(of, old, _)| (*of, *old) != (run, no));
+        self.changes.step_inputs.push((run, no, input));
+    }
+
+    /// Removes steps that are loaded.
+    pub fn remove_steps(&mut self, gone: Vec<(RunId, u32)>) {
+        self.rows.remove_steps(&gone);
+        self.changes.steps_gone.extend(gone);
+    }
+
+    /// Adds or changes a record of a run's beginning.
+    pub fn put_run_attempt(&mut self, row: RunAttempt) {
+        let key = (row.run, row.attempt);
+        self.rows.run_attempts.insert(key, row.clone());
+        self.changes.run_attempts.retain(|old| (old.run, old.attempt) != key);
+        self.changes.run_attempts.push(row);
+    }
+
     /// Adds or changes a chat.
     pub fn put_chat(&mut self, chat: Chat) {
         self.chats.insert(chat.id);
@@ -160,7 +189,9 @@ impl Work {
     pub fn make_pending(&mut self, id: TaskId, run_at: Timestamp) {
         let task = &self.rows.tasks[&id];
         let run = task.step.and_then(|(run, _)| self.rows.runs.get(&run));
-        let paused = task.flags.has(TaskFlags::PAUSED) || run.is_some_and(Run::is_paused);
+        let awaits = task.flags.has(TaskFlags::AWAITS);
+        let held = run.is_some_and(Run::is_paused) && !awaits;
+        let paused = task.flags.has(TaskFlags::PAUSED) || held;
         let phase = match (paused, run_at > self.now) {
             (true, _) => Phase::Paused,
             (false, true) => Phase::Scheduled,

@@ -75,6 +75,7 @@ fn settle(claimed: &Claimed, decision: Decision) -> Command {
         decision,
         usage: None,
         said: None,
+        grow: None,
     }))
 }
 

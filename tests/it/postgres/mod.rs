@@ -60,6 +60,7 @@ fn settle(held: &Claimed, decision: Decision) -> Command {
         decision,
         usage: None,
         said: None,
+        grow: None,
     }))
 }
 

@@ -19,12 +19,8 @@ async fn until_tail(db: &PostgresBackend, count: usize) -> Vec<Entry> {
 fn chain(steps: u32) -> NewRun {
     let lane = Lane::new(vec!["flow:chain@1".into()], vec![]);
     let step = |no: u32| NewStep {
-        name: format!("s{no}"),
-        kind: StepKind::Code,
-        after: no.checked_sub(1).into_iter().collect(),
-        agent: None,
         lane: Some(lane.clone()),
-        options: TaskOptions::default(),
+        ..NewStep::new(format!("s{no}"), StepKind::Code, no.checked_sub(1).into_iter().collect())
     };
     let spec = RunSpec {
         id: RunId::new(),
@@ -37,9 +33,10 @@ fn chain(steps: u32) -> NewRun {
         definition: Payload::null(),
         labels: Default::default(),
         meta: None,
+        forked_from: None,
         created_at: Timestamp::ZERO,
     };
-    NewRun { spec, priority: 0, steps: (0..steps).map(step).collect() }
+    NewRun { spec, priority: 0, steps: (0..steps).map(step).collect(), parent: None }
 }
 
 #[tokio::test]

@@ -101,7 +101,7 @@ impl World {
         let steps = parse(flow, options);
         let id = RunId::new();
         for (no, step) in steps.iter().enumerate() {
-            self.names.insert(step.name.clone(), TaskId::of_step(id, no as u32));
+            self.names.insert(step.name.clone(), TaskId::of_step(id, no as u32, 1));
         }
         let spec = RunSpec {
             id,
@@ -114,10 +114,11 @@ impl World {
             definition: Payload::of(&steps).unwrap(),
             labels: BTreeMap::new(),
             meta: None,
+            forked_from: None,
             created_at: Timestamp::ZERO,
         };
         self.run = Some(id);
-        let launch = Command::Launch(Box::new(NewRun { spec, priority: 0, steps }));
+        let launch = Command::Launch(Box::new(NewRun { spec, priority: 0, steps, parent: None }));
         self.one(launch).unwrap();
     }
 
@@ -235,7 +236,14 @@ impl World {
         };
         let spec = &self.rows().specs[&held.id];
         let retry = spec.options.retry.clone();
-        Command::Settle(Box::new(Settle { held, retry, decision, usage: None, said: None }))
+        Command::Settle(Box::new(Settle {
+            held,
+            retry,
+            decision,
+            usage: None,
+            said: None,
+            grow: None,
+        }))
     }
 
     /// `ready attempt=1 lease=1 failures=0 interruptions=0`, without the zeros.
@@ -295,11 +303,8 @@ fn parse(flow: &str, options: &TaskOptions) -> Vec<NewStep> {
 
 fn step(name: &str, options: &TaskOptions) -> NewStep {
     NewStep {
-        name: name.into(),
-        kind: StepKind::Code,
-        after: Vec::new(),
-        agent: None,
         lane: Some(Lane::new(vec![format!("task:{name}")], Vec::new())),
         options: options.clone(),
+        ..NewStep::new(name, StepKind::Code, Vec::new())
     }
 }

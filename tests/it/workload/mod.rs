@@ -258,7 +258,7 @@ impl Workload {
         let said = self.chat(rows).filter(|_| self.chance(10)).map(|chat| (chat, messages));
         let usage = self.chance(20).then(|| Payload::trusted("{\"tokens\":3}".into()));
         let (retry, decision) = (self.retry(), self.decision(rows));
-        Some(Command::Settle(Box::new(Settle { held, retry, decision, usage, said })))
+        Some(Command::Settle(Box::new(Settle { held, retry, decision, usage, said, grow: None })))
     }
 
     fn decision(&mut self, rows: &Rows) -> Decision {
@@ -344,21 +344,24 @@ impl Workload {
             definition,
             labels: [].into(),
             meta: None,
+            forked_from: None,
             created_at: Timestamp::ZERO,
         };
-        Command::Launch(Box::new(NewRun { spec, priority: self.rng.i16(-2..3), steps }))
+        Command::Launch(Box::new(NewRun {
+            spec,
+            priority: self.rng.i16(-2..3),
+            steps,
+            parent: None,
+        }))
     }
 
     fn new_step(&mut self, no: u32) -> NewStep {
         let needs = vec!["flow:test@1".to_owned()];
         let keys = if self.chance(10) { vec!["a".to_owned()] } else { Vec::new() };
         NewStep {
-            name: format!("s{no}"),
-            kind: StepKind::Code,
-            after: Vec::new(),
-            agent: None,
             lane: self.rng.bool().then(|| Lane::new(needs, keys)),
             options: self.options(),
+            ..NewStep::new(format!("s{no}"), StepKind::Code, Vec::new())
         }
     }
 
