@@ -88,7 +88,6 @@ pub(super) fn page(query: &Query, found: &[Row]) -> Result<Page> {
 }
 
 fn task_view(cells: &mut Cells<'_>) -> Result<TaskView> {
-    let (spec, _) = rows::spec(cells)?;
     let task = match cells.is_null()? {
         true => {
             cells.skip(rows::TASK_COLUMNS);
@@ -96,6 +95,7 @@ fn task_view(cells: &mut Cells<'_>) -> Result<TaskView> {
         }
         false => Some(rows::task(cells)?),
     };
+    let (spec, _) = rows::spec(cells)?;
     let attempt = if cells.is_null()? { None } else { Some(rows::attempt(cells)?) };
     Ok(TaskView { task, spec, attempt })
 }

@@ -25,72 +25,51 @@ pub const ADD_HISTORY: &str =
 pub const TASK: &str = "SELECT id, phase, lane, priority, run_at, attempt, failures, interruptions,
     lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at
     FROM segue_task_states WHERE id = ?1";
-pub const TASKS_ALL: &str = "SELECT id, phase, lane, priority, run_at, attempt, failures,
-    interruptions, lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at
-    FROM segue_task_states";
 pub const SPEC: &str = "SELECT id, project_id, kind, input, priority, run_at, parent_task_id,
     arena_id, session_id, chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id,
     unique_key, options, labels, meta, created_at, origin
     FROM segue_tasks WHERE id = ?1";
-pub const SPECS_ALL: &str = "SELECT id, project_id, kind, input, priority, run_at, parent_task_id,
-    arena_id, session_id, chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id,
-    unique_key, options, labels, meta, created_at, origin
-    FROM segue_tasks";
 pub const CHILDREN: &str = "SELECT id FROM segue_tasks WHERE parent_task_id = ?1";
 pub const ATTEMPTS: &str = "SELECT task_id, lease, attempt, holder, started_at, ended_at, outcome,
     output, error, usage FROM segue_task_attempts WHERE task_id = ?1";
-pub const ATTEMPTS_ALL: &str = "SELECT task_id, lease, attempt, holder, started_at, ended_at,
-    outcome, output, error, usage FROM segue_task_attempts";
 pub const ITEM: &str = "SELECT id, task_id, lease, kind, key, body, options, state, answer,
     answered_by, created_at, answered_at FROM segue_inbox_items WHERE id = ?1";
 pub const ITEMS_OF: &str = "SELECT id, task_id, lease, kind, key, body, options, state, answer,
     answered_by, created_at, answered_at FROM segue_inbox_items WHERE task_id = ?1";
-pub const ITEMS_ALL: &str = "SELECT id, task_id, lease, kind, key, body, options, state, answer,
-    answered_by, created_at, answered_at FROM segue_inbox_items";
 pub const UNIQUE: &str =
     "SELECT project_id, key, task_id FROM segue_unique_keys WHERE project_id = ?1 AND key = ?2";
 pub const UNIQUE_ALL: &str = "SELECT project_id, key, task_id FROM segue_unique_keys";
 pub const CAPACITY: &str =
     "SELECT name, slots, parked_until FROM segue_capacity_keys WHERE name = ?1";
-pub const CAPACITY_ALL: &str = "SELECT name, slots, parked_until FROM segue_capacity_keys";
 pub const SLOTS: &str = "SELECT key, n, task_id, lease FROM segue_slots WHERE key = ?1";
-pub const SLOTS_ALL: &str = "SELECT key, n, task_id, lease FROM segue_slots";
 pub const LANE: &str = "SELECT id, needs, keys FROM segue_lanes WHERE id = ?1";
-pub const LANES_ALL: &str = "SELECT id, needs, keys FROM segue_lanes";
 pub const SESSION: &str =
     "SELECT id, project_id, title, meta, created_at FROM segue_sessions WHERE id = ?1";
-pub const SESSIONS_ALL: &str = "SELECT id, project_id, title, meta, created_at FROM segue_sessions";
 pub const CHAT: &str = "SELECT id, project_id, session_id, title, meta, next_seq, created_at
     FROM segue_chats WHERE id = ?1";
-pub const CHATS_ALL: &str = "SELECT id, project_id, session_id, title, meta, next_seq, created_at
-    FROM segue_chats";
 pub const MESSAGE: &str = "SELECT chat_id, seq, id, role, content, task_id, created_at
     FROM segue_messages WHERE id = ?1";
-pub const MESSAGES_ALL: &str = "SELECT chat_id, seq, id, role, content, task_id, created_at
-    FROM segue_messages";
 pub const RUN: &str = "SELECT id, state, flags, project_id, priority, open_steps, failed_steps,
     next_seq, updated_at, ended_at FROM segue_flow_run_states WHERE id = ?1";
-pub const RUNS_ALL: &str = "SELECT id, state, flags, project_id, priority, open_steps,
-    failed_steps, next_seq, updated_at, ended_at FROM segue_flow_run_states";
 pub const RUN_SPEC: &str = "SELECT id, project_id, flow_name, version, band, model, input,
     definition, labels, meta, created_at FROM segue_flow_runs WHERE id = ?1";
-pub const RUN_SPECS_ALL: &str = "SELECT id, project_id, flow_name, version, band, model, input,
-    definition, labels, meta, created_at FROM segue_flow_runs";
 pub const STEP: &str = "SELECT run_id, no, step_id, kind, state, waiting_on, task_id, lane, agent,
     options, reason, updated_at FROM segue_flow_steps WHERE run_id = ?1 AND no = ?2";
 pub const STEPS_OF: &str = "SELECT run_id, no, step_id, kind, state, waiting_on, task_id, lane,
     agent, options, reason, updated_at FROM segue_flow_steps WHERE run_id = ?1";
-pub const STEPS_ALL: &str = "SELECT run_id, no, step_id, kind, state, waiting_on, task_id, lane,
-    agent, options, reason, updated_at FROM segue_flow_steps";
 pub const EDGES_FROM: &str =
     "SELECT run_id, from_no, to_no FROM segue_flow_edges WHERE run_id = ?1 AND from_no = ?2";
 pub const EDGES_OF: &str = "SELECT run_id, from_no, to_no FROM segue_flow_edges WHERE run_id = ?1";
-pub const EDGES_ALL: &str = "SELECT run_id, from_no, to_no FROM segue_flow_edges";
 pub const INSTANCE: &str = "SELECT id, host, boot, pid, pid_start, beat, serves, started_at
     FROM segue_instances WHERE id = ?1";
 pub const INSTANCES_ALL: &str = "SELECT id, host, boot, pid, pid_start, beat, serves, started_at
     FROM segue_instances";
 pub const ENTRIES_ALL: &str = "SELECT pos, kind, stream, seq, at, body FROM segue_entries";
+
+/// All rows of the table that a statement loads by key.
+pub fn all(by_key: &'static str) -> &'static str {
+    by_key.split_once(" WHERE ").map_or(by_key, |(all, _)| all)
+}
 
 // ---- saving
 
