@@ -56,7 +56,7 @@ fn only(change: impl FnOnce(&mut TaskFilter)) -> TaskFilter {
 
 pub(super) async fn tasks_are_filtered(kit: Kit) {
     let (chat, arena) = (kit.chat().await, ArenaId::new());
-    let label = ("team".to_owned(), "it's \"a\" %_".to_owned());
+    let label = ("te\"am'$.[0]".to_owned(), "it's \"a\" %_".to_owned());
     let plain = kit.enqueue(TaskSpec { project: "p".into(), ..work() }).await;
     let labels = [label.clone()].into();
     let labelled = kit.enqueue(TaskSpec { labels, arena: Some(arena), ..work() }).await;
@@ -65,7 +65,7 @@ pub(super) async fn tasks_are_filtered(kit: Kit) {
     let run = kit.launch(&[("a", &[])]).await;
     let step = TaskId::of_step(run, 0);
     kit.done(settle(&kit.claim(1).await[0], fault())).await;
-    let wrong = ("team".to_owned(), "a".to_owned());
+    let wrong = (label.0.clone(), "a".to_owned());
     let rows = [
         (only(|filter| filter.project = Some("p".into())), vec![plain]),
         (only(|filter| filter.states = vec![TaskState::Failed, TaskState::Completed]), vec![other]),

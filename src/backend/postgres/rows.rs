@@ -139,7 +139,7 @@ impl<'a> Cells<'a> {
 
     fn labels(&mut self) -> Result<BTreeMap<String, String>> {
         let text: Option<&str> = self.next()?;
-        Ok(text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default())
+        Ok(TaskSpec::labels_from_row(text))
     }
 
     fn options(&mut self) -> Result<TaskOptions> {

@@ -97,7 +97,7 @@ impl<'a> Cells<'a> {
 
     fn labels(&mut self) -> rusqlite::Result<BTreeMap<String, String>> {
         let text: Option<String> = self.next()?;
-        Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+        Ok(TaskSpec::labels_from_row(text.as_deref()))
     }
 
     fn options(&mut self) -> rusqlite::Result<TaskOptions> {

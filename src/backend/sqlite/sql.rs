@@ -263,7 +263,11 @@ pub fn list_tasks(filter: &TaskFilter) -> String {
         (filter.arena.is_some(), " AND t.arena_id = :arena"),
         (filter.chat.is_some(), " AND t.chat_id = :chat"),
         (filter.run.is_some(), " AND t.run_id = :run"),
-        (filter.label.is_some(), " AND json_extract(t.labels, '$.\"' || :label || '\"') = :value"),
+        (
+            filter.label.is_some(),
+            " AND EXISTS (SELECT 1 FROM json_each(t.labels)
+                WHERE key = :label AND type = 'text' AND value = :value)",
+        ),
     ];
     for (wanted, condition) in conditions {
         if wanted {

@@ -1,0 +1,34 @@
+//! Rows that another program inserts.
+
+use super::*;
+
+#[tokio::test]
+async fn labels_of_a_row_are_an_object_of_strings() {
+    let db = fresh_schema(ManualClock::default()).await;
+    let other = sql(&db).await;
+    let insert = async |labels: &str| {
+        let text = "INSERT INTO tasks (project_id, kind, input, labels) VALUES ('p', 'a', '1', $1)";
+        other.execute(text, &[&labels]).await
+    };
+    let wrong = [
+        "[\"who\"]",
+        "\"who\"",
+        "7",
+        "who",
+        "",
+        r#"{"who": 7}"#,
+        r#"{"who": {"a": "b"}}"#,
+        r#"{"who": "a\u0000"}"#,
+    ];
+    for labels in wrong {
+        assert!(insert(labels).await.is_err(), "{labels}");
+    }
+    insert(r#"{"who": "Ada"}"#).await.unwrap();
+    insert("{}").await.unwrap();
+    let label = Some(("who".to_owned(), "Ada".to_owned()));
+    let filter = TaskFilter { label, ..TaskFilter::default() };
+    let query = Query::Tasks { filter, after: None, limit: 9 };
+    let Page::Tasks(found) = db.list(&query).await.unwrap() else { panic!("another list") };
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].spec.labels["who"], "Ada");
+}
