@@ -17,7 +17,8 @@ use crate::{
     error::{Error, Result},
     id::InstanceId,
     model::{
-        Claimed, Command, Due, Host, Instance, Outcome, Page, Query, Task, TaskFlags, TaskState,
+        Claimed, Command, Disk, Due, Host, Instance, Outcome, Page, Query, Task, TaskFlags,
+        TaskState,
     },
 };
 
@@ -272,6 +273,14 @@ fn beats<'a>(
 }
 
 impl Core {
+    /// How large the database is.
+    pub(crate) async fn disk(&self) -> Result<Disk> {
+        match self.backend.list(&Query::Disk).await? {
+            Page::Disk(disk) => Ok(disk),
+            _ => Err(Error::database("a question for sizes was answered with a list")),
+        }
+    }
+
     /// The database does not know this instance: the keeper announces it again.
     pub(super) fn announce_again(&self) {
         self.announce.store(true, Ordering::SeqCst);

@@ -14,10 +14,10 @@ use crate::{
     error::{Error, Result},
     id::RunId,
     model::{
-        Answer, Attempt, AttemptOutcome, Band, CapacityKey, Chat, Claimed, Cursor, Entry, Host,
-        Instance, Item, ItemKind, ItemState, Lane, Message, Payload, Phase, Role, Run, RunFlags,
-        RunSpec, RunState, Session, Slot, Step, StepKind, StepState, Stream, Task, TaskFlags,
-        TaskOptions, TaskSpec,
+        Answer, Attempt, AttemptOutcome, Band, CapacityKey, CapacityView, Chat, Claimed, Cursor,
+        Entry, Host, Instance, Item, ItemKind, ItemState, Lane, Message, Payload, Phase, Role, Run,
+        RunFlags, RunSpec, RunState, Session, Slot, Step, StepKind, StepState, Stream, Task,
+        TaskFlags, TaskOptions, TaskSpec,
     },
 };
 
@@ -256,6 +256,12 @@ pub(super) fn capacity(cells: &mut Cells<'_>) -> Result<CapacityKey> {
     let name = cells.next()?;
     let slots = cells.next::<Option<i32>>()?.map(|slots| slots as u32);
     Ok(CapacityKey { name, slots, parked_until: cells.time()? })
+}
+
+pub(super) fn capacity_view(cells: &mut Cells<'_>) -> Result<CapacityView> {
+    let key = capacity(cells)?;
+    let (held, waiting): (i64, i64) = (cells.next()?, cells.next()?);
+    Ok(CapacityView { key, held: held.unsigned_abs(), waiting: waiting.unsigned_abs() })
 }
 
 pub(super) fn slot(cells: &mut Cells<'_>) -> Result<Slot> {

@@ -211,6 +211,7 @@ pub const PUT_SESSION: &str = "INSERT INTO sessions (id, project_id, title, meta
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
     ON CONFLICT (id) DO UPDATE SET project_id = excluded.project_id, title = excluded.title,
     meta = excluded.meta";
+pub const DELETE_SESSION: &str = "DELETE FROM sessions WHERE id = ANY ($1::uuid[])";
 pub const PUT_CHAT: &str = "INSERT INTO chats (id, project_id, session_id, title, meta, next_seq,
     created_at) SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[],
     $6::bigint[], $7::timestamptz[])
@@ -452,6 +453,14 @@ pub const COUNT_TASKS: &str = "SELECT phase::bigint, count(*) FROM task_states G
 pub const COUNT_FOREIGN: &str = "SELECT count(*) FROM tasks WHERE origin IS NULL";
 pub const COUNT_RUNS: &str = "SELECT state::bigint, count(*) FROM flow_run_states GROUP BY state";
 pub const COUNT_INBOX: &str = "SELECT count(*) FROM inbox_items WHERE state = 0";
+/// The same of a project: tasks (0) by phase, runs (1) by state, open items (2).
+pub const COUNT_PROJECT: &str =
+    "SELECT 0::bigint, coalesce(s.phase, 1)::bigint AS n, count(*) FROM tasks t
+    LEFT JOIN task_states s ON s.id = t.id WHERE t.project_id = $1::text GROUP BY n
+    UNION ALL SELECT 1, s.state::bigint AS n, count(*) FROM flow_runs r
+    JOIN flow_run_states s ON s.id = r.id WHERE r.project_id = $1 GROUP BY n
+    UNION ALL SELECT 2, 0, count(*) FROM inbox_items i JOIN tasks t ON t.id = i.task_id
+    WHERE i.state = 0 AND t.project_id = $1";
 pub const DISK_BYTES: &str = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint
     FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'";
 /// Finished tasks that are no steps and have no children, oldest first.
@@ -520,10 +529,36 @@ pub const LIST_RUNS: &str = "SELECT s.id, s.state, s.flags, s.project_id, s.prio
     WHERE ($1::text IS NULL OR r.project_id = $1)
     AND ($2::smallint[] IS NULL OR s.state = ANY ($2))
     AND ($3::uuid IS NULL OR r.id < $3) ORDER BY r.id DESC LIMIT $4::bigint";
-pub const LIST_INBOX: &str = "SELECT i.id, i.task_id, i.lease, i.kind, i.key, i.body, i.options,
-    i.state, i.answer, i.answered_by, i.created_at, i.answered_at
-    FROM inbox_items i LEFT JOIN tasks t ON t.id = i.task_id
-    WHERE i.state = 0 AND ($1::text IS NULL OR t.project_id = $1) ORDER BY i.id LIMIT $2::bigint";
+macro_rules! items {
+    () => {
+        "SELECT i.id, i.task_id, i.lease, i.kind, i.key, i.body, i.options, i.state, i.answer,
+    i.answered_by, i.created_at, i.answered_at FROM inbox_items i JOIN tasks t ON t.id = i.task_id
+    WHERE ($1::text IS NULL OR t.project_id = $1) AND ($2::uuid IS NULL OR i.task_id = $2)"
+    };
+}
+/// Open items, oldest first.
+pub const LIST_OPEN: &str = concat!(
+    items!(),
+    " AND i.state = 0 AND ($3::uuid IS NULL OR i.id > $3) ORDER BY i.id LIMIT $4::bigint"
+);
+/// Any items, newest first.
+pub const LIST_INBOX: &str = concat!(
+    items!(),
+    " AND ($3::uuid IS NULL OR i.id < $3) AND ($5::smallint[] IS NULL OR i.state = ANY ($5))
+    ORDER BY i.id DESC LIMIT $4::bigint"
+);
+/// Capacity keys with the slots that are held and the ready tasks that carry them, which are
+/// counted by lane.
+pub const LIST_CAPACITY: &str = "WITH carried AS MATERIALIZED (
+    SELECT j.key, sum(r.tasks)::bigint AS tasks
+    FROM (SELECT lane, count(*) AS tasks FROM task_states WHERE phase = 1 GROUP BY lane) r
+    JOIN lanes l ON l.id = r.lane, json_array_elements_text(l.keys::json) AS j (key) GROUP BY j.key)
+    SELECT k.name, k.slots, k.parked_until,
+    (SELECT count(s.task_id) FROM slots s WHERE s.key = k.name),
+    coalesce((SELECT c.tasks FROM carried c WHERE c.key = k.name), 0)
+    FROM capacity_keys k WHERE ($1::text IS NULL OR k.name = $1)
+    AND ($2::text IS NULL OR k.name > $2 COLLATE \"C\")
+    ORDER BY k.name COLLATE \"C\" LIMIT $3::bigint";
 pub const LIST_MESSAGES: &str = "SELECT chat_id, seq, id, role, content, task_id, created_at
     FROM messages WHERE chat_id = $1::uuid AND seq > $2::bigint ORDER BY seq LIMIT $3::bigint";
 pub const LIST_SESSIONS: &str = "SELECT id, project_id, title, meta, created_at

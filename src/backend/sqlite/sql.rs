@@ -1,7 +1,7 @@
 //! Every SQL statement of this backend. `postgres/sql.rs` has the same names in the same
 //! order: their difference is the list of dialect differences.
 
-use crate::model::TaskFilter;
+use crate::model::{ItemFilter, TaskFilter};
 
 // ---- the connection and the schema
 
@@ -117,6 +117,7 @@ pub const DROP_SLOTS_OF: &str = "SELECT key FROM segue_slots WHERE task_id = ?1"
 pub const PUT_SESSION: &str = "INSERT INTO segue_sessions (id, project_id, title, meta, created_at)
     VALUES (?1, ?2, ?3, ?4, ?5)
     ON CONFLICT (id) DO UPDATE SET title = excluded.title, meta = excluded.meta";
+pub const DELETE_SESSION: &str = "DELETE FROM segue_sessions WHERE id = ?1";
 pub const PUT_CHAT: &str = "INSERT INTO segue_chats (id, project_id, session_id, title, meta,
     next_seq, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
     ON CONFLICT (id) DO UPDATE SET session_id = excluded.session_id, title = excluded.title,
@@ -214,6 +215,17 @@ pub const COUNT_TASKS: &str = "SELECT phase, count(*) FROM segue_task_states GRO
 pub const COUNT_FOREIGN: &str = "SELECT count(*) FROM segue_tasks WHERE origin IS NULL";
 pub const COUNT_RUNS: &str = "SELECT state, count(*) FROM segue_flow_run_states GROUP BY state";
 pub const COUNT_INBOX: &str = "SELECT count(*) FROM segue_inbox_items WHERE state = 0";
+/// The same of a project: tasks (0) by phase, runs (1) by state, open items (2).
+pub const COUNT_PROJECT: &str = "SELECT 0, coalesce(s.phase, 1), count(*) FROM segue_tasks t
+    LEFT JOIN segue_task_states s ON s.id = t.id WHERE t.project_id = ?1 GROUP BY 2
+    UNION ALL SELECT 1, s.state, count(*) FROM segue_flow_runs r
+    JOIN segue_flow_run_states s ON s.id = r.id WHERE r.project_id = ?1 GROUP BY 2
+    UNION ALL SELECT 2, 0, count(*) FROM segue_inbox_items i CROSS JOIN
+    segue_tasks t ON t.id = i.task_id WHERE i.state = 0 AND t.project_id = ?1";
+/// The bytes of all pages, and of those that are in use.
+pub const DISK_BYTES: &str =
+    "SELECT page_count * page_size, (page_count - freelist_count) * page_size
+    FROM pragma_page_count, pragma_freelist_count, pragma_page_size";
 /// Finished tasks that are no steps and have no children, oldest first.
 pub const OLD_TASKS: &str = "SELECT s.id FROM segue_task_states s
     WHERE s.phase >= 6 AND s.run_id IS NULL AND s.ended_at < ?1
@@ -281,10 +293,43 @@ pub fn list_tasks(filter: &TaskFilter) -> String {
 pub const LIST_RUNS: &str = "SELECT r.id FROM segue_flow_runs r JOIN segue_flow_run_states s
     ON s.id = r.id WHERE (?1 IS NULL OR r.project_id = ?1) AND (?3 IS NULL OR r.id < ?3)
     AND (?2 = '[]' OR s.state IN (SELECT value FROM json_each(?2))) ORDER BY r.id DESC LIMIT ?4";
-pub const LIST_INBOX: &str = "SELECT i.id, task_id, lease, i.kind, key, body, i.options, state,
-    answer, answered_by, i.created_at, answered_at
-    FROM segue_inbox_items i LEFT JOIN segue_tasks t ON t.id = i.task_id
-    WHERE i.state = 0 AND (?1 IS NULL OR t.project_id = ?1) ORDER BY i.id LIMIT ?2";
+
+/// Items: the open ones oldest first, any others newest first. A cross join, so that the few items
+/// are read before the many tasks of a project.
+pub fn list_inbox(filter: &ItemFilter) -> String {
+    let mut sql = "SELECT i.id, task_id, lease, i.kind, key, body, i.options, state, answer,
+        answered_by, i.created_at, answered_at
+        FROM segue_inbox_items i CROSS JOIN segue_tasks t ON t.id = i.task_id WHERE true"
+        .to_owned();
+    let (open, order) = match filter.is_open() {
+        true => (true, " AND (:after IS NULL OR i.id > :after) ORDER BY i.id LIMIT :limit"),
+        false => (false, " AND (:after IS NULL OR i.id < :after) ORDER BY i.id DESC LIMIT :limit"),
+    };
+    let some = !open && !filter.states.is_empty();
+    let conditions = [
+        (open, " AND i.state = 0"),
+        (some, " AND i.state IN (SELECT value FROM json_each(:states))"),
+        (filter.project.is_some(), " AND t.project_id = :project"),
+        (filter.task.is_some(), " AND i.task_id = :task"),
+    ];
+    for (_, condition) in conditions.into_iter().filter(|(wanted, _)| *wanted) {
+        sql.push_str(condition);
+    }
+    sql.push_str(order);
+    sql
+}
+
+/// Capacity keys with the slots that are held and the ready tasks that carry them, which are
+/// counted by lane.
+pub const LIST_CAPACITY: &str = "WITH carried AS MATERIALIZED (
+    SELECT j.value AS key, sum(r.tasks) AS tasks FROM
+        (SELECT lane, count(*) AS tasks FROM segue_task_states WHERE phase = 1 GROUP BY lane) r
+    JOIN segue_lanes l ON l.id = r.lane, json_each(l.keys) j GROUP BY j.value)
+    SELECT k.name, k.slots, k.parked_until,
+    (SELECT count(s.task_id) FROM segue_slots s WHERE s.key = k.name),
+    coalesce((SELECT c.tasks FROM carried c WHERE c.key = k.name), 0)
+    FROM segue_capacity_keys k WHERE (?1 IS NULL OR k.name = ?1) AND (?2 IS NULL OR k.name > ?2)
+    ORDER BY k.name LIMIT ?3";
 pub const LIST_MESSAGES: &str = "SELECT chat_id, seq, id, role, content, task_id, created_at
     FROM segue_messages WHERE chat_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
 pub const LIST_SESSIONS: &str = "SELECT id, project_id, title, meta, created_at
@@ -307,8 +352,6 @@ pub const PRAGMAS: [(&str, &str); 7] = [
     ("cache_size", "-16000"),
     ("journal_size_limit", "67108864"),
 ];
-pub const PAGE_COUNT: &str =
-    "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
 pub const DATA_VERSION: &str = "PRAGMA data_version";
 pub const SHRINK: &str = "PRAGMA incremental_vacuum(2000)";
 pub const CHECKPOINT: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
