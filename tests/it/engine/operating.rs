@@ -1,13 +1,15 @@
 //! What a host looks at while engines work, and what it puts in order.
 
+use std::time::Duration;
+
 use segue::{
-    ChatSpec, Flow, NewTask, SessionSpec,
-    clock::Timestamp,
-    id::{ChatId, SessionId},
-    model::{CapacityView, RunState, TaskState},
+    ChatSpec, Engine, Flow, NewTask, SessionSpec,
+    clock::{ManualClock, Timestamp},
+    id::{ChatId, SessionId, TaskId},
+    model::{CapacityView, Import, Payload, RunState, TaskFilter, TaskSpec, TaskState},
 };
 
-use super::support::{Probe, Store, hold, note};
+use super::support::{Probe, Store, eventually, hold, note};
 
 each_backend!(
     capacity_keys_are_looked_at,
@@ -15,6 +17,8 @@ each_backend!(
     the_size_of_the_database_grows_with_its_rows,
     an_engine_finds_itself_among_the_instances,
     a_session_is_read_and_deleted,
+    a_bound_in_bytes_takes_the_oldest_and_no_more_than_must,
+    under_a_bound_in_bytes_what_ended_longer_ago_goes_first,
 );
 
 async fn capacity_keys_are_looked_at(store: Store) {
@@ -126,4 +130,86 @@ async fn a_session_is_read_and_deleted(store: Store) {
     session.delete().await.unwrap();
     assert!(engine.submit(new()).await.unwrap_err().is_not_found());
     assert!(engine.chat_handle(ChatId::new()).view().await.unwrap_err().is_not_found());
+}
+
+const BOUND: u64 = 6 << 20;
+
+/// An engine that keeps the bound. None where the database can't tell: the bound is refused.
+async fn bounded(store: &Store, clock: &ManualClock) -> Option<Engine> {
+    let builder = store.builder().clock(clock.clone()).task("note", note);
+    let started = builder.host(Probe::default()).keep_bytes(BOUND).start().await;
+    let plain = store.builder().connect().await.unwrap();
+    match plain.disk().await.unwrap().used_bytes {
+        Some(_) => Some(started.unwrap()),
+        None => {
+            assert!(started.unwrap_err().is_usage());
+            None
+        }
+    }
+}
+
+async fn until_there_is_room(engine: &Engine, clock: &ManualClock) {
+    let used = || async { engine.disk().await.unwrap().used_bytes.unwrap() };
+    eventually("there is room", || async {
+        clock.advance(Duration::from_secs(100));
+        used().await <= BOUND
+    })
+    .await;
+}
+
+/// Tasks that have completed, with 256 KiB each.
+async fn completed(engine: &Engine, count: u32) -> Vec<TaskId> {
+    let mut made = Vec::new();
+    for _ in 0..count {
+        let task = engine.enqueue("note", &text(128)).await.unwrap();
+        task.ended().await.unwrap();
+        made.push(task.id());
+    }
+    made
+}
+
+/// All that have completed, the oldest first.
+async fn kept(engine: &Engine) -> Vec<TaskId> {
+    let filter = TaskFilter { states: vec![TaskState::Completed], ..TaskFilter::default() };
+    let listed = engine.tasks(filter, None, 100).await.unwrap();
+    listed.iter().rev().map(|view| view.spec.id).collect()
+}
+
+async fn a_bound_in_bytes_takes_the_oldest_and_no_more_than_must(store: Store) {
+    let clock = ManualClock::default();
+    let Some(engine) = bounded(&store, &clock).await else { return };
+    let live = engine.enqueue("nobody", &text(256)).await.unwrap();
+    let made = completed(&engine, 40).await;
+    until_there_is_room(&engine, &clock).await;
+    let kept = kept(&engine).await;
+    assert!(kept.len() >= 10 && made.ends_with(&kept), "{} of {made:?}: {kept:?}", kept.len());
+    assert_eq!(live.view().await.unwrap().state(), TaskState::Pending);
+}
+
+async fn under_a_bound_in_bytes_what_ended_longer_ago_goes_first(store: Store) {
+    let clock = ManualClock::default();
+    let Some(engine) = bounded(&store, &clock).await else { return };
+    let made = completed(&engine, 16).await;
+    clock.advance(Duration::from_secs(100));
+    engine.run_until_idle().await.unwrap();
+    for _ in 0..16 {
+        engine.import(of_yesterday(clock.now())).await.unwrap();
+    }
+    until_there_is_room(&engine, &clock).await;
+    let kept = kept(&engine).await;
+    assert!(kept.len() < 32 && kept.starts_with(&made), "{made:?}: {kept:?}");
+}
+
+fn of_yesterday(now: Timestamp) -> Import {
+    let ended = Timestamp::from_micros(now.as_micros() - (24 * 3_600_000_000));
+    let spec = TaskSpec::new(TaskId::new(), "note", Payload::null());
+    Import {
+        spec: TaskSpec { created_at: ended, ..spec },
+        state: TaskState::Completed,
+        started_at: Some(ended),
+        ended_at: Some(ended),
+        output: Some(Payload::text(&text(256))),
+        error: None,
+        usage: None,
+    }
 }
