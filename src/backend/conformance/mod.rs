@@ -222,6 +222,7 @@ macro_rules! conformance_clauses {
                 one_task_enqueued_at_once_is_made_once
                 a_unique_key_at_once_makes_one_task
                 settles_of_one_attempt_at_once_count_once
+                a_session_is_deleted_while_it_is_used
                 a_follower_misses_nothing
                 a_reader_sees_whole_commits
             }

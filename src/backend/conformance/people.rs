@@ -144,7 +144,7 @@ pub(super) async fn items_are_listed_by_where_they_stand(kit: Kit) {
     assert_eq!(items(&kit, ItemFilter::open(), Some(open[1].id), 10).await, open[2..]);
 }
 
-fn session() -> Session {
+pub(super) fn session() -> Session {
     Session {
         id: SessionId::new(),
         project: "default".into(),
