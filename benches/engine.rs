@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use segue::{Engine, Flow, NewTask, model::Stats};
+use segue::{Engine, Flow, NewTask, model::Disk};
 use tokio::{sync::mpsc, task::JoinSet};
 
 type Result<T> = segue::Result<T>;
@@ -95,7 +95,7 @@ async fn drain() -> Result<()> {
     engine.resume();
     engine.run_until_idle().await?;
     show("drain of no-op tasks", done.load(Ordering::Relaxed), start.elapsed());
-    let Stats { wal_bytes, .. } = engine.stats().await?;
+    let Disk { wal_bytes, .. } = engine.disk().await?;
     println!("{:<34}{:>12} KiB", "log after the drain", wal_bytes / 1024);
     engine.shutdown().await?;
     remove(&path);

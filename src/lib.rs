@@ -82,7 +82,7 @@ pub mod model;
 
 pub use api::{
     Agent, Builder, Chat, ChatSpec, Context, Draft, Engine, Enqueue, Flow, Inputs, Launch, NewTask,
-    Run, SessionSpec, Step, Task, Waiting, Watch,
+    Run, Session, SessionSpec, Step, Task, Waiting, Watch,
 };
 pub use engine::Repaired;
 pub use error::{Error, Result};

@@ -47,6 +47,13 @@ CREATE FUNCTION new_id() RETURNS uuid LANGUAGE sql VOLATILE AS $$
             || '7' || substr(replace(gen_random_uuid()::text, '-', ''), 14))::uuid
 $$;
 
+-- Whether labels are an object of strings. Text that is no JSON, or whose strings can't be
+-- stored as text, is an error.
+CREATE FUNCTION are_labels(labels text) RETURNS boolean LANGUAGE sql IMMUTABLE STRICT AS $$
+    SELECT json_typeof(labels::json) = 'object'
+        AND NOT EXISTS (SELECT FROM json_each(labels::json) WHERE json_typeof(value) <> 'string')
+$$;
+
 -- What was asked for. Written once; no hot statement touches it. Another program
 -- may insert here: it gives project_id and input, leaves origin NULL, and the
 -- engine adopts the row.
@@ -69,7 +76,7 @@ CREATE TABLE tasks (
     thinking_option_id text,
     unique_key     text,
     options        text,
-    labels         text,
+    labels         text CHECK (are_labels(labels)),
     meta           text CHECK (octet_length(meta) <= 4096),
     origin         text,
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp()

@@ -74,7 +74,7 @@ CREATE TABLE segue_tasks (
     thinking_option_id TEXT,
     unique_key     TEXT,
     options        TEXT,
-    labels         TEXT,
+    labels         TEXT CHECK (json_type(labels) = 'object'),
     meta           TEXT CHECK (length(CAST(meta AS BLOB)) <= 4096),
     origin         TEXT,
     created_at     INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)

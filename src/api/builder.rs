@@ -247,6 +247,18 @@ impl Builder {
         self
     }
 
+    /// How many bytes of the database may be in use, with what the host keeps in the same file;
+    /// any number unless it is said. Above that the oldest of the finished tasks and runs are
+    /// removed until the rest fits, at most once a minute. What has not ended stays, and so does
+    /// what ended within the last minute; chats and their messages stay too. [`Engine::disk`]
+    /// tells how many bytes are in use; the file shrinks as they become fewer.
+    ///
+    /// SQLite only: where the database can't tell, [`start`](Self::start) fails.
+    pub fn keep_bytes(mut self, bytes: u64) -> Self {
+        self.settings.keep.bytes = Some(bytes);
+        self
+    }
+
     /// Starts nothing until [`Engine::resume`]: to look at what is there first.
     pub fn paused(mut self) -> Self {
         self.paused = true;
@@ -257,7 +269,8 @@ impl Builder {
     /// begins to work.
     ///
     /// # Errors
-    /// A [usage error](Error::is_usage) for a flow that is none, a
+    /// A [usage error](Error::is_usage) for a flow that is none or a bound that this database
+    /// can't keep, a
     /// [migration error](Error::is_migration) for tables that can't be brought up to date,
     /// and whatever keeps the database from being opened.
     pub async fn start(self) -> Result<Engine> {
@@ -265,6 +278,12 @@ impl Builder {
         let (capacity, paused) = (self.capacity.clone(), self.paused);
         let (core, controls) = self.open().await?;
         core.backend.migrate().await?;
+        if core.settings.keep.bytes.is_some() && core.disk().await?.used_bytes.is_none() {
+            return Err(Error::usage(
+                "this database can't tell how many bytes are in use; bound it by keep_tasks() \
+                 and keep_runs()",
+            ));
+        }
         for (key, slots) in capacity {
             core.submit(Command::SetCapacity { key, slots }).await?;
         }

@@ -1,4 +1,4 @@
-//! Sessions and chats.
+//! Chats and their messages.
 
 use std::sync::Arc;
 
@@ -10,33 +10,8 @@ use crate::{
     engine::Core,
     error::{Error, Result},
     id::{ChatId, MessageId, SessionId},
-    model::{self, Command, Message, NewMessage, Page, Payload, Query, Role, Stream},
+    model::{self, Command, Message, Needs, NewMessage, Page, Payload, Query, Role, Stream},
 };
-
-/// What a session is.
-#[derive(Clone, Debug, Default)]
-pub struct SessionSpec {
-    /// The host's project; empty: `default`, as everywhere.
-    pub project: String,
-    /// Its title.
-    pub title: String,
-    /// The host's own data, up to 4 KiB of JSON.
-    pub meta: Option<serde_json::Value>,
-    /// When it was made, for one of the host's own past.
-    pub created_at: Option<Timestamp>,
-}
-
-impl SessionSpec {
-    pub(super) fn into_row(self, id: SessionId) -> Result<model::Session> {
-        Ok(model::Session {
-            id,
-            project: project_or_default(self.project),
-            title: self.title,
-            meta: self.meta.as_ref().map(Payload::of).transpose()?,
-            created_at: self.created_at.unwrap_or_default(),
-        })
-    }
-}
 
 /// What a chat is.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +42,7 @@ impl ChatSpec {
     }
 }
 
-fn project_or_default(project: String) -> String {
+pub(super) fn project_or_default(project: String) -> String {
     if project.is_empty() { "default".to_owned() } else { project }
 }
 
@@ -86,6 +61,16 @@ impl Chat {
     /// Its id.
     pub fn id(&self) -> ChatId {
         self.id
+    }
+
+    /// Its session, title and meta.
+    ///
+    /// # Errors
+    /// [Not found](Error::is_not_found) when there is no such chat.
+    pub async fn view(&self) -> Result<model::Chat> {
+        let needs = Needs { chats: [self.id].into(), ..Needs::default() };
+        let found = self.core.backend.read(&needs).await?.chats.remove(&self.id);
+        found.ok_or_else(|| Core::missing("chat", self.id))
     }
 
     /// Appends a message: a string, or content blocks. Returns its id.

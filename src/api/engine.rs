@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{
-    chat::{Chat, ChatSpec, SessionSpec},
+    chat::{Chat, ChatSpec},
     enqueue::{Enqueue, NewTask},
     flow::Flow,
     run::{Launch, Run},
+    session::{Session, SessionSpec},
     task::Task,
     watch::Watch,
     why::{self, Waiting},
@@ -18,10 +19,11 @@ use crate::{
     clock::Timestamp,
     engine::{Core, Repaired},
     error::{Error, Result},
-    id::{ChatId, ItemId, RunId, SessionId, TaskId},
+    id::{ChatId, InstanceId, ItemId, RunId, SessionId, TaskId},
     model::{
-        Answer, Command, Cursor, Import, Instance, Item, Outcome, Page, Payload, Prune, Pruned,
-        Query, RunState, RunView, Session, Stats, Stream, TaskFilter, TaskView,
+        self, Answer, CapacityView, Command, Cursor, Disk, Import, Instance, Item, ItemFilter,
+        Needs, Outcome, Page, Payload, Prune, Pruned, Query, RunState, RunView, Stats, Stream,
+        TaskFilter, TaskView,
     },
 };
 
@@ -149,15 +151,42 @@ impl Engine {
 
     // ---- people
 
-    /// What waits for a person, oldest first.
+    /// What waits for a person, oldest first. See [`Engine::items`] for more pages, and for
+    /// what was answered.
     ///
     /// # Errors
     /// When the database can't be read.
     pub async fn inbox(&self, project: Option<&str>, limit: u32) -> Result<Vec<Item>> {
-        match self.list(Query::Inbox { project: project.map(str::to_owned), limit }).await? {
+        let project = project.map(str::to_owned);
+        self.items(ItemFilter { project, ..ItemFilter::open() }, None, limit).await
+    }
+
+    /// Items of the inbox, also those that were answered or withdrawn, a page at a time: `after`
+    /// is the last id of the page before. The newest comes first, unless only
+    /// [open](ItemFilter::is_open) items are asked for: of those the oldest does.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn items(
+        &self,
+        filter: ItemFilter,
+        after: Option<ItemId>,
+        limit: u32,
+    ) -> Result<Vec<Item>> {
+        match self.list(Query::Inbox { filter, after, limit }).await? {
             Page::Inbox(items) => Ok(items),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// An item of the inbox, wherever it stands.
+    ///
+    /// # Errors
+    /// [Not found](Error::is_not_found) when there is no such item.
+    pub async fn item(&self, id: ItemId) -> Result<Item> {
+        let needs = Needs { items: [id].into(), ..Needs::default() };
+        let found = self.core().backend.read(&needs).await?.items.remove(&id);
+        found.ok_or_else(|| Core::missing("item", id))
     }
 
     /// Answers an item of the inbox, once.
@@ -193,14 +222,48 @@ impl Engine {
         self.command(Command::Park { key: key.into(), until: until.into() }).await
     }
 
+    /// The capacity keys that were given a limit or parked, by name, a page at a time: `after`
+    /// is the last name of the page before. To count who waits it reads the index of all ready
+    /// tasks once.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn capacities(&self, after: Option<&str>, limit: u32) -> Result<Vec<CapacityView>> {
+        let after = after.map(str::to_owned);
+        match self.list(Query::Capacity { key: None, after, limit }).await? {
+            Page::Capacity(keys) => Ok(keys),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// A capacity key, as [`Engine::capacities`] lists it.
+    ///
+    /// # Errors
+    /// [Not found](Error::is_not_found) for a key that nobody gave a limit or parked.
+    pub async fn capacity(&self, key: &str) -> Result<CapacityView> {
+        let query = Query::Capacity { key: Some(key.to_owned()), after: None, limit: 1 };
+        match self.list(query).await? {
+            Page::Capacity(mut keys) => {
+                keys.pop().ok_or_else(|| Core::missing("capacity key", key))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
     // ---- sessions and chats
 
-    /// Makes a session with the host's id, or changes it.
+    /// Makes a session with the host's id, or changes it, and returns its handle.
     ///
     /// # Errors
     /// When a limit does not hold, or the database is away for too long.
-    pub async fn session(&self, id: SessionId, spec: SessionSpec) -> Result<()> {
-        self.command(Command::OpenSession(spec.into_row(id)?)).await
+    pub async fn session(&self, id: SessionId, spec: SessionSpec) -> Result<Session> {
+        self.command(Command::OpenSession(spec.into_row(id)?)).await?;
+        Ok(self.session_handle(id))
+    }
+
+    /// The handle of a session that exists.
+    pub fn session_handle(&self, id: SessionId) -> Session {
+        Session::new(Arc::clone(self.core()), id)
     }
 
     /// Sessions, newest first.
@@ -212,7 +275,7 @@ impl Engine {
         project: Option<&str>,
         after: Option<SessionId>,
         limit: u32,
-    ) -> Result<Vec<Session>> {
+    ) -> Result<Vec<model::Session>> {
         let project = project.map(str::to_owned);
         match self.list(Query::Sessions { project, after, limit }).await? {
             Page::Sessions(sessions) => Ok(sessions),
@@ -244,7 +307,7 @@ impl Engine {
         session: Option<SessionId>,
         after: Option<ChatId>,
         limit: u32,
-    ) -> Result<Vec<crate::model::Chat>> {
+    ) -> Result<Vec<model::Chat>> {
         let project = project.map(str::to_owned);
         match self.list(Query::Chats { project, session, after, limit }).await? {
             Page::Chats(chats) => Ok(chats),
@@ -267,7 +330,7 @@ impl Engine {
         Ok(self.core().backend.due(self.core().instance, 1).await?.tail)
     }
 
-    /// How many tasks and runs there are in each state, and how large the database is.
+    /// How many tasks and runs there are in each state. It reads all of their states.
     ///
     /// # Errors
     /// When the database can't be read.
@@ -275,7 +338,34 @@ impl Engine {
         self.core().backend.stats().await
     }
 
-    /// The engines that work on this database.
+    /// The same for one project. It reads the states of the project's tasks and runs, which an
+    /// index finds, and all open items of the inbox.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn project_stats(&self, project: &str) -> Result<Stats> {
+        match self.list(Query::Stats { project: project.to_owned() }).await? {
+            Page::Stats(stats) => Ok(stats),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// How large the database is. It reads no table.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn disk(&self) -> Result<Disk> {
+        self.core().disk().await
+    }
+
+    /// The id of this engine among the [instances](Engine::instances): new at each start. A
+    /// connection that does not dispatch has one too, and is not listed.
+    pub fn instance(&self) -> InstanceId {
+        self.core().instance
+    }
+
+    /// The engines that work on this database: where they live, what they serve, and their
+    /// beats. One whose beat does not rise any more is listed until another has found it dead.
     ///
     /// # Errors
     /// When the database can't be read.

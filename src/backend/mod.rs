@@ -85,7 +85,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// A page of a list, for people and user interfaces.
     async fn list(&self, query: &Query) -> Result<Page>;
 
-    /// Counts and sizes. It may read whole tables.
+    /// Counts. It may read whole tables.
     async fn stats(&self) -> Result<Stats>;
 
     /// Entries of a stream after a cursor, in commit order, at most `limit`.

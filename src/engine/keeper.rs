@@ -8,7 +8,7 @@ use std::{
 use futures_util::future::join_all;
 
 use super::{
-    Core, dispatcher,
+    Core, Keep, dispatcher,
     hosts::{self, Life},
     lock,
     observer::Observer,
@@ -17,12 +17,15 @@ use crate::{
     error::{Error, Result},
     id::InstanceId,
     model::{
-        Claimed, Command, Due, Host, Instance, Outcome, Page, Query, Task, TaskFlags, TaskState,
+        Claimed, Command, Disk, Due, Host, Instance, Outcome, Page, Prune, Query, Task, TaskFlags,
+        TaskState,
     },
 };
 
 /// How much of each kind one look takes on at least.
 const BATCH: u32 = 500;
+/// How many of each kind are removed at once when room must be made.
+const ROOM: u32 = 10;
 /// The time between two rounds of tidying.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
@@ -254,6 +257,31 @@ impl Keeper {
                 break;
             }
         }
+        match self.core.settings.keep.bytes {
+            Some(bytes) => self.make_room(bytes).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the oldest of what has ended until no more than `bytes` are in use: first what
+    /// ended two years ago, then a quarter of that, and so on to a minute, a few rows at a time.
+    async fn make_room(&self, bytes: u64) -> Result<()> {
+        let now = self.core.backend.clock().now();
+        for age in (0..=10).rev().map(|n| Duration::from_secs(60 << (2 * n))) {
+            let keep = Keep { tasks: Some(age), runs: Some(age), ..Keep::default() };
+            let prune = keep.prune(now).map(|prune| Prune { limit: ROOM, ..prune });
+            while let Some(prune) = &prune {
+                let used = self.core.disk().await?.used_bytes;
+                if used.is_none_or(|used| used <= bytes) || self.core.stopped.is_cancelled() {
+                    return Ok(());
+                }
+                let pruned = self.core.backend.prune(prune).await?;
+                if pruned.tasks + pruned.runs == 0 {
+                    break;
+                }
+            }
+        }
+        tracing::warn!(bytes, "what has not ended needs more room than the database may use");
         Ok(())
     }
 }
@@ -272,6 +300,14 @@ fn beats<'a>(
 }
 
 impl Core {
+    /// How large the database is.
+    pub(crate) async fn disk(&self) -> Result<Disk> {
+        match self.backend.list(&Query::Disk).await? {
+            Page::Disk(disk) => Ok(disk),
+            _ => Err(Error::database("a question for sizes was answered with a list")),
+        }
+    }
+
     /// The database does not know this instance: the keeper announces it again.
     pub(super) fn announce_again(&self) {
         self.announce.store(true, Ordering::SeqCst);

@@ -72,6 +72,8 @@ pub(crate) struct Keep {
     pub tasks: Option<Duration>,
     pub runs: Option<Duration>,
     pub entries: Option<Duration>,
+    /// How many bytes of the database may be in use. None: any number.
+    pub bytes: Option<u64>,
 }
 
 impl Keep {

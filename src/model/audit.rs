@@ -46,7 +46,7 @@ pub fn audit(rows: &Rows) -> Vec<Violation> {
     rows.steps.values().for_each(|step| audit.step(step));
     audit.edges();
     rows.runs.values().for_each(|run| audit.run(run));
-    audit.messages();
+    audit.chats();
     audit.streams();
     audit.ends();
     audit.found
@@ -227,7 +227,11 @@ impl Audit<'_> {
         }
     }
 
-    fn messages(&mut self) {
+    fn chats(&mut self) {
+        for chat in self.rows.chats.values() {
+            let known = chat.session.is_none_or(|id| self.rows.sessions.contains_key(&id));
+            self.expect(known, || format!("chat {} is of a missing session", chat.id));
+        }
         let mut ids = BTreeSet::new();
         for message in self.rows.messages.values() {
             let chat = self.rows.chats.get(&message.chat);

@@ -71,6 +71,8 @@ pub enum Command {
     ResumeRun(RunId),
     /// Make a session, or change its title and meta.
     OpenSession(Session),
+    /// Delete a session. Its chats and tasks stay.
+    DeleteSession(SessionId),
     /// Make a chat, or change its title and meta.
     OpenChat(Chat),
     /// Delete a chat with its messages. Its tasks stay.

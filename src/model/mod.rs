@@ -43,7 +43,10 @@ pub use instance::{Due, Host, Instance};
 pub use payload::Payload;
 pub use plan::{Plan, Split};
 pub use policy::{Condition, OnFailure, Otherwise, Policy, Quorum, Terms, Tolerance};
-pub use query::{Page, Prune, Pruned, Query, RunView, Stats, TaskFilter, TaskView};
+pub use query::{
+    CapacityView, Disk, ItemFilter, Page, Prune, Pruned, Query, RunView, Stats, TaskFilter,
+    TaskView,
+};
 pub use retry::Retry;
 pub use rows::{Changes, Needs, Rows};
 pub use task::{

@@ -3,12 +3,12 @@
 use serde::Serialize;
 
 use super::{
-    Attempt, Chat, Instance, Item, Message, Run, RunSpec, RunState, Session, Task, TaskSpec,
-    TaskState,
+    Attempt, CapacityKey, Chat, Instance, Item, ItemState, Message, Phase, Run, RunSpec, RunState,
+    Session, Task, TaskSpec, TaskState,
 };
 use crate::{
     clock::Timestamp,
-    id::{ArenaId, ChatId, RunId, SessionId, TaskId},
+    id::{ArenaId, ChatId, ItemId, RunId, SessionId, TaskId},
 };
 
 /// Which tasks.
@@ -30,6 +30,30 @@ pub struct TaskFilter {
     pub run: Option<RunId>,
     /// With this label.
     pub label: Option<(String, String)>,
+}
+
+/// Which items of the inbox.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ItemFilter {
+    /// Of tasks of this project.
+    pub project: Option<String>,
+    /// Of this task.
+    pub task: Option<TaskId>,
+    /// In one of these states; empty: any.
+    pub states: Vec<ItemState>,
+}
+
+impl ItemFilter {
+    /// Those that wait for a person.
+    pub fn open() -> Self {
+        Self { states: vec![ItemState::Open], ..Self::default() }
+    }
+
+    /// Whether only items that wait are asked for. They come in the order in which they were
+    /// asked; every other list of items is a history, the newest first.
+    pub fn is_open(&self) -> bool {
+        !self.states.is_empty() && self.states.iter().all(|state| *state == ItemState::Open)
+    }
 }
 
 /// A list, newest first unless it says otherwise, a page at a time. `after` is the last id
@@ -56,10 +80,21 @@ pub enum Query {
         /// How many at most.
         limit: u32,
     },
-    /// Open items of the inbox, oldest first.
+    /// Items of the inbox: the [open](ItemFilter::is_open) ones oldest first.
     Inbox {
-        /// Of this project.
-        project: Option<String>,
+        /// Which.
+        filter: ItemFilter,
+        /// After this one.
+        after: Option<ItemId>,
+        /// How many at most.
+        limit: u32,
+    },
+    /// Capacity keys that were given a limit or parked, by name, in the order of their bytes.
+    Capacity {
+        /// This one only.
+        key: Option<String>,
+        /// After this one.
+        after: Option<String>,
         /// How many at most.
         limit: u32,
     },
@@ -94,6 +129,13 @@ pub enum Query {
     },
     /// Instances.
     Instances,
+    /// Counts for one project; one page.
+    Stats {
+        /// The project.
+        project: String,
+    },
+    /// Sizes; one page. It reads no table.
+    Disk,
 }
 
 /// A task with its last attempt.
@@ -123,6 +165,18 @@ pub struct RunView {
     pub spec: RunSpec,
 }
 
+/// A capacity key and what it holds back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CapacityView {
+    /// Its limit, and until when it is parked.
+    pub key: CapacityKey,
+    /// Running tasks that hold it: more than its limit after that was lowered. Who holds a key
+    /// without a limit is not recorded.
+    pub held: u64,
+    /// Ready tasks that carry it, whatever else they wait for.
+    pub waiting: u64,
+}
+
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Page {
@@ -140,6 +194,12 @@ pub enum Page {
     Chats(Vec<Chat>),
     /// Instances.
     Instances(Vec<Instance>),
+    /// Capacity keys.
+    Capacity(Vec<CapacityView>),
+    /// Counts.
+    Stats(Stats),
+    /// Sizes.
+    Disk(Disk),
 }
 
 /// How much there is.
@@ -151,9 +211,34 @@ pub struct Stats {
     pub runs: std::collections::BTreeMap<RunState, u64>,
     /// Open items of the inbox.
     pub inbox: u64,
-    /// Bytes of the database.
-    pub disk_bytes: u64,
-    /// Bytes of its log that are not yet in the database proper (SQLite's WAL).
+}
+
+impl Stats {
+    /// Adds tasks that are stored in the phase with this number, for backends.
+    pub fn add_tasks(&mut self, phase: i64, count: u64) {
+        let state = Phase::from_number(phase).map_or(TaskState::Pending, Phase::state);
+        if count > 0 {
+            *self.tasks.entry(state).or_default() += count;
+        }
+    }
+
+    /// Adds runs that are stored in the state with this number, for backends.
+    pub fn add_runs(&mut self, state: i64, count: u64) {
+        self.runs.extend(RunState::from_number(state).map(|state| (state, count)));
+    }
+}
+
+/// How large the database is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Disk {
+    /// The database: the whole file on SQLite, with what the host keeps in it; segue's tables
+    /// and their indexes on PostgreSQL.
+    pub database_bytes: u64,
+    /// How much of it is in use; the rest is free, and taken again before it grows. None where
+    /// that can't be told without reading the tables: on PostgreSQL.
+    pub used_bytes: Option<u64>,
+    /// The file of its log, which holds what is not yet in the database proper: SQLite's WAL.
+    /// 0 on PostgreSQL, whose log belongs to the server.
     pub wal_bytes: u64,
 }
 

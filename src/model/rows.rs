@@ -175,6 +175,9 @@ pub struct Changes {
     pub capacity: Vec<CapacityKey>,
     /// Sessions: insert or replace.
     pub sessions: Vec<Session>,
+    /// Sessions to delete, before anything is inserted: one of them may be among `sessions`
+    /// again. Chats and tasks lose their reference.
+    pub sessions_gone: Vec<SessionId>,
     /// Chats: insert or replace.
     pub chats: Vec<Chat>,
     /// Chats to delete, with their messages and entries, before anything is inserted: one of
@@ -244,6 +247,7 @@ impl Rows {
     /// belongs to a task whose guard does not hold is left out.
     pub fn apply(&mut self, mut changes: Changes) {
         changes.leave_out(&self.missed(&changes));
+        self.remove_sessions(&changes.sessions_gone);
         self.remove_chats(&changes.chats_gone);
         self.remove_steps(&changes.steps_gone);
         self.lanes.extend(changes.lanes);
@@ -325,6 +329,15 @@ impl Rows {
         self.edges.retain(|(run, from, to), _| {
             !gone.contains(&(*run, *from)) && !gone.contains(&(*run, *to))
         });
+    }
+
+    fn remove_sessions(&mut self, gone: &[SessionId]) {
+        self.sessions.retain(|id, _| !gone.contains(id));
+        let chats = self.chats.values_mut().map(|chat| &mut chat.session);
+        let specs = self.specs.values_mut().map(|spec| &mut spec.session);
+        for session in chats.chain(specs) {
+            session.take_if(|session| gone.contains(session));
+        }
     }
 
     fn remove_chats(&mut self, gone: &[ChatId]) {

@@ -7,12 +7,13 @@ use std::{
 };
 
 use super::{
-    Claim, Claimed, Cursor, Due, Entry, ItemState, Needs, Page, Phase, Query, Rows, RunView, Stats,
-    Stream, Task, TaskFilter, TaskView, choose,
+    CapacityKey, CapacityView, Claim, Claimed, Cursor, Disk, Due, Entry, Item, ItemFilter,
+    ItemState, Needs, Page, Phase, Query, Rows, RunView, Stats, Stream, Task, TaskFilter, TaskView,
+    choose,
 };
 use crate::{
     clock::Timestamp,
-    id::{InstanceId, TaskId},
+    id::{InstanceId, ItemId, TaskId},
 };
 
 impl Rows {
@@ -139,17 +140,24 @@ impl Rows {
         entries
     }
 
-    /// Counts; the sizes are the backend's to add.
+    /// Counts.
     pub fn stats(&self) -> Stats {
+        self.stats_of(None)
+    }
+
+    /// The counts for a project, or for all.
+    fn stats_of(&self, project: Option<&str>) -> Stats {
+        let is_in = |other: &str| project.is_none_or(|project| project == other);
         let mut stats = Stats::default();
-        for id in self.specs.keys() {
-            *stats.tasks.entry(self.view(*id).state()).or_default() += 1;
+        for spec in self.specs.values().filter(|spec| is_in(&spec.project)) {
+            *stats.tasks.entry(self.view(spec.id).state()).or_default() += 1;
         }
-        for run in self.runs.values() {
+        for run in self.runs.values().filter(|run| is_in(&run.project)) {
             *stats.runs.entry(run.state).or_default() += 1;
         }
         let open = self.items.values().filter(|item| item.state == ItemState::Open);
-        stats.inbox = open.count() as u64;
+        let of = |item: &&Item| self.specs.get(&item.task).is_some_and(|spec| is_in(&spec.project));
+        stats.inbox = open.filter(of).count() as u64;
         stats
     }
 
@@ -171,12 +179,14 @@ impl Rows {
                 };
                 Page::Runs(first(runs.map(view), *limit))
             }
-            Query::Inbox { project, limit } => {
-                let open = self.items.values().filter(|item| item.state == ItemState::Open);
-                let of = |id| self.specs.get(id).map(|spec| &spec.project);
-                let open =
-                    open.filter(|item| project.is_none() || of(&item.task) == project.as_ref());
-                Page::Inbox(first(open.cloned(), *limit))
+            Query::Inbox { filter, after, limit } => {
+                Page::Inbox(self.list_items(filter, *after, *limit))
+            }
+            Query::Capacity { key, after, limit } => {
+                let keys = self.capacity.values().filter(|row| {
+                    one_of(key, &row.name) && after.as_ref().is_none_or(|after| row.name > *after)
+                });
+                Page::Capacity(first(keys.map(|key| self.capacity_view(key)), *limit))
             }
             Query::Messages { chat, after, limit } => {
                 let messages =
@@ -195,7 +205,37 @@ impl Rows {
                 Page::Chats(first(rows.cloned(), *limit))
             }
             Query::Instances => Page::Instances(self.instances.values().cloned().collect()),
+            Query::Stats { project } => Page::Stats(self.stats_of(Some(project))),
+            Query::Disk => Page::Disk(Disk::default()),
         }
+    }
+
+    fn list_items(&self, filter: &ItemFilter, after: Option<ItemId>, limit: u32) -> Vec<Item> {
+        let taken = |item: &&Item| {
+            let of = self
+                .specs
+                .get(&item.task)
+                .is_some_and(|spec| one_of(&filter.project, &spec.project));
+            of && filter.task.is_none_or(|task| item.task == task)
+                && (filter.states.is_empty() || filter.states.contains(&item.state))
+        };
+        if filter.is_open() {
+            let later =
+                self.items.values().filter(|item| after.is_none_or(|after| item.id > after));
+            return first(later.filter(taken).cloned(), limit);
+        }
+        first(newest(&self.items, after).map(|(_, item)| item).filter(taken).cloned(), limit)
+    }
+
+    fn capacity_view(&self, key: &CapacityKey) -> CapacityView {
+        let held = self.slots.values().filter(|slot| slot.key == key.name && slot.held.is_some());
+        let carries = |task: &&Task| {
+            let lane = self.lanes.get(&task.lane);
+            lane.is_some_and(|lane| lane.keys.contains(&key.name))
+        };
+        let ready = self.tasks.values().filter(|task| task.phase == Phase::Ready);
+        let waiting = ready.filter(carries).count() as u64;
+        CapacityView { key: key.clone(), held: held.count() as u64, waiting }
     }
 
     fn view(&self, id: TaskId) -> TaskView {

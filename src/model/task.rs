@@ -340,6 +340,19 @@ impl TaskSpec {
         }
     }
 
+    /// The labels of a stored row. A member that is no string, which another program may have
+    /// written, is no label.
+    pub fn labels_from_row(text: Option<&str>) -> BTreeMap<String, String> {
+        use serde_json::Value;
+        let stored: Option<BTreeMap<String, Value>> =
+            text.and_then(|text| serde_json::from_str(text).ok());
+        let label = |(name, value)| match value {
+            Value::String(value) => Some((name, value)),
+            _ => None,
+        };
+        stored.into_iter().flatten().filter_map(label).collect()
+    }
+
     /// The lane of a task that is not a step: its kind or agent, its tags, and its capacity
     /// keys, to which an agent adds `agent:NAME` and `model:NAME`.
     pub fn lane(&self) -> Lane {

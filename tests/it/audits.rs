@@ -133,7 +133,7 @@ const TASKS: [Corruption; 24] = [
     }),
 ];
 
-const ATTEMPTS: [Corruption; 13] = [
+const ATTEMPTS: [Corruption; 14] = [
     ("completed 2 times", |rows| {
         let mut twin = attempt(rows, AttemptOutcome::Completed).clone();
         twin.lease = 0;
@@ -177,6 +177,9 @@ const ATTEMPTS: [Corruption; 13] = [
         rows.messages.insert((twin.chat, 0), twin);
     }),
     ("is out of place", |rows| rows.chats.clear()),
+    ("is of a missing session", |rows| {
+        rows.chats.values_mut().for_each(|chat| chat.session = Some(SessionId::new()));
+    }),
 ];
 
 const RUNS: [Corruption; 20] = [

@@ -48,8 +48,9 @@ fn tasks(before: &Rows, after: &Rows, found: &mut Vec<String>) {
 
 /// What was recorded stays as it was.
 fn kept(before: &Rows, after: &Rows, step: &Step, found: &mut Vec<String>) {
-    let deletes = |command: &Command| matches!(command, Command::DeleteChat(_));
-    let trims = matches!(step, Step::Commit(batch) if batch.commands.iter().any(deletes));
+    let has = |wanted: fn(&Command) -> bool| matches!(step, Step::Commit(batch) if batch.commands.iter().any(wanted));
+    let trims = has(|command| matches!(command, Command::DeleteChat(_)));
+    let parts = trims || has(|command| matches!(command, Command::DeleteSession(_)));
     macro_rules! unchanged {
         ($($table:ident)+) => {$(
             for (key, old) in &before.$table {
@@ -62,7 +63,10 @@ fn kept(before: &Rows, after: &Rows, step: &Step, found: &mut Vec<String>) {
     }
     unchanged! { attempts lanes run_specs }
     if !trims {
-        unchanged! { messages entries specs }
+        unchanged! { messages entries }
+    }
+    if !parts {
+        unchanged! { specs }
     }
     for (id, old) in before.items.iter().filter(|(_, item)| item.state != ItemState::Open) {
         if after.items.get(id) != Some(old) {

@@ -221,7 +221,7 @@ fn the_log_stays_bounded_while_others_read() {
         let builder = engine(folder.path()).task("echo", echo);
         let worker = builder.start().await.unwrap();
         let text = "x".repeat(200_000);
-        let wal = async || reader.stats().await.unwrap().wal_bytes >> 20;
+        let wal = async || reader.disk().await.unwrap().wal_bytes >> 20;
         let mut most = 0;
         for _ in 0..30 {
             let tasks = (0..10).map(|_| worker.enqueue("echo", &text).into_future());

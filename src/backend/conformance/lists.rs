@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use super::kit::{Kit, fault, settle, work};
+use super::kit::{Kit, fault, keyed, run, settle, work};
 use super::reading::say;
 use crate::{
     id::{ArenaId, TaskId},
-    model::{Command, Page, Query, RunState, TaskFilter, TaskSpec, TaskState},
+    model::{
+        CapacityView, Command, NewRun, Page, Query, RunSpec, RunState, Stats, TaskFilter, TaskSpec,
+        TaskState,
+    },
 };
 
 async fn tasks(kit: &Kit, filter: TaskFilter, after: Option<TaskId>, limit: u32) -> Vec<TaskId> {
@@ -56,7 +59,7 @@ fn only(change: impl FnOnce(&mut TaskFilter)) -> TaskFilter {
 
 pub(super) async fn tasks_are_filtered(kit: Kit) {
     let (chat, arena) = (kit.chat().await, ArenaId::new());
-    let label = ("team".to_owned(), "it's \"a\" %_".to_owned());
+    let label = ("te\"am'$.[0]".to_owned(), "it's \"a\" %_".to_owned());
     let plain = kit.enqueue(TaskSpec { project: "p".into(), ..work() }).await;
     let labels = [label.clone()].into();
     let labelled = kit.enqueue(TaskSpec { labels, arena: Some(arena), ..work() }).await;
@@ -65,7 +68,7 @@ pub(super) async fn tasks_are_filtered(kit: Kit) {
     let run = kit.launch(&[("a", &[])]).await;
     let step = TaskId::of_step(run, 0, 1);
     kit.done(settle(&kit.claim(1).await[0], fault())).await;
-    let wrong = ("team".to_owned(), "a".to_owned());
+    let wrong = (label.0.clone(), "a".to_owned());
     let rows = [
         (only(|filter| filter.project = Some("p".into())), vec![plain]),
         (only(|filter| filter.states = vec![TaskState::Failed, TaskState::Completed]), vec![other]),
@@ -147,4 +150,91 @@ pub(super) async fn stats_count_by_state(kit: Kit) {
     let runs = [RunState::Running, RunState::Cancelled]
         .map(|state| stats.runs.get(&state).copied().unwrap_or(0));
     assert_eq!(runs.iter().sum::<u64>(), 1);
+}
+
+async fn counted(kit: &Kit, project: &str) -> Stats {
+    let query = Query::Stats { project: project.into() };
+    match kit.backend().list(&query).await.expect("counting works") {
+        Page::Stats(stats) => stats,
+        other => panic!("another list: {other:?}"),
+    }
+}
+
+pub(super) async fn a_project_is_counted_by_itself(kit: Kit) {
+    let in_p = || TaskSpec { project: "p".into(), ..work() };
+    for n in 0..5 {
+        kit.enqueue(TaskSpec { priority: n, ..in_p() }).await;
+        kit.enqueue(TaskSpec { priority: 10, ..work() }).await;
+    }
+    let claimed = kit.claim(3).await;
+    kit.complete(&claimed[0]).await;
+    kit.done(settle(&claimed[1], fault())).await;
+    let NewRun { spec, .. } = run(&[]);
+    let ended = NewRun { spec: RunSpec { project: "p".into(), ..spec }, ..run(&[]) };
+    kit.done(Command::Launch(Box::new(ended))).await;
+    kit.launch(&[("a", &[])]).await;
+    use TaskState::{Completed, Failed, Pending, Running};
+    let mut expected = Stats {
+        tasks: [(Pending, 2), (Running, 1), (Completed, 1), (Failed, 1)].into(),
+        runs: [(RunState::Completed, 1)].into(),
+        inbox: 1,
+    };
+    assert_eq!(counted(&kit, "p").await, expected);
+    if kit.insert_foreign(in_p()).await {
+        expected.tasks.insert(Pending, 3);
+        assert_eq!(counted(&kit, "p").await, expected, "one that nobody has taken in is pending");
+    }
+    let others = counted(&kit, "default").await;
+    assert_eq!(others.tasks, [(Pending, 6)].into(), "five, and the step of the run");
+    assert_eq!((others.runs, others.inbox), ([(RunState::Running, 1)].into(), 0));
+    assert_eq!(counted(&kit, "nobody's").await, Stats::default());
+}
+
+pub(super) async fn capacity_keys_are_listed_with_what_they_hold_back(kit: Kit) {
+    let until = kit.now() + Duration::from_secs(60);
+    for (key, slots) in [("b", Some(2)), ("B", None), ("\u{e9}", Some(1))] {
+        kit.done(Command::SetCapacity { key: key.into(), slots }).await;
+    }
+    kit.done(Command::Park { key: "a".into(), until }).await;
+    for keys in [&["b"][..], &["b"], &["b"], &["a", "b"], &["nobody's", "b"], &[]] {
+        kit.enqueue(keyed(keys)).await;
+    }
+    let held = kit.claim(10).await;
+    assert_eq!(held.len(), 3);
+    let list = async |key: Option<&str>, after: Option<&str>, limit| {
+        let [key, after] = [key, after].map(|name| name.map(str::to_owned));
+        let query = Query::Capacity { key, after, limit };
+        match kit.backend().list(&query).await.expect("a list works") {
+            Page::Capacity(keys) => keys,
+            other => panic!("another list: {other:?}"),
+        }
+    };
+    let row =
+        |view: &CapacityView| (view.key.name.clone(), view.key.slots, view.held, view.waiting);
+    let rows = |views: Vec<CapacityView>| views.iter().map(row).collect::<Vec<_>>();
+    let all = [
+        ("B".to_owned(), None, 0, 0),
+        ("a".to_owned(), None, 0, 1),
+        ("b".to_owned(), Some(2), 2, 3),
+        ("\u{e9}".to_owned(), Some(1), 0, 0),
+    ];
+    assert_eq!(rows(list(None, None, 10).await), all);
+    assert_eq!(rows(list(None, None, 2).await), all[..2]);
+    assert_eq!(rows(list(None, Some("a"), 10).await), all[2..]);
+    assert_eq!(rows(list(Some("b"), None, 10).await), all[2..3]);
+    assert_eq!(list(Some("a"), None, 1).await[0].key.parked_until, until);
+    assert_eq!(list(Some("nobody's"), None, 1).await, []);
+    kit.done(Command::SetCapacity { key: "b".into(), slots: Some(1) }).await;
+    assert_eq!(list(Some("b"), None, 1).await[0].held, 2, "lowering it stops nobody");
+    for task in &held {
+        kit.complete(task).await;
+    }
+    assert_eq!(list(Some("b"), None, 1).await[0].held, 0);
+}
+
+pub(super) async fn sizes_are_told(kit: Kit) {
+    kit.enqueue(work()).await;
+    let page = kit.backend().list(&Query::Disk).await.expect("sizes are told");
+    let Page::Disk(disk) = page else { panic!("another list: {page:?}") };
+    assert!(disk.used_bytes.is_none_or(|used| used <= disk.database_bytes), "{disk:?}");
 }

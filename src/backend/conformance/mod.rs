@@ -179,11 +179,14 @@ macro_rules! conformance_clauses {
                 a_task_goes_on_when_all_is_answered
                 what_nobody_needs_is_withdrawn
                 a_failure_waits_for_a_person
+                items_are_listed_by_where_they_stand
                 sessions_and_chats_are_opened_and_changed
                 messages_are_appended_in_order_and_once
                 what_an_attempt_said_is_stored_with_its_end
                 a_deleted_chat_takes_its_messages_along
                 a_deleted_chat_can_be_opened_again
+                a_deleted_session_leaves_its_chats_and_tasks
+                a_session_is_deleted_and_made_again_in_one_commit
                 references_to_nothing_are_refused
             }
             reading {
@@ -202,6 +205,9 @@ macro_rules! conformance_clauses {
                 tasks_are_filtered
                 runs_chats_sessions_and_messages_are_listed
                 stats_count_by_state
+                a_project_is_counted_by_itself
+                capacity_keys_are_listed_with_what_they_hold_back
+                sizes_are_told
             }
             pruning {
                 pruning_takes_finished_tasks_with_all_of_theirs
@@ -216,6 +222,7 @@ macro_rules! conformance_clauses {
                 one_task_enqueued_at_once_is_made_once
                 a_unique_key_at_once_makes_one_task
                 settles_of_one_attempt_at_once_count_once
+                a_session_is_deleted_while_it_is_used
                 a_follower_misses_nothing
                 a_reader_sees_whole_commits
             }

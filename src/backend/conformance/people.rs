@@ -5,8 +5,8 @@ use crate::{
     clock::Timestamp,
     id::{ChatId, ItemId, MessageId, SessionId, TaskId},
     model::{
-        Answer, Ask, Chat, Command, Decision, Item, ItemKind, ItemState, NewMessage, Outcome, Page,
-        Payload, Phase, Query, Rejection, Role, Session, Settle, Task, TaskSpec,
+        Answer, Ask, Chat, Command, Decision, Item, ItemFilter, ItemKind, ItemState, NewMessage,
+        Outcome, Page, Payload, Phase, Query, Rejection, Role, Session, Settle, Task, TaskSpec,
     },
 };
 
@@ -25,8 +25,12 @@ fn answer(item: ItemId, value: &str, by: &str) -> Command {
 }
 
 async fn open_items(kit: &Kit) -> Vec<Item> {
-    let query = Query::Inbox { project: Some("default".into()), limit: 100 };
-    match kit.backend().list(&query).await.expect("a list works") {
+    let project = Some("default".into());
+    items(kit, ItemFilter { project, ..ItemFilter::open() }, None, 100).await
+}
+
+async fn items(kit: &Kit, filter: ItemFilter, after: Option<ItemId>, limit: u32) -> Vec<Item> {
+    match kit.backend().list(&Query::Inbox { filter, after, limit }).await.expect("a list works") {
         Page::Inbox(items) => items,
         other => panic!("another list: {other:?}"),
     }
@@ -91,7 +95,56 @@ pub(super) async fn a_failure_waits_for_a_person(kit: Kit) {
     assert!(open_items(&kit).await.is_empty());
 }
 
-fn session() -> Session {
+pub(super) async fn items_are_listed_by_where_they_stand(kit: Kit) {
+    let (mut tasks, mut asked) = (Vec::new(), Vec::new());
+    for project in ["default", "p", "default", "p", "default"] {
+        let task = kit.running(TaskSpec { project: project.into(), ..work() }).await;
+        let ask = ask(&[]);
+        asked.push(ask.id);
+        kit.done(settle(&task, Decision::Block(vec![ask]))).await;
+        tasks.push(task.id);
+    }
+    for at in [1, 0, 3] {
+        kit.done(answer(asked[at], "yes", "ann")).await;
+    }
+    kit.done(Command::Cancel(tasks[2])).await;
+    use ItemState::{Answered, Open, Withdrawn};
+    let of = |states: &[ItemState]| ItemFilter { states: states.to_vec(), ..ItemFilter::default() };
+    let in_p = |filter| ItemFilter { project: Some("p".into()), ..filter };
+    let rows = [
+        (of(&[]), vec![4, 3, 2, 1, 0]),
+        (of(&[Open]), vec![4]),
+        (of(&[Answered]), vec![3, 1, 0]),
+        (of(&[Withdrawn]), vec![2]),
+        (of(&[Answered, Withdrawn]), vec![3, 2, 1, 0]),
+        (of(&[Open, Withdrawn]), vec![4, 2]),
+        (in_p(of(&[])), vec![3, 1]),
+        (in_p(of(&[Open])), vec![]),
+        (ItemFilter { task: Some(tasks[1]), ..of(&[]) }, vec![1]),
+        (ItemFilter { task: Some(tasks[4]), ..of(&[Open]) }, vec![4]),
+        (ItemFilter { task: Some(tasks[1]), ..of(&[Withdrawn]) }, vec![]),
+    ];
+    for (filter, expected) in rows {
+        let found = items(&kit, filter.clone(), None, 10).await;
+        let expected: Vec<_> = expected.into_iter().map(|at: usize| asked[at]).collect();
+        assert_eq!(found.iter().map(|item| item.id).collect::<Vec<_>>(), expected, "{filter:?}");
+    }
+    let page = async |filter, after: usize| {
+        let page = items(&kit, filter, Some(asked[after]), 2).await;
+        page.iter().map(|item| item.id).collect::<Vec<_>>()
+    };
+    assert_eq!(page(of(&[Answered, Withdrawn]), 3).await, [asked[2], asked[1]]);
+    assert_eq!(page(of(&[Answered, Withdrawn]), 1).await, [asked[0]]);
+    let again = kit.claim(3).await;
+    for task in &again {
+        kit.done(settle(task, Decision::Block(vec![ask(&[])]))).await;
+    }
+    let open = items(&kit, ItemFilter::open(), None, 10).await;
+    assert!(open.len() == 4 && open.is_sorted_by_key(|item| item.id), "the oldest first");
+    assert_eq!(items(&kit, ItemFilter::open(), Some(open[1].id), 10).await, open[2..]);
+}
+
+pub(super) fn session() -> Session {
     Session {
         id: SessionId::new(),
         project: "default".into(),
@@ -208,6 +261,55 @@ pub(super) async fn a_deleted_chat_can_be_opened_again(kit: Kit) {
     let rows = kit.rows().await;
     assert_eq!(rows.chats[&chat.id].title, "reborn");
     assert_eq!(rows.specs[&task.id].chat, None, "it belonged to the chat that is gone");
+}
+
+pub(super) async fn a_deleted_session_leaves_its_chats_and_tasks(kit: Kit) {
+    let [gone, kept] = [session(), session()];
+    let [one, two] = [&gone, &kept].map(|of| Chat { session: Some(of.id), ..chat() });
+    let open = [&gone, &kept].map(|session| Command::OpenSession(session.clone()));
+    let chats = [&one, &two].map(|chat| Command::OpenChat(chat.clone()));
+    let opened = kit.commit(open.into_iter().chain(chats).collect()).await;
+    assert!(opened.iter().all(Result::is_ok), "{opened:?}");
+    let of = |session, chat| TaskSpec { session: Some(session), chat: Some(chat), ..work() };
+    let task = kit.enqueue(of(gone.id, one.id)).await;
+    let other = kit.enqueue(of(kept.id, two.id)).await;
+    kit.done(append(one.id, &[&message("kept", None)])).await;
+    assert!(kit.twice(Command::DeleteSession(gone.id)).await.is_ok());
+    let rows = kit.rows().await;
+    assert_eq!(rows.sessions.into_keys().collect::<Vec<_>>(), [kept.id]);
+    assert_eq!((rows.chats[&one.id].session, rows.chats[&two.id].session), (None, Some(kept.id)));
+    assert_eq!((rows.specs[&task].session, rows.specs[&task].chat), (None, Some(one.id)));
+    assert_eq!(rows.specs[&other].session, Some(kept.id));
+    assert_eq!(texts(&kit, one.id).await, ["kept"]);
+    let refused = kit.refused(enqueue(of(gone.id, one.id))).await;
+    assert!(matches!(refused, Rejection::NotFound { .. }), "{refused}");
+}
+
+pub(super) async fn a_session_is_deleted_and_made_again_in_one_commit(kit: Kit) {
+    let session = session();
+    kit.done(Command::OpenSession(session.clone())).await;
+    let in_it = || Chat { session: Some(session.id), ..chat() };
+    let [old, young, reborn] = [in_it(), in_it(), in_it()];
+    kit.done(Command::OpenChat(old.clone())).await;
+    let task = TaskSpec { session: Some(session.id), ..work() };
+    let receipts = kit
+        .commit(vec![
+            append(old.id, &[&message("before", None)]),
+            Command::OpenChat(young.clone()),
+            enqueue(task.clone()),
+            Command::DeleteSession(session.id),
+            append(old.id, &[&message("after", None)]),
+            Command::OpenSession(Session { title: "reborn".into(), ..session.clone() }),
+            Command::OpenChat(reborn.clone()),
+        ])
+        .await;
+    assert!(receipts.iter().all(Result::is_ok), "{receipts:?}");
+    let rows = kit.rows().await;
+    assert_eq!(rows.sessions[&session.id].title, "reborn");
+    let of = |chat: &Chat| rows.chats[&chat.id].session;
+    assert_eq!((of(&old), of(&young), of(&reborn)), (None, None, Some(session.id)));
+    assert_eq!(rows.specs[&task.id].session, None, "it belonged to the session that is gone");
+    assert_eq!(texts(&kit, old.id).await, ["before", "after"]);
 }
 
 pub(super) async fn references_to_nothing_are_refused(kit: Kit) {

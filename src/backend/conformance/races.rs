@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 
-use super::kit::{Kit, done, enqueue, keyed, new_run, new_step, settle, work};
+use super::kit::{Kit, chat, done, enqueue, keyed, new_run, new_step, settle, work};
+use super::people::session;
+use crate::id::MessageId;
 use crate::model::{
-    AttemptOutcome, Batch, Command, Cursor, Event, Needs, NewMessage, Outcome, Payload, Role,
-    RunState, Stream, TaskOptions, TaskSpec, audit,
+    AttemptOutcome, Batch, Chat, Command, Cursor, Event, Needs, NewMessage, Outcome, Payload,
+    Rejection, Role, RunState, Stream, TaskOptions, TaskSpec, audit,
 };
 
 /// Runs a job on each of so many tasks at once.
@@ -146,6 +148,36 @@ pub(super) async fn settles_of_one_attempt_at_once_count_once(kit: Kit) {
         assert!(known.contains(&attempt.outcome), "{attempt:?}");
         assert_eq!(rows.tasks[&task.id].holder, None);
         kit.one(Command::Cancel(task.id)).await.ok();
+    }
+}
+
+pub(super) async fn a_session_is_deleted_while_it_is_used(kit: Kit) {
+    for _ in 0..15 {
+        let session = session();
+        let id = session.id;
+        kit.done(Command::OpenSession(session)).await;
+        let in_it = || Chat { session: Some(id), ..chat() };
+        let chats = [in_it(), in_it()];
+        kit.commit(chats.iter().cloned().map(Command::OpenChat).collect()).await;
+        let use_it = |n: usize| {
+            let (role, content) = (Role::User, Payload::text("words"));
+            let message = NewMessage { id: MessageId::new(), role, content, task: None };
+            let command = match n {
+                4 => Command::DeleteSession(id),
+                0..2 => Command::Append { chat: chats[n].id, messages: vec![message] },
+                2..6 => Command::OpenChat(in_it()),
+                _ => enqueue(TaskSpec { session: Some(id), ..work() }),
+            };
+            let kit = kit.clone();
+            async move { kit.one(command).await }
+        };
+        for (n, receipt) in at_once(9, use_it).await.into_iter().enumerate() {
+            let late = matches!(receipt, Err(Rejection::NotFound { .. }));
+            assert!(receipt.is_ok() || (late && n > 1), "{n}: {receipt:?}");
+        }
+        let rows = kit.rows().await;
+        assert!(rows.chats.values().all(|chat| chat.session != Some(id)));
+        assert!(rows.specs.values().all(|spec| spec.session != Some(id)));
     }
 }
 

@@ -97,6 +97,7 @@ pub(super) async fn text_that_no_database_takes_is_refused_or_mended(kit: Kit) {
         TaskSpec { kind: nul(), ..work() },
         TaskSpec { unique_key: Some(nul()), ..work() },
         TaskSpec { model: Some(nul()), ..work() },
+        TaskSpec { labels: [("l".to_owned(), nul())].into(), ..work() },
         keyed(&["a\0b"]),
     ];
     for spec in wrong {

@@ -12,9 +12,9 @@ use super::{
 use crate::{
     clock::Timestamp,
     error::{Error, Result},
-    id::InstanceId,
+    id::{InstanceId, ItemId},
     model::{
-        Cursor, Due, Entry, Instance, Page, Phase, Query, RunState, RunView, Stats, Stream,
+        Cursor, Disk, Due, Entry, Instance, ItemFilter, Page, Phase, Query, RunView, Stats, Stream,
         TaskFilter, TaskState, TaskView,
     },
 };
@@ -30,7 +30,10 @@ pub(super) fn query(query: &Query) -> (&'static str, Vec<Param<'static>>) {
             let (states, after) = (some(states), after.map(|id| id.as_uuid()));
             (sql::LIST_RUNS, params![project, states, after, i64::from(limit)])
         }
-        Query::Inbox { project, limit } => (sql::LIST_INBOX, params![project, i64::from(limit)]),
+        Query::Inbox { filter, after, limit } => items(filter, after, limit),
+        Query::Capacity { key, after, limit } => {
+            (sql::LIST_CAPACITY, params![key, after, i64::from(limit)])
+        }
         Query::Messages { chat, after, limit } => {
             (sql::LIST_MESSAGES, params![chat.as_uuid(), after, i64::from(limit)])
         }
@@ -43,7 +46,25 @@ pub(super) fn query(query: &Query) -> (&'static str, Vec<Param<'static>>) {
             (sql::LIST_CHATS, params![project, session, after, i64::from(limit)])
         }
         Query::Instances => (sql::INSTANCES_ALL, Vec::new()),
+        Query::Stats { project } => (sql::COUNT_PROJECT, params![project]),
+        Query::Disk => (sql::DISK_BYTES, Vec::new()),
     }
+}
+
+fn items(
+    filter: ItemFilter,
+    after: Option<ItemId>,
+    limit: u32,
+) -> (&'static str, Vec<Param<'static>>) {
+    let is_open = filter.is_open();
+    let (task, after) = (filter.task.map(|id| id.as_uuid()), after.map(|id| id.as_uuid()));
+    let mut params = params![filter.project, task, after, i64::from(limit)];
+    if is_open {
+        return (sql::LIST_OPEN, params);
+    }
+    let states: Vec<i16> = filter.states.into_iter().map(|state| state as i16).collect();
+    params.extend(params![some(states)]);
+    (sql::LIST_INBOX, params)
 }
 
 fn task_params(filter: TaskFilter, after: Option<Uuid>, limit: u32) -> Vec<Param<'static>> {
@@ -84,11 +105,13 @@ pub(super) fn page(query: &Query, found: &[Row]) -> Result<Page> {
         Query::Sessions { .. } => Page::Sessions(rows::all(found, rows::session)?),
         Query::Chats { .. } => Page::Chats(rows::all(found, rows::chat)?),
         Query::Instances => Page::Instances(rows::all(found, rows::instance)?),
+        Query::Capacity { .. } => Page::Capacity(rows::all(found, rows::capacity_view)?),
+        Query::Stats { .. } => Page::Stats(stats_of(found)?),
+        Query::Disk => Page::Disk(Disk { database_bytes: count(found)?, ..Disk::default() }),
     })
 }
 
 fn task_view(cells: &mut Cells<'_>) -> Result<TaskView> {
-    let (spec, _) = rows::spec(cells)?;
     let task = match cells.is_null()? {
         true => {
             cells.skip(rows::TASK_COLUMNS);
@@ -96,6 +119,7 @@ fn task_view(cells: &mut Cells<'_>) -> Result<TaskView> {
         }
         false => Some(rows::task(cells)?),
     };
+    let (spec, _) = rows::spec(cells)?;
     let attempt = if cells.is_null()? { None } else { Some(rows::attempt(cells)?) };
     Ok(TaskView { task, spec, attempt })
 }
@@ -203,7 +227,7 @@ pub(super) fn pruned(rows: &[Row]) -> Result<Option<Cursor>> {
 /// Adds the statements that count.
 pub(super) fn add_counts(pipe: &mut Pipe<'_>) -> usize {
     let first = pipe.add(sql::COUNT_TASKS, Vec::new());
-    for sql in [sql::COUNT_FOREIGN, sql::COUNT_RUNS, sql::COUNT_INBOX, sql::DISK_BYTES] {
+    for sql in [sql::COUNT_FOREIGN, sql::COUNT_RUNS, sql::COUNT_INBOX] {
         pipe.add(sql, Vec::new());
     }
     first
@@ -213,18 +237,27 @@ pub(super) fn add_counts(pipe: &mut Pipe<'_>) -> usize {
 pub(super) fn stats(found: &[Vec<Row>]) -> Result<Stats> {
     let mut stats = Stats::default();
     for (phase, count) in rows::all(&found[0], pair)? {
-        let state = Phase::from_number(phase).map_or(TaskState::Pending, Phase::state);
-        *stats.tasks.entry(state).or_default() += count;
+        stats.add_tasks(phase, count);
     }
-    let foreign = count(&found[1])?;
-    if foreign > 0 {
-        *stats.tasks.entry(TaskState::Pending).or_default() += foreign;
-    }
+    stats.add_tasks(Phase::Ready as i64, count(&found[1])?);
     for (state, count) in rows::all(&found[2], pair)? {
-        stats.runs.extend(RunState::from_number(state).map(|state| (state, count)));
+        stats.add_runs(state, count);
     }
     stats.inbox = count(&found[3])?;
-    stats.disk_bytes = count(&found[4])?;
+    Ok(stats)
+}
+
+/// Counts of a project.
+fn stats_of(found: &[Row]) -> Result<Stats> {
+    let mut stats = Stats::default();
+    let counts = |cells: &mut Cells<'_>| Ok((cells.next::<i64>()?, pair(cells)?));
+    for (what, (number, count)) in rows::all(found, counts)? {
+        match what {
+            0 => stats.add_tasks(number, count),
+            1 => stats.add_runs(number, count),
+            _ => stats.inbox = count,
+        }
+    }
     Ok(stats)
 }
 

@@ -14,10 +14,10 @@ use crate::{
     error::{Error, Result},
     id::RunId,
     model::{
-        Answer, Attempt, AttemptOutcome, Band, CapacityKey, Chat, Claimed, Cursor, Entry, Host,
-        Instance, Item, ItemKind, ItemState, Lane, Message, Payload, Phase, Role, Run, RunAttempt,
-        RunFlags, RunSpec, RunState, Session, Slot, Step, StepKind, StepState, Stream, Task,
-        TaskFlags, TaskOptions, TaskSpec, Terms,
+        Answer, Attempt, AttemptOutcome, Band, CapacityKey, CapacityView, Chat, Claimed, Cursor,
+        Entry, Host, Instance, Item, ItemKind, ItemState, Lane, Message, Payload, Phase, Role, Run,
+        RunAttempt, RunFlags, RunSpec, RunState, Session, Slot, Step, StepKind, StepState, Stream,
+        Task, TaskFlags, TaskOptions, TaskSpec, Terms,
     },
 };
 
@@ -146,7 +146,7 @@ impl<'a> Cells<'a> {
 
     fn labels(&mut self) -> Result<BTreeMap<String, String>> {
         let text: Option<&str> = self.next()?;
-        Ok(text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default())
+        Ok(TaskSpec::labels_from_row(text))
     }
 
     fn options(&mut self) -> Result<TaskOptions> {
@@ -263,6 +263,12 @@ pub(super) fn capacity(cells: &mut Cells<'_>) -> Result<CapacityKey> {
     let name = cells.next()?;
     let slots = cells.next::<Option<i32>>()?.map(|slots| slots as u32);
     Ok(CapacityKey { name, slots, parked_until: cells.time()? })
+}
+
+pub(super) fn capacity_view(cells: &mut Cells<'_>) -> Result<CapacityView> {
+    let key = capacity(cells)?;
+    let (held, waiting): (i64, i64) = (cells.next()?, cells.next()?);
+    Ok(CapacityView { key, held: held.unsigned_abs(), waiting: waiting.unsigned_abs() })
 }
 
 pub(super) fn slot(cells: &mut Cells<'_>) -> Result<Slot> {

@@ -288,6 +288,9 @@ fn put_instances<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
 }
 
 fn put_chats<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
+    if !changes.sessions_gone.is_empty() {
+        pipe.add(sql::DELETE_SESSION, columns!(changes.sessions_gone, |id| id.as_uuid()));
+    }
     let gone = &changes.chats_gone;
     if !gone.is_empty() {
         pipe.add(sql::DELETE_CHAT, columns!(gone, |id| id.as_uuid()));

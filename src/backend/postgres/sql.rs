@@ -56,15 +56,9 @@ pub const LOCKED: &str = " FOR UPDATE";
 pub const TASK: &str = "SELECT id, phase, lane, priority, run_at, attempt, failures, interruptions,
     lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at
     FROM task_states WHERE id = ANY ($1::uuid[]) ORDER BY id";
-pub const TASKS_ALL: &str = "SELECT id, phase, lane, priority, run_at, attempt, failures,
-    interruptions, lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at
-    FROM task_states";
 pub const SPEC: &str = "SELECT id, project_id, kind, input, priority, run_at, parent_task_id,
     arena_id, session_id, chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id,
     unique_key, options, labels, meta, created_at, origin FROM tasks WHERE id = ANY ($1::uuid[])";
-pub const SPECS_ALL: &str = "SELECT id, project_id, kind, input, priority, run_at, parent_task_id,
-    arena_id, session_id, chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id,
-    unique_key, options, labels, meta, created_at, origin FROM tasks";
 pub const CHILDREN: &str = "SELECT id, project_id, kind, input, priority, run_at, parent_task_id,
     arena_id, session_id, chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id,
     unique_key, options, labels, meta, created_at, origin
@@ -75,46 +69,29 @@ pub const CHILD_TASKS: &str = "SELECT s.id, phase, lane, s.priority, s.run_at, a
     (SELECT t.id FROM tasks t WHERE t.parent_task_id = ANY ($1::uuid[])) ORDER BY s.id";
 pub const ATTEMPTS: &str = "SELECT task_id, lease, attempt, holder, started_at, ended_at, outcome,
     output, error, usage FROM task_attempts WHERE task_id = ANY ($1::uuid[])";
-pub const ATTEMPTS_ALL: &str = "SELECT task_id, lease, attempt, holder, started_at, ended_at,
-    outcome, output, error, usage FROM task_attempts";
 pub const ITEM: &str = "SELECT id, task_id, lease, kind, key, body, options, state, answer,
     answered_by, created_at, answered_at FROM inbox_items WHERE id = ANY ($1::uuid[])";
 pub const ITEMS_OF: &str = "SELECT id, task_id, lease, kind, key, body, options, state, answer,
     answered_by, created_at, answered_at FROM inbox_items WHERE task_id = ANY ($1::uuid[])";
-pub const ITEMS_ALL: &str = "SELECT id, task_id, lease, kind, key, body, options, state, answer,
-    answered_by, created_at, answered_at FROM inbox_items";
 pub const UNIQUE: &str = "SELECT u.project_id, u.key, u.task_id
     FROM unnest($1::text[], $2::text[]) AS k (project_id, key)
     JOIN unique_keys u ON u.project_id = k.project_id AND u.key = k.key";
 pub const UNIQUE_ALL: &str = "SELECT project_id, key, task_id FROM unique_keys";
 pub const CAPACITY: &str = "SELECT name, slots, parked_until FROM capacity_keys WHERE name = ANY ($1::text[]) ORDER BY name";
-pub const CAPACITY_ALL: &str = "SELECT name, slots, parked_until FROM capacity_keys";
 pub const SLOTS: &str = "SELECT key, n, task_id, lease FROM slots WHERE key = ANY ($1::text[])";
-pub const SLOTS_ALL: &str = "SELECT key, n, task_id, lease FROM slots";
 pub const LANE: &str = "SELECT id, needs, keys FROM lanes WHERE id = ANY ($1::bigint[])";
-pub const LANES_ALL: &str = "SELECT id, needs, keys FROM lanes";
 pub const SESSION: &str =
     "SELECT id, project_id, title, meta, created_at FROM sessions WHERE id = ANY ($1::uuid[])";
-pub const SESSIONS_ALL: &str = "SELECT id, project_id, title, meta, created_at FROM sessions";
 pub const CHAT: &str = "SELECT id, project_id, session_id, title, meta, next_seq, created_at
     FROM chats WHERE id = ANY ($1::uuid[]) ORDER BY id";
-pub const CHATS_ALL: &str = "SELECT id, project_id, session_id, title, meta, next_seq, created_at
-    FROM chats";
 pub const MESSAGE: &str = "SELECT chat_id, seq, id, role, content, task_id, created_at
     FROM messages WHERE id = ANY ($1::uuid[])";
-pub const MESSAGES_ALL: &str = "SELECT chat_id, seq, id, role, content, task_id, created_at
-    FROM messages";
 pub const RUN: &str = "SELECT id, state, flags, project_id, priority, open_steps, failed_steps,
     next_no, attempt, parent_task_id, next_seq, updated_at, ended_at FROM flow_run_states
     WHERE id = ANY ($1::uuid[]) ORDER BY id";
-pub const RUNS_ALL: &str =
-    "SELECT id, state, flags, project_id, priority, open_steps, failed_steps,
-    next_no, attempt, parent_task_id, next_seq, updated_at, ended_at FROM flow_run_states";
 pub const RUN_SPEC: &str = "SELECT id, project_id, flow_name, version, band, model, input,
     definition, labels, meta, fork_run, fork_step, created_at
     FROM flow_runs WHERE id = ANY ($1::uuid[])";
-pub const RUN_SPECS_ALL: &str = "SELECT id, project_id, flow_name, version, band, model, input,
-    definition, labels, meta, fork_run, fork_step, created_at FROM flow_runs";
 pub const STEP: &str =
     "SELECT s.run_id, s.no, step_id, kind, state, waiting_on, open_edges, attempt,
     task_id, lane, agent, options, policy, reason, updated_at
@@ -131,15 +108,11 @@ pub const STEPS_AFTER: &str =
     FROM unnest($1::uuid[], $2::int[]) AS k (run_id, no)
     JOIN flow_edges e ON e.run_id = k.run_id AND e.from_no = k.no
     JOIN flow_steps s ON s.run_id = e.run_id AND s.no = e.to_no";
-pub const STEPS_ALL: &str =
-    "SELECT run_id, no, step_id, kind, state, waiting_on, open_edges, attempt,
-    task_id, lane, agent, options, policy, reason, updated_at FROM flow_steps";
 pub const EDGES_FROM: &str = "SELECT e.run_id, from_no, to_no, terms
     FROM unnest($1::uuid[], $2::int[]) AS k (run_id, no)
     JOIN flow_edges e ON e.run_id = k.run_id AND e.from_no = k.no";
 pub const EDGES_OF: &str = "SELECT run_id, from_no, to_no, terms FROM flow_edges
     WHERE run_id = ANY ($1::uuid[])";
-pub const EDGES_ALL: &str = "SELECT run_id, from_no, to_no, terms FROM flow_edges";
 /// Locked as other runs are.
 pub const RUNS_UNDER: &str =
     "SELECT id, state, flags, project_id, priority, open_steps, failed_steps,
@@ -147,8 +120,6 @@ pub const RUNS_UNDER: &str =
     FROM flow_run_states WHERE parent_task_id = ANY ($1::uuid[]) ORDER BY id";
 pub const RUN_ATTEMPTS: &str = "SELECT run_id, attempt, how, state, started_at, ended_at
     FROM flow_run_attempts WHERE run_id = ANY ($1::uuid[])";
-pub const RUN_ATTEMPTS_ALL: &str = "SELECT run_id, attempt, how, state, started_at, ended_at
-    FROM flow_run_attempts";
 pub const STEP_INPUT: &str = "SELECT i.run_id, i.no, input
     FROM unnest($1::uuid[], $2::int[]) AS k (run_id, no)
     JOIN flow_step_inputs i ON i.run_id = k.run_id AND i.no = k.no";
@@ -159,6 +130,11 @@ pub const INSTANCES_ALL: &str = "SELECT id, host, boot, pid, pid_start, beat, se
     FROM instances ORDER BY id";
 pub const ENTRIES_ALL: &str =
     "SELECT xid::text::bigint, pos, kind, stream, seq, at, body FROM entries";
+
+/// All rows of the table that a statement loads by key.
+pub fn all(by_key: &'static str) -> &'static str {
+    by_key.split_once(" WHERE ").map_or(by_key, |(all, _)| all)
+}
 
 // ---- saving
 
@@ -197,8 +173,7 @@ pub const INSERT_TASK: &str = "INSERT INTO task_states (id, phase, lane, priorit
     $12::bigint[], $13::uuid[], $14::int[], $15::smallint[], $16::timestamptz[],
     $17::timestamptz[])";
 /// Guarded by the lease and the revision before: no row is written where it has moved on, nor
-/// its attempt.
-/// The ids of the others are returned.
+/// its attempt. The ids of the others are returned.
 pub const UPDATE_TASK: &str = "WITH held AS (UPDATE task_states s SET phase = u.phase,
     run_at = u.run_at, attempt = u.attempt, failures = u.failures,
     interruptions = u.interruptions, rev = u.rev, holder = u.holder,
@@ -253,6 +228,7 @@ pub const PUT_SESSION: &str = "INSERT INTO sessions (id, project_id, title, meta
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
     ON CONFLICT (id) DO UPDATE SET project_id = excluded.project_id, title = excluded.title,
     meta = excluded.meta";
+pub const DELETE_SESSION: &str = "DELETE FROM sessions WHERE id = ANY ($1::uuid[])";
 pub const PUT_CHAT: &str = "INSERT INTO chats (id, project_id, session_id, title, meta, next_seq,
     created_at) SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[],
     $6::bigint[], $7::timestamptz[])
@@ -515,6 +491,14 @@ pub const COUNT_TASKS: &str = "SELECT phase::bigint, count(*) FROM task_states G
 pub const COUNT_FOREIGN: &str = "SELECT count(*) FROM tasks WHERE origin IS NULL";
 pub const COUNT_RUNS: &str = "SELECT state::bigint, count(*) FROM flow_run_states GROUP BY state";
 pub const COUNT_INBOX: &str = "SELECT count(*) FROM inbox_items WHERE state = 0";
+/// The same of a project: tasks (0) by phase, runs (1) by state, open items (2).
+pub const COUNT_PROJECT: &str =
+    "SELECT 0::bigint, coalesce(s.phase, 1)::bigint AS n, count(*) FROM tasks t
+    LEFT JOIN task_states s ON s.id = t.id WHERE t.project_id = $1::text GROUP BY n
+    UNION ALL SELECT 1, s.state::bigint AS n, count(*) FROM flow_runs r
+    JOIN flow_run_states s ON s.id = r.id WHERE r.project_id = $1 GROUP BY n
+    UNION ALL SELECT 2, 0, count(*) FROM inbox_items i JOIN tasks t ON t.id = i.task_id
+    WHERE i.state = 0 AND t.project_id = $1";
 pub const DISK_BYTES: &str = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint
     FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'";
 /// Finished tasks that are no steps and have no children, oldest first.
@@ -562,26 +546,21 @@ pub const PRUNE_ENTRIES: &str = "WITH gone AS (DELETE FROM entries WHERE pos = A
 
 /// Tasks, newest first, each with its hot row and last attempt. It is planned for the
 /// conditions that are given, so each may use the index that fits it.
-pub const LIST_TASKS: &str = "SELECT t.id, t.project_id, t.kind, t.input, t.priority, t.run_at,
-    t.parent_task_id, t.arena_id, t.session_id, t.chat_id, t.run_id, t.step_no, t.agent, t.model,
-    t.mode_id, t.thinking_option_id, t.unique_key, t.options, t.labels, t.meta, t.created_at,
-    t.origin, s.id, s.phase, s.lane, s.priority, s.run_at, s.attempt, s.failures, s.interruptions,
-    s.lease, s.rev, s.holder, s.claim, s.run_id, s.step_no, s.flags, s.started_at, s.ended_at,
-    a.task_id, a.lease, a.attempt, a.holder, a.started_at, a.ended_at, a.outcome, a.output,
-    a.error, a.usage
-    FROM tasks t LEFT JOIN task_states s ON s.id = t.id
+pub const LIST_TASKS: &str = concat!(
+    "SELECT ",
+    claimed_columns!(),
+    ", a.task_id, a.lease, a.attempt, a.holder, a.started_at, a.ended_at, a.outcome, a.output,
+    a.error, a.usage FROM tasks t LEFT JOIN task_states s ON s.id = t.id
     LEFT JOIN LATERAL (SELECT * FROM task_attempts a WHERE a.task_id = t.id
         ORDER BY a.lease DESC LIMIT 1) a ON true
-    WHERE ($1::uuid IS NULL OR t.id < $1)
-    AND ($2::text IS NULL OR t.project_id = $2)
+    WHERE ($1::uuid IS NULL OR t.id < $1) AND ($2::text IS NULL OR t.project_id = $2)
     AND ($3::smallint[] IS NULL OR coalesce(s.phase, 1) = ANY ($3))
-    AND ($4::text IS NULL OR t.kind = $4)
-    AND ($5::uuid IS NULL OR t.parent_task_id = $5)
-    AND ($6::uuid IS NULL OR t.arena_id = $6)
-    AND ($7::uuid IS NULL OR t.chat_id = $7)
+    AND ($4::text IS NULL OR t.kind = $4) AND ($5::uuid IS NULL OR t.parent_task_id = $5)
+    AND ($6::uuid IS NULL OR t.arena_id = $6) AND ($7::uuid IS NULL OR t.chat_id = $7)
     AND ($8::uuid IS NULL OR t.run_id = $8)
     AND ($9::text IS NULL OR t.labels::json ->> $9 = $10::text)
-    ORDER BY t.id DESC LIMIT $11::bigint";
+    ORDER BY t.id DESC LIMIT $11::bigint"
+);
 pub const LIST_RUNS: &str = "SELECT s.id, s.state, s.flags, s.project_id, s.priority, s.open_steps,
     s.failed_steps, s.next_seq, s.updated_at, s.ended_at, r.id, r.project_id, r.flow_name,
     r.version, r.band, r.model, r.input, r.definition, r.labels, r.meta, r.created_at
@@ -589,10 +568,36 @@ pub const LIST_RUNS: &str = "SELECT s.id, s.state, s.flags, s.project_id, s.prio
     WHERE ($1::text IS NULL OR r.project_id = $1)
     AND ($2::smallint[] IS NULL OR s.state = ANY ($2))
     AND ($3::uuid IS NULL OR r.id < $3) ORDER BY r.id DESC LIMIT $4::bigint";
-pub const LIST_INBOX: &str = "SELECT i.id, i.task_id, i.lease, i.kind, i.key, i.body, i.options,
-    i.state, i.answer, i.answered_by, i.created_at, i.answered_at
-    FROM inbox_items i LEFT JOIN tasks t ON t.id = i.task_id
-    WHERE i.state = 0 AND ($1::text IS NULL OR t.project_id = $1) ORDER BY i.id LIMIT $2::bigint";
+macro_rules! items {
+    () => {
+        "SELECT i.id, i.task_id, i.lease, i.kind, i.key, i.body, i.options, i.state, i.answer,
+    i.answered_by, i.created_at, i.answered_at FROM inbox_items i JOIN tasks t ON t.id = i.task_id
+    WHERE ($1::text IS NULL OR t.project_id = $1) AND ($2::uuid IS NULL OR i.task_id = $2)"
+    };
+}
+/// Open items, oldest first.
+pub const LIST_OPEN: &str = concat!(
+    items!(),
+    " AND i.state = 0 AND ($3::uuid IS NULL OR i.id > $3) ORDER BY i.id LIMIT $4::bigint"
+);
+/// Any items, newest first.
+pub const LIST_INBOX: &str = concat!(
+    items!(),
+    " AND ($3::uuid IS NULL OR i.id < $3) AND ($5::smallint[] IS NULL OR i.state = ANY ($5))
+    ORDER BY i.id DESC LIMIT $4::bigint"
+);
+/// Capacity keys with the slots that are held and the ready tasks that carry them, which are
+/// counted by lane.
+pub const LIST_CAPACITY: &str = "WITH carried AS MATERIALIZED (
+    SELECT j.key, sum(r.tasks)::bigint AS tasks
+    FROM (SELECT lane, count(*) AS tasks FROM task_states WHERE phase = 1 GROUP BY lane) r
+    JOIN lanes l ON l.id = r.lane, json_array_elements_text(l.keys::json) AS j (key) GROUP BY j.key)
+    SELECT k.name, k.slots, k.parked_until,
+    (SELECT count(s.task_id) FROM slots s WHERE s.key = k.name),
+    coalesce((SELECT c.tasks FROM carried c WHERE c.key = k.name), 0)
+    FROM capacity_keys k WHERE ($1::text IS NULL OR k.name = $1)
+    AND ($2::text IS NULL OR k.name > $2 COLLATE \"C\")
+    ORDER BY k.name COLLATE \"C\" LIMIT $3::bigint";
 pub const LIST_MESSAGES: &str = "SELECT chat_id, seq, id, role, content, task_id, created_at
     FROM messages WHERE chat_id = $1::uuid AND seq > $2::bigint ORDER BY seq LIMIT $3::bigint";
 pub const LIST_SESSIONS: &str = "SELECT id, project_id, title, meta, created_at

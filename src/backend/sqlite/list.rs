@@ -1,6 +1,6 @@
 //! Lists, counts and what is due: reads for people and for the engine's own rounds.
 
-use rusqlite::{Connection, named_params, params};
+use rusqlite::{Connection, Row, ToSql, named_params, params};
 
 use super::{
     load::{self, all, one},
@@ -12,10 +12,10 @@ use super::{
 use crate::{
     clock::Timestamp,
     error::{Error, Result},
-    id::{InstanceId, RunId, TaskId},
+    id::{InstanceId, ItemId, RunId, TaskId},
     model::{
-        Cursor, Due, Entry, Page, Phase, Prune, Pruned, Query, RunState, RunView, Stats, Stream,
-        TaskFilter, TaskState, TaskView,
+        Cursor, Disk, Due, Entry, Item, ItemFilter, Page, Phase, Prune, Pruned, Query, RunView,
+        Stats, Stream, TaskFilter, TaskState, TaskView,
     },
 };
 
@@ -33,8 +33,10 @@ pub(super) fn list(conn: &Connection, query: &Query) -> Result<Page> {
                     .collect::<Result<_>>()?,
             )
         }
-        Query::Inbox { project, limit } => {
-            Page::Inbox(all(conn, sql::LIST_INBOX, params![project, limit], rows::item)?)
+        Query::Inbox { filter, after, limit } => Page::Inbox(items(conn, filter, *after, *limit)?),
+        Query::Capacity { key, after, limit } => {
+            let params = params![key, after, limit];
+            Page::Capacity(all(conn, sql::LIST_CAPACITY, params, rows::capacity_view)?)
         }
         Query::Messages { chat, after, limit } => Page::Messages(all(
             conn,
@@ -53,6 +55,8 @@ pub(super) fn list(conn: &Connection, query: &Query) -> Result<Page> {
             Page::Chats(all(conn, sql::LIST_CHATS, params, rows::chat)?)
         }
         Query::Instances => Page::Instances(all(conn, sql::INSTANCES_ALL, [], rows::instance)?),
+        Query::Stats { project } => Page::Stats(stats_of(conn, project)?),
+        Query::Disk => Page::Disk(disk(conn)?),
     })
 }
 
@@ -68,21 +72,44 @@ fn tasks(
     after: Option<TaskId>,
     limit: u32,
 ) -> Result<Vec<TaskView>> {
-    let mut statement = conn.prepare_cached(&sql::list_tasks(filter))?;
     let (label, value) = filter.label.clone().unzip();
     let phases = json(&phases(&filter.states));
-    let all = named_params! {
+    let params = named_params! {
         ":after": after, ":limit": limit, ":project": filter.project, ":phases": phases,
         ":kind": filter.kind, ":parent": filter.parent, ":arena": filter.arena,
         ":chat": filter.chat, ":run": filter.run, ":label": label, ":value": value,
     };
+    let ids = all_named(conn, &sql::list_tasks(filter), params, |row| row.get(0))?;
+    ids.into_iter().filter_map(|id| task_view(conn, id).transpose()).collect()
+}
+
+fn items(
+    conn: &Connection,
+    filter: &ItemFilter,
+    after: Option<ItemId>,
+    limit: u32,
+) -> Result<Vec<Item>> {
+    let states: Vec<u8> = filter.states.iter().map(|state| *state as u8).collect();
+    let params = named_params! {
+        ":after": after, ":limit": limit, ":project": filter.project, ":task": filter.task,
+        ":states": json(&states),
+    };
+    Ok(all_named(conn, &sql::list_inbox(filter), params, rows::item)?)
+}
+
+/// The rows of a statement that has some of the parameters.
+fn all_named<T>(
+    conn: &Connection,
+    sql: &str,
+    params: &[(&str, &dyn ToSql)],
+    read: fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    let mut statement = conn.prepare_cached(sql)?;
     let mut used = Vec::new();
-    for (name, value) in all {
+    for (name, value) in params {
         used.extend(statement.parameter_index(name)?.map(|_| (*name, *value)));
     }
-    let ids = statement.query_map(used.as_slice(), |row| row.get(0))?;
-    let ids = ids.collect::<rusqlite::Result<Vec<TaskId>>>()?;
-    ids.into_iter().filter_map(|id| task_view(conn, id).transpose()).collect()
+    statement.query_map(used.as_slice(), read)?.collect()
 }
 
 fn task_view(conn: &Connection, id: TaskId) -> Result<Option<TaskView>> {
@@ -103,7 +130,7 @@ pub(super) fn due(conn: &Connection, of: InstanceId, limit: u32, now: Timestamp)
     if migrate::version(conn)? == 0 {
         return Ok(Due::default());
     }
-    let time = |statement, params: &[&dyn rusqlite::ToSql]| {
+    let time = |statement, params: &[&dyn ToSql]| {
         one(conn, statement, params, |row| row.get::<_, Option<Timestamp>>(0)).map(Option::flatten)
     };
     let next = [time(sql::NEXT_TIMER, &[])?, time(sql::NEXT_UNPARK, &[&now])?];
@@ -163,27 +190,44 @@ pub(super) fn tail(
     Ok(entries)
 }
 
-/// Counts, and the size of the database proper.
+/// The bytes of the database proper; the log is the caller's to look at.
+fn disk(conn: &Connection) -> Result<Disk> {
+    let read = |row: &Row<'_>| Ok((count(row, 0)?, count(row, 1)?));
+    let (database_bytes, used) = one(conn, sql::DISK_BYTES, [], read)?.unwrap_or_default();
+    Ok(Disk { database_bytes, used_bytes: Some(used), wal_bytes: 0 })
+}
+
+/// Counts.
 pub(super) fn stats(conn: &Connection) -> Result<Stats> {
     let mut stats = Stats::default();
-    let pairs = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, count(row, 1)?));
+    let pairs = |row: &Row<'_>| Ok((row.get(0)?, count(row, 1)?));
     for (phase, count) in all(conn, sql::COUNT_TASKS, [], pairs)? {
-        let state = Phase::from_number(phase).map_or(TaskState::Pending, Phase::state);
-        *stats.tasks.entry(state).or_default() += count;
+        stats.add_tasks(phase, count);
     }
     let foreign = one(conn, sql::COUNT_FOREIGN, [], |row| count(row, 0))?.unwrap_or(0);
-    if foreign > 0 {
-        *stats.tasks.entry(TaskState::Pending).or_default() += foreign;
-    }
+    stats.add_tasks(Phase::Ready as i64, foreign);
     for (state, count) in all(conn, sql::COUNT_RUNS, [], pairs)? {
-        stats.runs.extend(RunState::from_number(state).map(|state| (state, count)));
+        stats.add_runs(state, count);
     }
     stats.inbox = one(conn, sql::COUNT_INBOX, [], |row| count(row, 0))?.unwrap_or(0);
-    stats.disk_bytes = one(conn, sql::PAGE_COUNT, [], |row| count(row, 0))?.unwrap_or(0);
     Ok(stats)
 }
 
-fn count(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
+/// Counts of a project.
+fn stats_of(conn: &Connection, project: &str) -> Result<Stats> {
+    let mut stats = Stats::default();
+    let counts = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, count(row, 2)?));
+    for (what, number, count) in all(conn, sql::COUNT_PROJECT, [project], counts)? {
+        match what {
+            0 => stats.add_tasks(number, count),
+            1 => stats.add_runs(number, count),
+            _ => stats.inbox = count,
+        }
+    }
+    Ok(stats)
+}
+
+fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     row.get::<_, i64>(column).map(|number| number.max(0) as u64)
 }
 
@@ -209,7 +253,7 @@ pub(super) fn prune(conn: &Connection, prune: &Prune) -> Result<Pruned> {
     Ok(pruned)
 }
 
-fn delete(conn: &Connection, statements: &[&str], id: impl rusqlite::ToSql) -> Result<()> {
+fn delete(conn: &Connection, statements: &[&str], id: impl ToSql) -> Result<()> {
     statements.iter().try_for_each(|statement| run(conn, statement, [&id]).map(drop))?;
     Ok(())
 }

@@ -167,34 +167,39 @@ fn load_step(conn: &Connection, run: RunId, no: u32, found: &mut Rows) -> Result
 
 /// A dump, for audits.
 fn everything(conn: &Connection) -> Result<Rows> {
-    let specs = all(conn, sql::SPECS_ALL, [], rows::spec)?;
+    let specs = all(conn, sql::all(sql::SPEC), [], rows::spec)?;
     let foreign = specs.iter().filter(|(_, foreign)| *foreign).map(|(spec, _)| spec.id).collect();
     Ok(Rows {
         routes: BTreeMap::new(),
-        tasks: keyed(all(conn, sql::TASKS_ALL, [], rows::task)?, |row| row.id),
+        tasks: keyed(all(conn, sql::all(sql::TASK), [], rows::task)?, |row| row.id),
         specs: specs.into_iter().map(|(spec, _)| (spec.id, spec)).collect(),
         foreign,
-        attempts: keyed(all(conn, sql::ATTEMPTS_ALL, [], rows::attempt)?, |row| {
+        attempts: keyed(all(conn, sql::all(sql::ATTEMPTS), [], rows::attempt)?, |row| {
             (row.task, row.lease)
         }),
-        items: keyed(all(conn, sql::ITEMS_ALL, [], rows::item)?, |row| row.id),
+        items: keyed(all(conn, sql::all(sql::ITEM), [], rows::item)?, |row| row.id),
         unique: all(conn, sql::UNIQUE_ALL, [], rows::unique)?.into_iter().collect(),
-        capacity: keyed(all(conn, sql::CAPACITY_ALL, [], rows::capacity)?, |row| row.name.clone()),
-        slots: keyed(all(conn, sql::SLOTS_ALL, [], rows::slot)?, |row| (row.key.clone(), row.n)),
-        lanes: keyed(all(conn, sql::LANES_ALL, [], rows::lane)?, |row| row.id),
-        sessions: keyed(all(conn, sql::SESSIONS_ALL, [], rows::session)?, |row| row.id),
-        chats: keyed(all(conn, sql::CHATS_ALL, [], rows::chat)?, |row| row.id),
-        messages: keyed(all(conn, sql::MESSAGES_ALL, [], rows::message)?, |row| {
+        capacity: keyed(all(conn, sql::all(sql::CAPACITY), [], rows::capacity)?, |row| {
+            row.name.clone()
+        }),
+        slots: keyed(all(conn, sql::all(sql::SLOTS), [], rows::slot)?, |row| {
+            (row.key.clone(), row.n)
+        }),
+        lanes: keyed(all(conn, sql::all(sql::LANE), [], rows::lane)?, |row| row.id),
+        sessions: keyed(all(conn, sql::all(sql::SESSION), [], rows::session)?, |row| row.id),
+        chats: keyed(all(conn, sql::all(sql::CHAT), [], rows::chat)?, |row| row.id),
+        messages: keyed(all(conn, sql::all(sql::MESSAGE), [], rows::message)?, |row| {
             (row.chat, row.seq)
         }),
-        runs: keyed(all(conn, sql::RUNS_ALL, [], rows::run)?, |row| row.id),
-        run_specs: keyed(all(conn, sql::RUN_SPECS_ALL, [], rows::run_spec)?, |row| row.id),
-        steps: keyed(all(conn, sql::STEPS_ALL, [], rows::step)?, |row| (row.run, row.no)),
-        edges: all(conn, sql::EDGES_ALL, [], rows::edge)?.into_iter().collect(),
+        runs: keyed(all(conn, sql::all(sql::RUN), [], rows::run)?, |row| row.id),
+        run_specs: keyed(all(conn, sql::all(sql::RUN_SPEC), [], rows::run_spec)?, |row| row.id),
+        steps: keyed(all(conn, sql::all(sql::STEPS_OF), [], rows::step)?, |row| (row.run, row.no)),
+        edges: all(conn, sql::all(sql::EDGES_OF), [], rows::edge)?.into_iter().collect(),
         step_inputs: all(conn, sql::STEP_INPUTS_ALL, [], rows::step_input)?.into_iter().collect(),
-        run_attempts: keyed(all(conn, sql::RUN_ATTEMPTS_ALL, [], rows::run_attempt)?, |row| {
-            (row.run, row.attempt)
-        }),
+        run_attempts: keyed(
+            all(conn, sql::all(sql::RUN_ATTEMPTS), [], rows::run_attempt)?,
+            |row| (row.run, row.attempt),
+        ),
         instances: keyed(all(conn, sql::INSTANCES_ALL, [], rows::instance)?, |row| row.id),
         entries: keyed(all(conn, sql::ENTRIES_ALL, [], rows::entry)?, |row: &_| {
             let row: &crate::model::Entry = row;

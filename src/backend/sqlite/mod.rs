@@ -346,12 +346,15 @@ impl Backend for SqliteBackend {
 
     async fn list(&self, query: &Query) -> Result<Page> {
         let query = query.clone();
-        self.reading(move |conn| list::list(conn, &query)).await
+        let mut page = self.reading(move |conn| list::list(conn, &query)).await?;
+        if let Page::Disk(disk) = &mut page {
+            disk.wal_bytes = wal_bytes(self.path());
+        }
+        Ok(page)
     }
 
     async fn stats(&self) -> Result<Stats> {
-        let stats = self.reading(list::stats).await?;
-        Ok(Stats { wal_bytes: wal_bytes(self.path()), ..stats })
+        self.reading(list::stats).await
     }
 
     async fn tail(&self, stream: Stream, after: Cursor, limit: u32) -> Result<Vec<Entry>> {

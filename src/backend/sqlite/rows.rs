@@ -12,10 +12,10 @@ use crate::{
     clock::Timestamp,
     id::{ArenaId, ChatId, InstanceId, ItemId, MessageId, RunId, SessionId, TaskId},
     model::{
-        Answer, Attempt, AttemptOutcome, Band, CapacityKey, Chat, Cursor, Entry, Host, Instance,
-        Item, ItemKind, ItemState, Lane, Message, Payload, Phase, Role, Run, RunAttempt, RunFlags,
-        RunSpec, RunState, Session, Slot, Step, StepKind, StepState, Stream, Task, TaskFlags,
-        TaskOptions, TaskSpec, Terms,
+        Answer, Attempt, AttemptOutcome, Band, CapacityKey, CapacityView, Chat, Cursor, Entry,
+        Host, Instance, Item, ItemKind, ItemState, Lane, Message, Payload, Phase, Role, Run,
+        RunAttempt, RunFlags, RunSpec, RunState, Session, Slot, Step, StepKind, StepState, Stream,
+        Task, TaskFlags, TaskOptions, TaskSpec, Terms,
     },
 };
 
@@ -104,7 +104,7 @@ impl<'a> Cells<'a> {
 
     fn labels(&mut self) -> rusqlite::Result<BTreeMap<String, String>> {
         let text: Option<String> = self.next()?;
-        Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+        Ok(TaskSpec::labels_from_row(text.as_deref()))
     }
 
     fn options(&mut self) -> rusqlite::Result<TaskOptions> {
@@ -221,6 +221,12 @@ pub(super) fn unique(row: &Row<'_>) -> rusqlite::Result<((String, String), TaskI
 
 pub(super) fn capacity(row: &Row<'_>) -> rusqlite::Result<CapacityKey> {
     Ok(CapacityKey { name: row.get(0)?, slots: row.get(1)?, parked_until: row.get(2)? })
+}
+
+pub(super) fn capacity_view(row: &Row<'_>) -> rusqlite::Result<CapacityView> {
+    let (held, waiting): (i64, i64) = (row.get(3)?, row.get(4)?);
+    let (held, waiting) = (held.unsigned_abs(), waiting.unsigned_abs());
+    Ok(CapacityView { key: capacity(row)?, held, waiting })
 }
 
 pub(super) fn slot(row: &Row<'_>) -> rusqlite::Result<Slot> {

@@ -58,6 +58,9 @@ pub(super) fn guarded(conn: &Connection, changes: &Changes) -> Result<BTreeSet<T
 
 /// Saves changes that were planned inside the transaction.
 pub(super) fn save(conn: &Connection, changes: &Changes) -> Result<()> {
+    for id in &changes.sessions_gone {
+        run(conn, sql::DELETE_SESSION, [id])?;
+    }
     for id in &changes.chats_gone {
         run(conn, sql::DELETE_CHAT, [id])?;
         run(conn, sql::DELETE_ENTRIES, [stream(Stream::Chat(*id)).1])?;

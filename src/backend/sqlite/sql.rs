@@ -1,7 +1,7 @@
 //! Every SQL statement of this backend. `postgres/sql.rs` has the same names in the same
 //! order: their difference is the list of dialect differences.
 
-use crate::model::TaskFilter;
+use crate::model::{ItemFilter, TaskFilter};
 
 // ---- the connection and the schema
 
@@ -25,61 +25,36 @@ pub const ADD_HISTORY: &str =
 pub const TASK: &str = "SELECT id, phase, lane, priority, run_at, attempt, failures, interruptions,
     lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at
     FROM segue_task_states WHERE id = ?1";
-pub const TASKS_ALL: &str = "SELECT id, phase, lane, priority, run_at, attempt, failures,
-    interruptions, lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at
-    FROM segue_task_states";
 pub const SPEC: &str = "SELECT id, project_id, kind, input, priority, run_at, parent_task_id,
     arena_id, session_id, chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id,
     unique_key, options, labels, meta, created_at, origin
     FROM segue_tasks WHERE id = ?1";
-pub const SPECS_ALL: &str = "SELECT id, project_id, kind, input, priority, run_at, parent_task_id,
-    arena_id, session_id, chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id,
-    unique_key, options, labels, meta, created_at, origin
-    FROM segue_tasks";
 pub const CHILDREN: &str = "SELECT id FROM segue_tasks WHERE parent_task_id = ?1";
 pub const ATTEMPTS: &str = "SELECT task_id, lease, attempt, holder, started_at, ended_at, outcome,
     output, error, usage FROM segue_task_attempts WHERE task_id = ?1";
-pub const ATTEMPTS_ALL: &str = "SELECT task_id, lease, attempt, holder, started_at, ended_at,
-    outcome, output, error, usage FROM segue_task_attempts";
 pub const ITEM: &str = "SELECT id, task_id, lease, kind, key, body, options, state, answer,
     answered_by, created_at, answered_at FROM segue_inbox_items WHERE id = ?1";
 pub const ITEMS_OF: &str = "SELECT id, task_id, lease, kind, key, body, options, state, answer,
     answered_by, created_at, answered_at FROM segue_inbox_items WHERE task_id = ?1";
-pub const ITEMS_ALL: &str = "SELECT id, task_id, lease, kind, key, body, options, state, answer,
-    answered_by, created_at, answered_at FROM segue_inbox_items";
 pub const UNIQUE: &str =
     "SELECT project_id, key, task_id FROM segue_unique_keys WHERE project_id = ?1 AND key = ?2";
 pub const UNIQUE_ALL: &str = "SELECT project_id, key, task_id FROM segue_unique_keys";
 pub const CAPACITY: &str =
     "SELECT name, slots, parked_until FROM segue_capacity_keys WHERE name = ?1";
-pub const CAPACITY_ALL: &str = "SELECT name, slots, parked_until FROM segue_capacity_keys";
 pub const SLOTS: &str = "SELECT key, n, task_id, lease FROM segue_slots WHERE key = ?1";
-pub const SLOTS_ALL: &str = "SELECT key, n, task_id, lease FROM segue_slots";
 pub const LANE: &str = "SELECT id, needs, keys FROM segue_lanes WHERE id = ?1";
-pub const LANES_ALL: &str = "SELECT id, needs, keys FROM segue_lanes";
 pub const SESSION: &str =
     "SELECT id, project_id, title, meta, created_at FROM segue_sessions WHERE id = ?1";
-pub const SESSIONS_ALL: &str = "SELECT id, project_id, title, meta, created_at FROM segue_sessions";
 pub const CHAT: &str = "SELECT id, project_id, session_id, title, meta, next_seq, created_at
     FROM segue_chats WHERE id = ?1";
-pub const CHATS_ALL: &str = "SELECT id, project_id, session_id, title, meta, next_seq, created_at
-    FROM segue_chats";
 pub const MESSAGE: &str = "SELECT chat_id, seq, id, role, content, task_id, created_at
     FROM segue_messages WHERE id = ?1";
-pub const MESSAGES_ALL: &str = "SELECT chat_id, seq, id, role, content, task_id, created_at
-    FROM segue_messages";
 pub const RUN: &str = "SELECT id, state, flags, project_id, priority, open_steps, failed_steps,
     next_no, attempt, parent_task_id, next_seq, updated_at, ended_at FROM segue_flow_run_states
     WHERE id = ?1";
-pub const RUNS_ALL: &str =
-    "SELECT id, state, flags, project_id, priority, open_steps, failed_steps,
-    next_no, attempt, parent_task_id, next_seq, updated_at, ended_at
-    FROM segue_flow_run_states";
 pub const RUN_SPEC: &str = "SELECT id, project_id, flow_name, version, band, model, input,
     definition, labels, meta, fork_run, fork_step, created_at
     FROM segue_flow_runs WHERE id = ?1";
-pub const RUN_SPECS_ALL: &str = "SELECT id, project_id, flow_name, version, band, model, input,
-    definition, labels, meta, fork_run, fork_step, created_at FROM segue_flow_runs";
 pub const STEP: &str = "SELECT run_id, no, step_id, kind, state, waiting_on, open_edges, attempt,
     task_id, lane, agent, options, policy, reason, updated_at
     FROM segue_flow_steps WHERE run_id = ?1 AND no = ?2";
@@ -87,22 +62,16 @@ pub const STEPS_OF: &str =
     "SELECT run_id, no, step_id, kind, state, waiting_on, open_edges, attempt,
     task_id, lane, agent, options, policy, reason, updated_at
     FROM segue_flow_steps WHERE run_id = ?1";
-pub const STEPS_ALL: &str =
-    "SELECT run_id, no, step_id, kind, state, waiting_on, open_edges, attempt,
-    task_id, lane, agent, options, policy, reason, updated_at FROM segue_flow_steps";
 pub const EDGES_FROM: &str = "SELECT run_id, from_no, to_no, terms FROM segue_flow_edges
     WHERE run_id = ?1 AND from_no = ?2";
 pub const EDGES_OF: &str = "SELECT run_id, from_no, to_no, terms FROM segue_flow_edges
     WHERE run_id = ?1";
-pub const EDGES_ALL: &str = "SELECT run_id, from_no, to_no, terms FROM segue_flow_edges";
 pub const RUNS_UNDER: &str =
     "SELECT id, state, flags, project_id, priority, open_steps, failed_steps,
     next_no, attempt, parent_task_id, next_seq, updated_at, ended_at
     FROM segue_flow_run_states WHERE parent_task_id = ?1";
 pub const RUN_ATTEMPTS: &str = "SELECT run_id, attempt, how, state, started_at, ended_at
     FROM segue_flow_run_attempts WHERE run_id = ?1";
-pub const RUN_ATTEMPTS_ALL: &str = "SELECT run_id, attempt, how, state, started_at, ended_at
-    FROM segue_flow_run_attempts";
 pub const STEP_INPUT: &str =
     "SELECT run_id, no, input FROM segue_flow_step_inputs WHERE run_id = ?1 AND no = ?2";
 pub const STEP_INPUTS_ALL: &str = "SELECT run_id, no, input FROM segue_flow_step_inputs";
@@ -111,6 +80,11 @@ pub const INSTANCE: &str = "SELECT id, host, boot, pid, pid_start, beat, serves,
 pub const INSTANCES_ALL: &str = "SELECT id, host, boot, pid, pid_start, beat, serves, started_at
     FROM segue_instances";
 pub const ENTRIES_ALL: &str = "SELECT pos, kind, stream, seq, at, body FROM segue_entries";
+
+/// All rows of the table that a statement loads by key.
+pub fn all(by_key: &'static str) -> &'static str {
+    by_key.split_once(" WHERE ").map_or(by_key, |(all, _)| all)
+}
 
 // ---- saving
 
@@ -158,6 +132,7 @@ pub const DROP_SLOTS_OF: &str = "SELECT key FROM segue_slots WHERE task_id = ?1"
 pub const PUT_SESSION: &str = "INSERT INTO segue_sessions (id, project_id, title, meta, created_at)
     VALUES (?1, ?2, ?3, ?4, ?5)
     ON CONFLICT (id) DO UPDATE SET title = excluded.title, meta = excluded.meta";
+pub const DELETE_SESSION: &str = "DELETE FROM segue_sessions WHERE id = ?1";
 pub const PUT_CHAT: &str = "INSERT INTO segue_chats (id, project_id, session_id, title, meta,
     next_seq, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
     ON CONFLICT (id) DO UPDATE SET session_id = excluded.session_id, title = excluded.title,
@@ -265,6 +240,17 @@ pub const COUNT_TASKS: &str = "SELECT phase, count(*) FROM segue_task_states GRO
 pub const COUNT_FOREIGN: &str = "SELECT count(*) FROM segue_tasks WHERE origin IS NULL";
 pub const COUNT_RUNS: &str = "SELECT state, count(*) FROM segue_flow_run_states GROUP BY state";
 pub const COUNT_INBOX: &str = "SELECT count(*) FROM segue_inbox_items WHERE state = 0";
+/// The same of a project: tasks (0) by phase, runs (1) by state, open items (2).
+pub const COUNT_PROJECT: &str = "SELECT 0, coalesce(s.phase, 1), count(*) FROM segue_tasks t
+    LEFT JOIN segue_task_states s ON s.id = t.id WHERE t.project_id = ?1 GROUP BY 2
+    UNION ALL SELECT 1, s.state, count(*) FROM segue_flow_runs r
+    JOIN segue_flow_run_states s ON s.id = r.id WHERE r.project_id = ?1 GROUP BY 2
+    UNION ALL SELECT 2, 0, count(*) FROM segue_inbox_items i CROSS JOIN
+    segue_tasks t ON t.id = i.task_id WHERE i.state = 0 AND t.project_id = ?1";
+/// The bytes of all pages, and of those that are in use.
+pub const DISK_BYTES: &str =
+    "SELECT page_count * page_size, (page_count - freelist_count) * page_size
+    FROM pragma_page_count, pragma_freelist_count, pragma_page_size";
 /// Finished tasks that are no steps and have no children, oldest first.
 pub const OLD_TASKS: &str = "SELECT s.id FROM segue_task_states s
     WHERE s.phase >= 6 AND s.run_id IS NULL AND s.ended_at < ?1
@@ -317,7 +303,11 @@ pub fn list_tasks(filter: &TaskFilter) -> String {
         (filter.arena.is_some(), " AND t.arena_id = :arena"),
         (filter.chat.is_some(), " AND t.chat_id = :chat"),
         (filter.run.is_some(), " AND t.run_id = :run"),
-        (filter.label.is_some(), " AND json_extract(t.labels, '$.\"' || :label || '\"') = :value"),
+        (
+            filter.label.is_some(),
+            " AND EXISTS (SELECT 1 FROM json_each(t.labels)
+                WHERE key = :label AND type = 'text' AND value = :value)",
+        ),
     ];
     for (wanted, condition) in conditions {
         if wanted {
@@ -331,10 +321,43 @@ pub fn list_tasks(filter: &TaskFilter) -> String {
 pub const LIST_RUNS: &str = "SELECT r.id FROM segue_flow_runs r JOIN segue_flow_run_states s
     ON s.id = r.id WHERE (?1 IS NULL OR r.project_id = ?1) AND (?3 IS NULL OR r.id < ?3)
     AND (?2 = '[]' OR s.state IN (SELECT value FROM json_each(?2))) ORDER BY r.id DESC LIMIT ?4";
-pub const LIST_INBOX: &str = "SELECT i.id, task_id, lease, i.kind, key, body, i.options, state,
-    answer, answered_by, i.created_at, answered_at
-    FROM segue_inbox_items i LEFT JOIN segue_tasks t ON t.id = i.task_id
-    WHERE i.state = 0 AND (?1 IS NULL OR t.project_id = ?1) ORDER BY i.id LIMIT ?2";
+
+/// Items: the open ones oldest first, any others newest first. A cross join, so that the few items
+/// are read before the many tasks of a project.
+pub fn list_inbox(filter: &ItemFilter) -> String {
+    let mut sql = "SELECT i.id, task_id, lease, i.kind, key, body, i.options, state, answer,
+        answered_by, i.created_at, answered_at
+        FROM segue_inbox_items i CROSS JOIN segue_tasks t ON t.id = i.task_id WHERE true"
+        .to_owned();
+    let (open, order) = match filter.is_open() {
+        true => (true, " AND (:after IS NULL OR i.id > :after) ORDER BY i.id LIMIT :limit"),
+        false => (false, " AND (:after IS NULL OR i.id < :after) ORDER BY i.id DESC LIMIT :limit"),
+    };
+    let some = !open && !filter.states.is_empty();
+    let conditions = [
+        (open, " AND i.state = 0"),
+        (some, " AND i.state IN (SELECT value FROM json_each(:states))"),
+        (filter.project.is_some(), " AND t.project_id = :project"),
+        (filter.task.is_some(), " AND i.task_id = :task"),
+    ];
+    for (_, condition) in conditions.into_iter().filter(|(wanted, _)| *wanted) {
+        sql.push_str(condition);
+    }
+    sql.push_str(order);
+    sql
+}
+
+/// Capacity keys with the slots that are held and the ready tasks that carry them, which are
+/// counted by lane.
+pub const LIST_CAPACITY: &str = "WITH carried AS MATERIALIZED (
+    SELECT j.value AS key, sum(r.tasks) AS tasks FROM
+        (SELECT lane, count(*) AS tasks FROM segue_task_states WHERE phase = 1 GROUP BY lane) r
+    JOIN segue_lanes l ON l.id = r.lane, json_each(l.keys) j GROUP BY j.value)
+    SELECT k.name, k.slots, k.parked_until,
+    (SELECT count(s.task_id) FROM segue_slots s WHERE s.key = k.name),
+    coalesce((SELECT c.tasks FROM carried c WHERE c.key = k.name), 0)
+    FROM segue_capacity_keys k WHERE (?1 IS NULL OR k.name = ?1) AND (?2 IS NULL OR k.name > ?2)
+    ORDER BY k.name LIMIT ?3";
 pub const LIST_MESSAGES: &str = "SELECT chat_id, seq, id, role, content, task_id, created_at
     FROM segue_messages WHERE chat_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
 pub const LIST_SESSIONS: &str = "SELECT id, project_id, title, meta, created_at
@@ -357,8 +380,6 @@ pub const PRAGMAS: [(&str, &str); 7] = [
     ("cache_size", "-16000"),
     ("journal_size_limit", "67108864"),
 ];
-pub const PAGE_COUNT: &str =
-    "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
 pub const DATA_VERSION: &str = "PRAGMA data_version";
 pub const SHRINK: &str = "PRAGMA incremental_vacuum(2000)";
 pub const CHECKPOINT: &str = "PRAGMA wal_checkpoint(TRUNCATE)";

@@ -2,7 +2,7 @@
 
 use super::{are_names, are_texts, fits};
 use crate::{
-    id::ChatId,
+    id::{ChatId, SessionId},
     model::{
         Chat, Event, Message, NewMessage, Outcome, Payload, Receipt, Rejection, Session, Stream,
         limits, plan::work::Work,
@@ -20,6 +20,12 @@ pub(super) fn open_session(work: &mut Work, session: Session) -> Receipt {
     work.rows.sessions.insert(session.id, session.clone());
     work.changes.sessions.retain(|old| old.id != session.id);
     work.changes.sessions.push(session);
+    Ok(Outcome::Done)
+}
+
+/// Deletes a session. Its chats and tasks stay.
+pub(super) fn delete_session(work: &mut Work, id: SessionId) -> Receipt {
+    work.delete_session(id);
     Ok(Outcome::Done)
 }
 

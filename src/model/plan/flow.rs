@@ -88,6 +88,7 @@ fn check(new: &NewRun) -> Result<(), Rejection> {
     let meta = spec.meta.as_ref().map_or(0, |meta| meta.as_str().len());
     fits("the run's meta", meta, limits::META_BYTES)?;
     are_names([&spec.project, &spec.flow].into_iter().chain(spec.labels.keys()))?;
+    are_texts(spec.labels.values())?;
     are_texts(&spec.model)?;
     steps.iter().try_for_each(check_step)?;
     Ok(Dag::check(steps)?)

@@ -91,6 +91,7 @@ fn apply(work: &mut Work, command: Command) -> Receipt {
         Command::PauseRun(id) => flow::pause(work, id),
         Command::ResumeRun(id) => flow::resume(work, id),
         Command::OpenSession(session) => chat::open_session(work, session),
+        Command::DeleteSession(id) => chat::delete_session(work, id),
         Command::OpenChat(chat) => chat::open(work, chat),
         Command::DeleteChat(id) => chat::delete(work, id),
         Command::Append { chat, messages } => chat::append(work, chat, messages),

@@ -135,6 +135,7 @@ fn check(spec: &TaskSpec) -> Result<(), Rejection> {
     fits("the task's meta", meta, limits::META_BYTES)?;
     check_options(&spec.options)?;
     are_texts([&spec.model, &spec.mode, &spec.thinking].into_iter().flatten())?;
+    are_texts(spec.labels.values())?;
     let names = [&spec.project, &spec.kind].into_iter().chain(&spec.unique_key).chain(&spec.agent);
     are_names(names.chain(spec.labels.keys()))
 }

@@ -59,6 +59,7 @@ pub(super) fn wants(command: &Command, rows: &Rows) -> Needs {
         Command::OpenSession(session) => {
             Needs { sessions: [session.id].into(), ..Needs::default() }
         }
+        Command::DeleteSession(id) => Needs { sessions: [*id].into(), ..Needs::default() },
         Command::OpenChat(chat) => Needs {
             chats: [chat.id].into(),
             sessions: chat.session.into_iter().collect(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     clock::Timestamp,
-    id::{ChatId, InstanceId, ItemId, RunId, TaskId},
+    id::{ChatId, InstanceId, ItemId, RunId, SessionId, TaskId},
     model::{
         Changes, Chat, Cursor, Entry, Event, Instance, Item, Outcome, Payload, Phase, Receipt,
         Rows, Run, RunAttempt, Step, Stream, Task, TaskFlags, Terms,
@@ -158,6 +158,21 @@ impl Work {
             spec.chat.take_if(|chat| *chat == id);
         }
         self.changes.chats_gone.push(id);
+    }
+
+    /// Deletes a session. What belonged to it belongs to none, whether this work has loaded it,
+    /// has made it, or does not know it.
+    pub fn delete_session(&mut self, id: SessionId) {
+        if self.rows.sessions.remove(&id).is_none() {
+            return;
+        }
+        self.changes.sessions.retain(|session| session.id != id);
+        let chats = self.rows.chats.values_mut().map(|chat| &mut chat.session);
+        let specs = self.rows.specs.values_mut().chain(&mut self.changes.specs);
+        for session in chats.chain(specs.map(|spec| &mut spec.session)) {
+            session.take_if(|session| *session == id);
+        }
+        self.changes.sessions_gone.push(id);
     }
 
     /// Gives a task its unique key.

@@ -2,7 +2,8 @@
 
 use segue::{
     Context, Failure, NewTask, Waiting,
-    model::{ItemKind, Payload, Rejection, TaskState},
+    id::ItemId,
+    model::{Answer, Item, ItemFilter, ItemKind, ItemState, Payload, Rejection, TaskState},
 };
 use serde_json::{Value, json};
 
@@ -15,6 +16,7 @@ each_backend!(
     two_questions_in_turn_find_their_own_answers,
     a_custom_item_carries_the_hosts_json,
     the_inbox_is_read_by_project_oldest_first,
+    closed_items_are_read_in_pages_newest_first,
 );
 
 async fn deploy(context: Context, _: Value) -> Result<String, Failure> {
@@ -126,4 +128,41 @@ async fn the_inbox_is_read_by_project_oldest_first(store: Store) {
     assert_eq!(of(None).await, asked);
     assert_eq!(of(Some("a")).await, [asked[0], asked[2]]);
     assert_eq!(engine.inbox(None, 1).await.unwrap().len(), 1);
+}
+
+fn ids(items: &[Item]) -> Vec<ItemId> {
+    items.iter().map(|item| item.id).collect()
+}
+
+async fn closed_items_are_read_in_pages_newest_first(store: Store) {
+    let engine = store.builder().concurrency(1).task("deploy", deploy).start().await.unwrap();
+    for project in ["p", "p", "q", "p"] {
+        let task = NewTask::new("deploy", &()).project(project);
+        engine.submit(task).await.unwrap();
+    }
+    engine.run_until_idle().await.unwrap();
+    let asked = engine.items(ItemFilter::open(), None, 10).await.unwrap();
+    let [first, second, third, fourth] = &asked[..] else { panic!("four questions: {asked:?}") };
+    for item in [third, first] {
+        engine.answer(item.id, "yes", "Ada").await.unwrap();
+    }
+    engine.task(second.task).cancel().await.unwrap();
+    engine.run_until_idle().await.unwrap();
+    assert_eq!(ids(&engine.inbox(None, 10).await.unwrap()), [fourth.id]);
+    let states = vec![ItemState::Answered, ItemState::Withdrawn];
+    let closed = ItemFilter { states, ..ItemFilter::default() };
+    let page = async |filter: &ItemFilter, after: Option<ItemId>| {
+        ids(&engine.items(filter.clone(), after, 2).await.unwrap())
+    };
+    assert_eq!(page(&closed, None).await, [third.id, second.id]);
+    assert_eq!(page(&closed, Some(second.id)).await, [first.id]);
+    assert_eq!(page(&closed, Some(first.id)).await, []);
+    let of_p = ItemFilter { project: Some("p".into()), ..closed };
+    assert_eq!(page(&of_p, None).await, [second.id, first.id]);
+    let of_task = ItemFilter { task: Some(first.task), ..ItemFilter::default() };
+    assert_eq!(page(&of_task, None).await, [first.id]);
+    let answered = engine.item(first.id).await.unwrap();
+    assert_eq!(answered.state, ItemState::Answered);
+    assert_eq!(answered.answer, Some(Answer { value: Payload::text("yes"), by: "Ada".into() }));
+    assert!(engine.item(ItemId::new()).await.unwrap_err().is_not_found());
 }

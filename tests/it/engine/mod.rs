@@ -9,6 +9,7 @@ mod flows;
 mod inbox;
 mod leases;
 mod lifecycle;
+mod operating;
 mod outside;
 mod tasks;
 mod waiting;

@@ -20,6 +20,7 @@ on_sqlite!(
     a_row_that_another_program_inserts_is_adopted_and_run,
     a_row_that_carries_everything_is_run_as_it_says,
     a_row_with_invalid_options_fails_in_the_inbox,
+    labels_of_a_row_are_an_object_and_its_strings_are_labels,
     a_row_with_a_taken_unique_key_is_cancelled,
     rows_that_were_inserted_while_nothing_ran_are_adopted_at_the_start,
     the_sqlite_program_can_insert_tasks,
@@ -139,6 +140,31 @@ async fn a_row_with_invalid_options_fails_in_the_inbox(store: Store) {
         let item = items.iter().find(|item| item.task == id).unwrap();
         assert_eq!(item.kind, ItemKind::Failure);
         assert!(item.body.as_str().len() > 20, "it says why: {}", item.body);
+    }
+}
+
+async fn labels_of_a_row_are_an_object_and_its_strings_are_labels(store: Store) {
+    let builder = store.builder().task("note", note).host(Probe::default());
+    let engine = builder.start().await.unwrap();
+    let conn = open(&store);
+    let insert = |labels: &str| {
+        let sql = "INSERT INTO segue_tasks (project_id, kind, input, labels)
+            VALUES ('p', 'note', '1', ?1) RETURNING id";
+        let id = conn.query_row(sql, [labels], |row| row.get::<_, [u8; 16]>(0))?;
+        Ok::<_, rusqlite::Error>(TaskId::from(uuid::Uuid::from_bytes(id)))
+    };
+    for wrong in ["[\"who\"]", "\"who\"", "7", "who", ""] {
+        assert!(insert(wrong).is_err(), "{wrong}");
+    }
+    let id = insert(r#"{"who": "Ada", "n": 7, "on": true, "of": {"who": "x"}}"#).unwrap();
+    let view = engine.task(id).ended().await.unwrap();
+    assert_eq!(view.spec.labels, [("who".to_owned(), "Ada".to_owned())].into());
+    let labels = [("who", "Ada", 1), ("n", "7", 0), ("on", "1", 0), ("of", r#"{"who":"x"}"#, 0)];
+    for (name, value, expected) in labels {
+        let label = Some((name.to_owned(), value.to_owned()));
+        let filter = model::TaskFilter { label, ..Default::default() };
+        let found = engine.tasks(filter, None, 10).await.unwrap();
+        assert_eq!(found.len(), expected, "{name}");
     }
 }
 

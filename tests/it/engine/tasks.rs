@@ -472,7 +472,6 @@ async fn stats_count_by_state(store: Store) {
     let expected = [(Pending, 1), (Running, 1), (Completed, 2), (Failed, 1), (Cancelled, 1)];
     assert_eq!(stats.tasks, expected.into());
     assert_eq!(stats.inbox, 1);
-    assert!(stats.disk_bytes > 0);
     probe.let_go(1);
     held.ended().await.unwrap();
 }

@@ -4,7 +4,7 @@ use rusqlite::{Connection, StatementStatus, types::Value};
 use segue::{
     backend::{Backend, sqlite::Options},
     id::TaskId,
-    model::{TaskFilter, TaskState},
+    model::{ItemFilter, ItemState, TaskFilter, TaskState},
 };
 
 #[allow(dead_code, reason = "not every statement has a plan that matters")]
@@ -24,8 +24,7 @@ async fn migrated() -> (tempfile::TempDir, Connection) {
 async fn every_statement_fits_the_tables() {
     let (_folder, conn) = migrated().await;
     let all = super::statements!(
-        DROP_SLOTS_OF NEXT_LANE LANE_REST SLOTS_HELD NEXT_HOLDER NOTE_PRUNED_ENTRIES PAGE_COUNT
-        DATA_VERSION SHRINK CHECKPOINT BACK_UP
+        DROP_SLOTS_OF NEXT_LANE LANE_REST SLOTS_HELD NEXT_HOLDER NOTE_PRUNED_ENTRIES DATA_VERSION SHRINK CHECKPOINT BACK_UP
     );
     for (name, texts) in &all {
         for text in texts {
@@ -247,6 +246,28 @@ async fn hot_statements_find_their_rows_by_index_in_large_tables() {
         let old = "SCAN s; CORRELATED SCALAR SUBQUERY 1; SEARCH c COVERING INDEX tasks_by_parent \
                    (parent_task_id=?)";
         assert_eq!(plan(&conn, sql::OLD_TASKS), old);
+        lists_begin_with_what_is_few(&conn);
+    }
+}
+
+fn lists_begin_with_what_is_few(conn: &Connection) {
+    let project = Some("p".to_owned());
+    let open = ItemFilter { project: project.clone(), ..ItemFilter::open() };
+    let closed = ItemFilter { states: vec![ItemState::Answered], project, ..Default::default() };
+    let of_task = ItemFilter { task: Some(TaskId::new()), ..Default::default() };
+    let cases = [
+        (sql::list_inbox(&open), "SCAN i INDEX inbox_items_open; SEARCH t "),
+        (sql::list_inbox(&closed), "SCAN i; "),
+        (sql::list_inbox(&of_task), "SEARCH i INDEX inbox_items_by_task (task_id=?); "),
+        (
+            sql::COUNT_PROJECT.into(),
+            "COMPOUND QUERY; LEFT-MOST SUBQUERY; SEARCH t COVERING INDEX tasks_by_project (project_id=?); SEARCH s PRIMARY KEY (id=?)",
+        ),
+    ];
+    for (text, expected) in cases {
+        let plan = plan(conn, &text);
+        assert!(plan.starts_with(expected), "{plan}\n{text}");
+        assert!(!plan.contains("SCAN t"), "{plan}\n{text}");
     }
 }
 

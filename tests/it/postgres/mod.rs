@@ -1,6 +1,7 @@
 //! What is particular to PostgreSQL; the rest is in the conformance kit.
 
 mod claims;
+mod foreign;
 mod host;
 mod migrations;
 mod outages;

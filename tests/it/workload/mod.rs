@@ -395,6 +395,10 @@ impl Workload {
                 meta: None,
                 created_at: Timestamp::ZERO,
             }),
+            (7, _) => {
+                let known = self.pick(rows.sessions.keys().copied());
+                Command::DeleteSession(known.unwrap_or_else(|| self.id()))
+            }
             _ => Command::OpenChat(Chat {
                 id: chat.filter(|_| self.chance(20)).unwrap_or_else(|| self.id()),
                 project: self.project(),

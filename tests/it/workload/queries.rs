@@ -8,7 +8,7 @@ impl Workload {
     pub(super) fn query(&mut self, rows: &Rows) -> Query {
         let limit = self.rng.u32(1..10);
         let project = self.rng.bool().then(|| self.project());
-        match self.rng.u32(0..10) {
+        match self.rng.u32(0..14) {
             0..4 => Query::Tasks {
                 filter: self.filter(rows),
                 after: self.rng.bool().then(|| self.task(rows)),
@@ -20,20 +20,40 @@ impl Workload {
                 after: self.rng.bool().then(|| self.run(rows)),
                 limit,
             },
-            5 => Query::Inbox { project, limit },
-            6 => Query::Messages {
+            5..8 => Query::Inbox {
+                filter: self.items(rows),
+                after: self.pick(rows.items.keys().copied()).filter(|_| self.rng.bool()),
+                limit,
+            },
+            8 => Query::Capacity {
+                key: self.chance(30).then(|| "a".to_owned()),
+                after: self.rng.bool().then(|| "a".to_owned()),
+                limit,
+            },
+            9 => Query::Stats { project: self.project() },
+            10 => Query::Messages {
                 chat: self.chat(rows).unwrap_or_else(|| self.id()),
                 after: self.rng.i64(0..9),
                 limit,
             },
-            7 => Query::Sessions { project, after: None, limit },
-            8 => Query::Chats {
+            11 => Query::Sessions { project, after: None, limit },
+            12 => Query::Chats {
                 project,
                 session: self.pick(rows.sessions.keys().copied()),
                 after: self.chat(rows),
                 limit,
             },
             _ => Query::Instances,
+        }
+    }
+
+    fn items(&mut self, rows: &Rows) -> ItemFilter {
+        use ItemState::*;
+        let states = [Open, Answered, Withdrawn].into_iter();
+        ItemFilter {
+            project: self.rng.bool().then(|| self.project()),
+            task: self.chance(20).then(|| self.task(rows)),
+            states: states.filter(|_| self.rng.bool()).collect(),
         }
     }
 
