@@ -39,7 +39,7 @@ use crate::{
     clock::Timestamp,
     error::{Error, Result},
     id::{InstanceId, RunId, TaskId},
-    model::{Command, Committed, Outcome, Prune, RunSpec, Stream},
+    model::{Command, Committed, Outcome, Prune, RunSpec},
 };
 use committer::Committer;
 use dispatcher::Dispatcher;
@@ -223,7 +223,6 @@ impl Core {
             self.publish(&committed);
             if committed.woke {
                 self.look.notify_one();
-                self.due.notify_one();
             }
         }
         Ok(receipt?)
@@ -237,11 +236,10 @@ impl Core {
         if !committed.streams.is_empty() {
             self.changed();
         }
-        for stream in &committed.streams {
-            if let Stream::Run(run) = stream {
-                self.waiters.run_changed(*run);
-            }
+        if committed.stops {
+            self.due.notify_one();
         }
+        committed.ended_runs.iter().for_each(|run| self.waiters.run_ended(*run));
     }
 
     fn changed(&self) {
