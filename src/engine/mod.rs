@@ -221,7 +221,8 @@ impl Core {
         let (receipt, committed) = self.committer.submit(command).await?;
         if let Some(committed) = committed {
             self.publish(&committed);
-            if committed.woke {
+            // Who is paused looks when it goes on.
+            if committed.woke && !self.paused.load(Ordering::SeqCst) {
                 self.look.notify_one();
             }
         }
