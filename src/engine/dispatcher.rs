@@ -115,7 +115,11 @@ impl Dispatcher {
                 }
             };
             tokio::select! {
-                Some(finished) = self.done.recv() => self.finish(finished),
+                Some(finished) = self.done.recv() => {
+                    // Handlers that are about to return share its commit.
+                    tokio::task::yield_now().await;
+                    self.finish(finished);
+                }
                 Some(answer) = self.commits.join_next() => self.answer(answer),
                 () = core.look.notified() => self.hungry = true,
                 Some(control) = self.controls.recv() => self.obey(control),
