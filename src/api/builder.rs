@@ -1,6 +1,6 @@
 //! Setting up an engine.
 
-use std::{any::Any, fmt, future::Future, sync::Arc, time::Duration};
+use std::{any::Any, collections::HashMap, fmt, future::Future, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -371,14 +371,20 @@ async fn outputs(
         Source::Input => None,
         Source::Step(no) => Some(TaskId::of_step(run, *no)),
     };
-    let needs = Needs { attempts: sources.iter().filter_map(task).collect(), ..Needs::default() };
+    let known = |task| Some((task, core.known_output(task)?));
+    let known: HashMap<TaskId, Payload> =
+        sources.iter().filter_map(task).filter_map(known).collect();
+    let unknown = sources.iter().filter_map(task).filter(|task| !known.contains_key(task));
+    let needs = Needs { attempts: unknown.collect(), ..Needs::default() };
     let rows = match needs.is_empty() {
         true => crate::model::Rows::default(),
         false => core.backend.read(&needs).await?,
     };
     let output = |source: &Source| match task(source) {
         None => Ok(input.clone()),
-        Some(task) => output_of(&rows, task)
+        Some(task) => known
+            .get(&task)
+            .or_else(|| output_of(&rows, task))
             .cloned()
             .ok_or_else(|| Failure::new(format!("the output of task {task} is missing"))),
     };
