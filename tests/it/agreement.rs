@@ -233,12 +233,25 @@ impl Subject {
 
     async fn commit(&self, batch: Batch) -> Answer {
         let again = batch.claim.as_ref().is_some_and(|claim| claim.again);
-        let mut done = self.backend.commit(batch).await.unwrap();
+        let mut done = self.persist(batch).await;
         if again {
             done.claimed.sort_by_key(|claimed| claimed.task.id);
         }
         let (receipts, claimed, next) = (done.receipts, done.claimed, done.next);
         Answer { receipts, claimed, next, ..Answer::default() }
+    }
+
+    /// Commits, and once more where the database was away, as an engine does: a machine that
+    /// stands still for half a minute loses its connections.
+    async fn persist(&self, mut batch: Batch) -> Committed {
+        match self.backend.commit(batch.clone()).await {
+            Err(error) if error.is_transient() => {
+                eprintln!("sent again: {error}");
+                batch.claim.iter_mut().for_each(|claim| claim.again = true);
+                self.backend.commit(batch).await.unwrap()
+            }
+            done => done.unwrap(),
+        }
     }
 
     /// Looks, ripens and adopts.

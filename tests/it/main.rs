@@ -3,6 +3,8 @@
 mod agreement;
 mod audits;
 mod conformance;
+#[cfg(feature = "sqlite")]
+mod engine;
 mod flows;
 mod migrations;
 mod plans;
@@ -13,6 +15,7 @@ mod properties;
 mod rules;
 mod run_rules;
 mod support;
+mod tidy;
 mod transitions;
 mod workload;
 

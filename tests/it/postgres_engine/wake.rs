@@ -9,7 +9,7 @@ use segue::{
 use tokio::sync::mpsc;
 
 use super::{NEVER, Place, Tally, count, enqueue, outage::cut, soon};
-use crate::support::cluster::Cluster;
+use crate::support::cluster::{self, Cluster};
 
 type Inside = mpsc::UnboundedSender<TaskId>;
 
@@ -86,6 +86,21 @@ async fn a_row_that_another_program_inserts_is_picked_up_at_once() {
         let doubled = soon("it is done", worker.task(id).output::<u32>()).await.unwrap();
         assert_eq!(doubled, n * 2);
     }
+}
+
+#[tokio::test]
+async fn the_psql_program_can_insert_tasks_and_they_are_picked_up_at_once() {
+    let place = Place::fresh();
+    let worker = by_ear(&place).task("double", double).start().await.unwrap();
+    let insert = format!(
+        "INSERT INTO {}.tasks (project_id, kind, input) VALUES ('shell', 'double', '21')
+            RETURNING id",
+        place.schema
+    );
+    let psql = cluster::psql(&place.url, &insert);
+    let id = psql.lines().next().and_then(|line| line.parse::<uuid::Uuid>().ok());
+    let task = worker.task(TaskId::from(id.expect("the id of the row")));
+    assert_eq!(soon("it is done", task.output::<u32>()).await.unwrap(), 42);
 }
 
 /// Whoever was cut off subscribes again, and looks for what it missed.

@@ -126,6 +126,15 @@ pub fn url() -> String {
     }
 }
 
+/// Runs statements with PostgreSQL's own client program. Returns what it printed.
+pub fn psql(url: &str, sql: &str) -> String {
+    let mut program = Command::new(programs().join("psql"));
+    let done = program.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c", sql, url]);
+    let done = done.output().expect("psql starts");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
 /// Settings for a schema that no other test uses.
 pub fn options() -> Options {
     Options::new(url()).schema(schema()).pool(4)

@@ -178,10 +178,8 @@ async fn rows_that_were_inserted_while_nothing_ran_are_adopted_at_the_start(stor
 }
 
 async fn the_sqlite_program_can_insert_tasks(store: Store) {
-    let Ok(version) = Command::new("sqlite3").arg("--version").output() else {
-        eprintln!("there is no sqlite3 program here");
-        return;
-    };
+    let version = Command::new("sqlite3").arg("--version").output();
+    let version = version.expect("this test needs the sqlite3 program; install it");
     let builder = store.builder().task("note", note).host(Probe::default());
     let engine = builder.start().await.unwrap();
     // 3.41 brought what makes the default id; older programs give one.

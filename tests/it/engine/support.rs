@@ -97,7 +97,7 @@ impl Store {
             kind,
             folder,
             #[cfg(feature = "postgres")]
-            schema: super::cluster::schema(),
+            schema: crate::support::cluster::schema(),
         }
     }
 
@@ -137,7 +137,7 @@ impl Store {
 
     #[cfg(feature = "postgres")]
     fn postgres(&self) -> segue::backend::postgres::Options {
-        let options = super::cluster::options();
+        let options = crate::support::cluster::options();
         options.schema(&self.schema).poll(Duration::from_millis(20))
     }
 
