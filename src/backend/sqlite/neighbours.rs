@@ -109,6 +109,11 @@ mod bell {
             unsafe { AtomicU32::from_ptr(self.page.as_mut_ptr().cast::<u32>().add(index)) }
         }
 
+        /// How often to look whether the database has changed, where `limit` is wished for.
+        pub fn poll(limit: Duration) -> Duration {
+            limit
+        }
+
         /// Wakes the listeners of other processes. Called after a commit, never inside one.
         pub fn ring(&self) {
             self.own.fetch_add(1, Ordering::SeqCst);
@@ -170,6 +175,10 @@ mod bell {
             Ok(Self)
         }
 
+        pub fn poll(limit: Duration) -> Duration {
+            limit.min(Duration::from_millis(20))
+        }
+
         pub fn ring(&self) {}
 
         pub fn rung_by_others(&self) -> u32 {
@@ -177,7 +186,7 @@ mod bell {
         }
 
         pub fn listen(&self, _: u32, limit: Duration) {
-            std::thread::sleep(limit.min(Duration::from_millis(20)));
+            std::thread::sleep(limit);
         }
     }
 }
