@@ -81,8 +81,9 @@ pub mod id;
 pub mod model;
 
 pub use api::{
-    Agent, Builder, Chat, ChatSpec, Context, Draft, Engine, Enqueue, Flow, Inputs, Launch, NewTask,
-    Run, Session, SessionSpec, Step, Task, Waiting, Watch,
+    Added, Agent, Builder, Chat, ChatSpec, Context, Draft, Ended, Engine, Enqueue, Flow, Inputs,
+    ItemPolicy, Items, Launch, NewTask, Run, Session, SessionSpec, Step, Task, Template, Verdict,
+    Waiting, Watch, any, at_least,
 };
 pub use engine::Repaired;
 pub use error::{Error, Result};

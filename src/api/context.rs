@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{builder::HostState, enqueue::NewTask, task::Task};
+use super::{builder::HostState, enqueue::NewTask, flow::Growing, task::Task};
 use crate::{
     engine::Job,
     failure::Failure,
@@ -17,11 +17,17 @@ use crate::{
 pub struct Context {
     job: Job,
     host: HostState,
+    pub(super) growing: Option<Growing>,
 }
 
 impl Context {
     pub(crate) fn new(job: Job, host: HostState) -> Self {
-        Self { job, host }
+        Self { job, host, growing: None }
+    }
+
+    /// The context of a step, which may add others.
+    pub(crate) fn of_step(job: Job, host: HostState, growing: Growing) -> Self {
+        Self { job, host, growing: Some(growing) }
     }
 
     pub(crate) fn job(&self) -> &Job {

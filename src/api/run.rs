@@ -241,11 +241,15 @@ impl<O> Run<O> {
         self.command(Command::ResumeRun(self.id)).await
     }
 
-    async fn command(&self, command: Command) -> Result<RunState> {
+    pub(super) async fn command(&self, command: Command) -> Result<RunState> {
         match self.core.submit(command).await? {
             Outcome::RunState(state) => Ok(state),
             other => Err(Error::database(format!("a run's command was answered with {other:?}"))),
         }
+    }
+
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.core
     }
 
     async fn read(&self, needs: Needs) -> Result<Rows> {

@@ -11,6 +11,7 @@ mod leases;
 mod lifecycle;
 mod operating;
 mod outside;
+mod policies;
 mod tasks;
 mod waiting;
 mod watching;
