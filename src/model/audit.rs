@@ -394,7 +394,7 @@ impl Audit<'_> {
         }
     }
 
-    /// A run says that it ended once, and only when it has.
+    /// A run says that it ended once in each attempt, and only when it has.
     fn ends(&mut self) {
         let mut told: BTreeMap<RunId, u32> = BTreeMap::new();
         for ((stream, _), entry) in &self.rows.entries {
@@ -407,7 +407,8 @@ impl Audit<'_> {
         for (id, count) in told {
             let run = self.rows.runs.get(&id);
             let ended = run.is_some_and(|run| run.state.is_terminal());
-            self.expect(count <= u32::from(ended), || {
+            let attempts = run.map_or(0, |run| run.attempt);
+            self.expect(count < attempts + u32::from(ended), || {
                 format!("run {id} said {count} times that it ended, and has: {ended}")
             });
         }
