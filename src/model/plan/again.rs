@@ -29,7 +29,7 @@ pub(super) fn retry(work: &mut Work, id: RunId, attempt: u32, how: RetryRun) -> 
     if again.is_empty() {
         return Err(Rejection::Invalid("every step of the run completed".into()));
     }
-    work.remove_steps(gone.into_iter().map(|no| (id, no)).collect());
+    work.remove_steps(id, &gone);
     let now = work.now;
     let run = work.run(id);
     run.attempt += 1;
