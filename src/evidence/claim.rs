@@ -92,8 +92,8 @@ mod tests {
             (1, vec![bad.clone()], Standing::Unverified),
             (1, vec![], Standing::Unverified),
             (2, vec![good.clone(), good.clone()], Standing::Verified),
-            (2, vec![good.clone(), bad.clone()], Standing::Partly),
-            (2, vec![good.clone()], Standing::Partly),
+            (2, vec![good.clone(), bad], Standing::Partly),
+            (2, vec![good], Standing::Partly),
         ] {
             let citations = vec!["a.rs:1".parse().expect("a citation"); cited];
             let checked = Checked { claim: Claim { text: "so".into(), citations }, verdicts };

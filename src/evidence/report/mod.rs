@@ -82,7 +82,7 @@ impl Default for Limits {
     }
 }
 
-/// How the report calls a claim, by its place in [`Report::claims`]: `C1` is the first.
+/// How the report calls a claim, by its place among the claims: `C1` is the first.
 pub fn claim_name(place: usize) -> String {
     format!("C{}", place + 1)
 }

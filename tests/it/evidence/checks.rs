@@ -221,6 +221,19 @@ fn a_file_that_breaks_off_is_not_one_that_ends() {
     assert_eq!(verdict(&broken, "a:1", "line"), Verdict::Verified);
 }
 
+/// Wherever a piece begins or ends, a word there is whole.
+#[test]
+fn a_word_is_not_split_by_where_a_piece_begins() {
+    let text = format!("{}import exports and more of it", "x ".repeat(4_100));
+    for step in 1..20 {
+        let bytes = text.as_bytes();
+        let tree = MadeUp::new(step, |at| bytes.get(at as usize).map(|byte| Ok(*byte)));
+        let judged = ["port", "port export", "import"].map(|quote| verdict(&tree, "a:1", quote));
+        let expected = [Verdict::QuoteDiffers, Verdict::QuoteDiffers, Verdict::Verified];
+        assert_eq!(judged, expected, "{step} bytes at a time");
+    }
+}
+
 /// What the documentation says, on a whole text.
 fn judge(text: &str, citation: &Citation) -> Verdict {
     let (mut even, mut line_of, mut line) = (String::new(), Vec::new(), 1);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use proptest::{collection::vec, prelude::*};
-use segue::evidence::{End, Ledger};
+use segue::evidence::{End, Ledger, Skipped};
 
 /// One entry in a ledger.
 #[derive(Clone, Debug)]
@@ -124,9 +124,23 @@ proptest! {
                 prop_assert!(rows.iter().any(|row| row.reader == Some(&name)));
             }
         }
-        let skipped = entries.iter().filter(|entry| matches!(entry, Entry::Skip(..))).count();
-        prop_assert_eq!(ledger.skipped.total(), skipped as u64);
-        prop_assert!(ledger.skipped.named.len() <= skipped.min(40));
+        let skipped = entries.iter().filter_map(|entry| match entry {
+            Entry::Skip(path, why) => Some((path.to_string(), why.to_string())),
+            _ => None,
+        });
+        prop_assert_eq!(ledger.skipped.total(), skipped.clone().count() as u64);
+        let named: BTreeSet<_> = skipped.collect();
+        let named: BTreeSet<_> = named.into_iter().take(Skipped::NAMED).collect();
+        prop_assert_eq!(ledger.skipped.named, named);
+    }
+
+    #[test]
+    fn of_what_was_skipped_the_first_are_named(paths in vec(any::<u16>(), 0..200)) {
+        let mut skipped = Skipped::default();
+        paths.iter().for_each(|path| skipped.add(path.to_string(), "binary"));
+        let names: BTreeSet<_> = paths.iter().map(|path| (path.to_string(), "binary".to_owned())).collect();
+        let names: BTreeSet<_> = names.into_iter().take(Skipped::NAMED).collect();
+        prop_assert_eq!(skipped.named, names);
     }
 }
 

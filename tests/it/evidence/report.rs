@@ -301,8 +301,8 @@ proptest! {
         let row = |cell: String| format!("| a | b |\n|---|---|\n| {cell} | end |\n");
         prop_assert_eq!(shown(&row(markdown::escape(&text))), format!("ab{plain}end"));
         prop_assert_eq!(shown(&row(markdown::cell(&text))), format!("ab{plain}end"));
-        prop_assert_eq!(shown(&markdown::escape(&text)), plain.clone());
-        prop_assert_eq!(shown(&format!("- {}", markdown::escape(&text))), plain.clone());
+        prop_assert_eq!(&shown(&markdown::escape(&text)), &plain);
+        prop_assert_eq!(&shown(&format!("- {}", markdown::escape(&text))), &plain);
         prop_assert_eq!(shown(&markdown::code(&text)), plain);
     }
 
