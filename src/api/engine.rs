@@ -21,7 +21,7 @@ use crate::{
     id::{ChatId, ItemId, RunId, SessionId, TaskId},
     model::{
         Answer, Command, Cursor, Import, Instance, Item, Outcome, Page, Payload, Prune, Pruned,
-        Query, RunState, RunView, Session, Stats, Stream, TaskFilter, TaskView,
+        Query, RunFilter, RunView, Session, Stats, Stream, TaskFilter, TaskView,
     },
 };
 
@@ -129,19 +129,18 @@ impl Engine {
         Run::new(Arc::clone(self.core()), id)
     }
 
-    /// Runs, newest first, a page at a time: `after` is the last id of the page before.
+    /// Runs, newest first, a page at a time: `after` is the last id of the page before. New
+    /// runs do not shift the pages that follow.
     ///
     /// # Errors
     /// When the database can't be read.
     pub async fn runs(
         &self,
-        project: Option<&str>,
-        states: &[RunState],
+        filter: RunFilter,
         after: Option<RunId>,
         limit: u32,
     ) -> Result<Vec<RunView>> {
-        let (project, states) = (project.map(str::to_owned), states.to_vec());
-        match self.list(Query::Runs { project, states, after, limit }).await? {
+        match self.list(Query::Runs { filter, after, limit }).await? {
             Page::Runs(runs) => Ok(runs),
             other => Err(unexpected(&other)),
         }

@@ -40,7 +40,7 @@ pub use inbox::{Answer, Ask, Item, ItemKind, ItemState};
 pub use instance::{Due, Host, Instance};
 pub use payload::Payload;
 pub use plan::{Plan, Split};
-pub use query::{Page, Prune, Pruned, Query, RunView, Stats, TaskFilter, TaskView};
+pub use query::{Page, Prune, Pruned, Query, RunFilter, RunView, Stats, TaskFilter, TaskView};
 pub use retry::Retry;
 pub use rows::{Changes, Needs, Rows};
 pub use task::{

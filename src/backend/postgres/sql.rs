@@ -545,7 +545,8 @@ pub const LIST_RUNS: &str = "SELECT s.id, s.state, s.flags, s.project_id, s.prio
     FROM flow_runs r JOIN flow_run_states s ON s.id = r.id
     WHERE ($1::text IS NULL OR r.project_id = $1)
     AND ($2::smallint[] IS NULL OR s.state = ANY ($2))
-    AND ($3::uuid IS NULL OR r.id < $3) ORDER BY r.id DESC LIMIT $4::bigint";
+    AND ($3::uuid IS NULL OR r.id < $3) AND ($4::text IS NULL OR r.flow_name = $4)
+    ORDER BY r.id DESC LIMIT $5::bigint";
 pub const LIST_INBOX: &str = "SELECT i.id, i.task_id, i.lease, i.kind, i.key, i.body, i.options,
     i.state, i.answer, i.answered_by, i.created_at, i.answered_at
     FROM inbox_items i LEFT JOIN tasks t ON t.id = i.task_id

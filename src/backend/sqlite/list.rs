@@ -1,6 +1,6 @@
 //! Lists, counts and what is due: reads for people and for the engine's own rounds.
 
-use rusqlite::{Connection, named_params, params};
+use rusqlite::{Connection, Statement, ToSql, named_params, params, types::FromSql};
 
 use super::{
     load::{self, all, one},
@@ -14,8 +14,8 @@ use crate::{
     error::{Error, Result},
     id::{InstanceId, RunId, TaskId},
     model::{
-        Cursor, Due, Entry, Page, Phase, Prune, Pruned, Query, RunState, RunView, Stats, Stream,
-        TaskFilter, TaskState, TaskView,
+        Cursor, Due, Entry, Page, Phase, Prune, Pruned, Query, RunFilter, RunState, RunView, Stats,
+        Stream, TaskFilter, TaskState, TaskView,
     },
 };
 
@@ -23,16 +23,7 @@ use crate::{
 pub(super) fn list(conn: &Connection, query: &Query) -> Result<Page> {
     Ok(match query {
         Query::Tasks { filter, after, limit } => Page::Tasks(tasks(conn, filter, *after, *limit)?),
-        Query::Runs { project, states, after, limit } => {
-            let states: Vec<u8> = states.iter().map(|state| *state as u8).collect();
-            let params = params![project, json(&states), after, limit];
-            let ids = all(conn, sql::LIST_RUNS, params, |row| row.get::<_, RunId>(0))?;
-            Page::Runs(
-                ids.into_iter()
-                    .filter_map(|id| run_view(conn, id).transpose())
-                    .collect::<Result<_>>()?,
-            )
-        }
+        Query::Runs { filter, after, limit } => Page::Runs(runs(conn, filter, *after, *limit)?),
         Query::Inbox { project, limit } => {
             Page::Inbox(all(conn, sql::LIST_INBOX, params![project, limit], rows::item)?)
         }
@@ -76,13 +67,34 @@ fn tasks(
         ":kind": filter.kind, ":parent": filter.parent, ":arena": filter.arena,
         ":chat": filter.chat, ":run": filter.run, ":label": label, ":value": value,
     };
+    let ids: Vec<TaskId> = ids(&mut statement, all)?;
+    ids.into_iter().filter_map(|id| task_view(conn, id).transpose()).collect()
+}
+
+fn runs(
+    conn: &Connection,
+    filter: &RunFilter,
+    after: Option<RunId>,
+    limit: u32,
+) -> Result<Vec<RunView>> {
+    let mut statement = conn.prepare_cached(&sql::list_runs(filter, after))?;
+    let states = json(&filter.states.iter().map(|state| *state as u8).collect::<Vec<_>>());
+    let all = named_params! {
+        ":after": after, ":limit": limit, ":project": filter.project, ":states": states,
+        ":flow": filter.flow,
+    };
+    let ids: Vec<RunId> = ids(&mut statement, all)?;
+    ids.into_iter().filter_map(|id| run_view(conn, id).transpose()).collect()
+}
+
+/// The ids that a statement finds, which has some of these parameters.
+fn ids<T: FromSql>(statement: &mut Statement<'_>, all: &[(&str, &dyn ToSql)]) -> Result<Vec<T>> {
     let mut used = Vec::new();
     for (name, value) in all {
         used.extend(statement.parameter_index(name)?.map(|_| (*name, *value)));
     }
     let ids = statement.query_map(used.as_slice(), |row| row.get(0))?;
-    let ids = ids.collect::<rusqlite::Result<Vec<TaskId>>>()?;
-    ids.into_iter().filter_map(|id| task_view(conn, id).transpose()).collect()
+    Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
 
 fn task_view(conn: &Connection, id: TaskId) -> Result<Option<TaskView>> {

@@ -1,7 +1,10 @@
 //! Every SQL statement of this backend. `postgres/sql.rs` has the same names in the same
 //! order: their difference is the list of dialect differences.
 
-use crate::model::TaskFilter;
+use crate::{
+    id::RunId,
+    model::{RunFilter, TaskFilter},
+};
 
 // ---- the connection and the schema
 
@@ -295,9 +298,24 @@ pub fn list_tasks(filter: &TaskFilter) -> String {
     sql
 }
 
-pub const LIST_RUNS: &str = "SELECT r.id FROM segue_flow_runs r JOIN segue_flow_run_states s
-    ON s.id = r.id WHERE (?1 IS NULL OR r.project_id = ?1) AND (?3 IS NULL OR r.id < ?3)
-    AND (?2 = '[]' OR s.state IN (SELECT value FROM json_each(?2))) ORDER BY r.id DESC LIMIT ?4";
+/// The ids of runs, newest first: walks the index of the project, or that of all ids, from
+/// the last one of the page before.
+pub fn list_runs(filter: &RunFilter, after: Option<RunId>) -> String {
+    let mut sql = "SELECT r.id FROM segue_flow_runs r CROSS JOIN segue_flow_run_states s
+        ON s.id = r.id WHERE true"
+        .to_owned();
+    let conditions = [
+        (after.is_some(), " AND r.id < :after"),
+        (filter.project.is_some(), " AND r.project_id = :project"),
+        (!filter.states.is_empty(), " AND s.state IN (SELECT value FROM json_each(:states))"),
+        (filter.flow.is_some(), " AND r.flow_name = :flow"),
+    ];
+    let wanted = conditions.into_iter().filter(|(wanted, _)| *wanted);
+    wanted.for_each(|(_, condition)| sql.push_str(condition));
+    sql.push_str(" ORDER BY r.id DESC LIMIT :limit");
+    sql
+}
+
 pub const LIST_INBOX: &str = "SELECT i.id, task_id, lease, i.kind, key, body, i.options, state,
     answer, answered_by, i.created_at, answered_at
     FROM segue_inbox_items i LEFT JOIN segue_tasks t ON t.id = i.task_id
