@@ -36,7 +36,10 @@
 //! * [`Chat`]: messages in order. What an agent is told and answers is written there.
 //! * [`Engine::inbox`]: what waits for a person, [answered](Engine::answer) once.
 //! * [`Watch`]: what happened, in commit order, from a cursor.
-//! * [`Waiting`]: why a task is not done; [`Engine::stuck`] asks it of all of them.
+//! * [`Waiting`]: why a task is not done; [`Engine::stuck`] asks it of all of them, [`Run::why`]
+//!   of a run, and [`Run::why_step`] of one of its steps.
+//! * [`view`]: a run as JSON, as Markdown, as a Mermaid flowchart, and as a timeline in SVG or
+//!   text, all from one [record](Run::record).
 //! * [`clock`]: a manual clock, with which [`Engine::run_until_idle`] drives an engine in tests.
 //! * [`backend`]: the contract with the database. [`model`]: rows, commands, and all rules.
 //!
@@ -79,10 +82,12 @@ mod error;
 mod failure;
 pub mod id;
 pub mod model;
+pub mod view;
 
 pub use api::{
-    Agent, Builder, Chat, ChatSpec, Context, Draft, Engine, Enqueue, Flow, Inputs, Launch, NewTask,
-    Run, SessionSpec, Step, Task, Waiting, Watch,
+    Agent, Builder, Chat, ChatSpec, Context, Dependency, Draft, Engine, Enqueue, Flow, Inputs,
+    Launch, NewTask, OpenStep, Run, RunWaiting, SessionSpec, Step, StepWaiting, Task, Waiting,
+    Watch,
 };
 pub use engine::Repaired;
 pub use error::{Error, Result};

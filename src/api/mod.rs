@@ -9,7 +9,9 @@ mod enqueue;
 mod flow;
 mod report;
 mod run;
+mod see;
 mod task;
+mod waits;
 mod watch;
 mod why;
 
@@ -22,5 +24,6 @@ pub use enqueue::{Enqueue, NewTask};
 pub use flow::{Draft, Flow, Inputs, Step};
 pub use run::{Launch, Run};
 pub use task::Task;
+pub use waits::{Dependency, OpenStep, RunWaiting, StepWaiting};
 pub use watch::Watch;
 pub use why::Waiting;

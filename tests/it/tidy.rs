@@ -14,16 +14,17 @@ use syn::visit::{self, Visit};
 
 /// Who may use whom, of the modules at the root of the crate. The page on the architecture has
 /// the picture.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("id", &[]),
     ("clock", &[]),
     ("error", &["model"]),
     ("model", &["id", "clock"]),
     ("failure", &["id", "model"]),
+    ("view", &["id", "clock", "model"]),
     ("backend", &["id", "clock", "error", "model"]),
     ("agents", &["id", "clock", "error", "failure", "model"]),
     ("engine", &["id", "clock", "error", "failure", "model", "backend", "agents"]),
-    ("api", &["id", "clock", "error", "failure", "model", "backend", "agents", "engine"]),
+    ("api", &["id", "clock", "error", "failure", "model", "view", "backend", "agents", "engine"]),
     ("docs", &[]),
 ];
 
@@ -44,7 +45,7 @@ const ONLY_SQLITE: &str = "DROP_SLOTS_OF NEXT_LANE SLOTS_HELD NEXT_HOLDER PRAGMA
 const ONLY_POSTGRES: &str = "HIDDEN NOTIFIER_SETTINGS NOTIFY SETTINGS BEGIN BEGIN_SNAPSHOT BEGIN_VIEW COMMIT \
     ROLLBACK NOW MIGRATION_LOCK LANE_HEAD HAS_NAMESPACE TABLES \
     SWAP_PATH SAVEPOINT RELEASE UNDO LOCKED CHILD_TASKS STEPS_AFTER SLOTS_FREE HOLDERS \
-    DISK_BYTES LIST_TASKS LANE_HEAD \
+    DISK_BYTES LIST_TASKS LIST_RUNS LANE_HEAD \
     PRUNE_LOCK PRUNE_ENTRIES_OF";
 
 const LINES_OF_A_FILE: usize = 600;

@@ -10,6 +10,7 @@ mod inbox;
 mod leases;
 mod lifecycle;
 mod outside;
+mod seeing;
 mod tasks;
 mod waiting;
 mod watching;
