@@ -110,10 +110,10 @@ impl Timeline {
         const STEPS: [u64; 12] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800];
         let hours = [1, 2, 3, 6, 12, 24, 48].map(|hours| hours * 3_600 * SECOND);
         let parts = (0..6).flat_map(|zeros| [1, 2, 5].map(|n| n * 10_u64.pow(zeros)));
-        let weeks = (0..40).map(|double| 7 * 86_400 * SECOND << double);
+        let weeks = (0..24).map(|double| (7 * 86_400 * SECOND) << double);
         let steps = parts.chain(STEPS.map(|step| step * SECOND)).chain(hours);
         let total = self.total().as_micros() as u64;
-        let step = steps.chain(weeks.take(30)).find(|step| total / step < most as u64);
+        let step = steps.chain(weeks).find(|step| total / step < most as u64);
         let step = step.unwrap_or(total.max(1));
         (0..=total / step).map(|n| Duration::from_micros(n * step)).collect()
     }
