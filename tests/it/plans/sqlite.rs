@@ -64,7 +64,7 @@ async fn pages_of_runs_walk_an_index() {
     let (_folder, conn) = migrated().await;
     let text = || Some("x".to_owned());
     let states = vec![RunState::Failed];
-    let of_project = RunFilter { project: text(), states: states.clone(), flow: text() };
+    let of_project = RunFilter { project: text(), states, flow: text() };
     let (all, any) = (RunFilter { project: None, ..of_project.clone() }, RunFilter::default());
     let by_project = "SEARCH r INDEX flow_runs_by_project (project_id=?";
     let by_id = "SEARCH r PRIMARY KEY (id<?)".to_owned();
@@ -73,7 +73,7 @@ async fn pages_of_runs_walk_an_index() {
         (&of_project, Some(RunId::new()), format!("{by_project} AND id<?)")),
         (&all, None, "SCAN r; SEARCH s ".to_owned()),
         (&all, Some(RunId::new()), by_id.clone()),
-        (&any, Some(RunId::new()), by_id.clone()),
+        (&any, Some(RunId::new()), by_id),
     ];
     for (filter, after, expected) in rows {
         let plan = plan(&conn, &sql::list_runs(filter, after));
