@@ -38,7 +38,10 @@
 //!   read and a report.
 //! * [`Engine::inbox`]: what waits for a person, [answered](Engine::answer) once.
 //! * [`Watch`]: what happened, in commit order, from a cursor.
-//! * [`Waiting`]: why a task is not done; [`Engine::stuck`] asks it of all of them.
+//! * [`Waiting`]: why a task is not done; [`Engine::stuck`] asks it of all of them, [`Run::why`]
+//!   of a run, and [`Run::why_step`] of one of its steps.
+//! * [`view`]: a run as JSON, as Markdown, as a Mermaid flowchart, and as a timeline in SVG or
+//!   text, all from one [record](Run::record).
 //! * [`clock`]: a manual clock, with which [`Engine::run_until_idle`] drives an engine in tests.
 //! * [`backend`]: the contract with the database. [`model`]: rows, commands, and all rules.
 //!
@@ -82,11 +85,12 @@ pub mod evidence;
 mod failure;
 pub mod id;
 pub mod model;
+pub mod view;
 
 pub use api::{
-    Added, Agent, Builder, Chat, ChatSpec, Context, Draft, Ended, Engine, Enqueue, Flow, Inputs,
-    ItemPolicy, Items, Launch, NewTask, Run, Session, SessionSpec, Step, Task, Template, Verdict,
-    Waiting, Watch, any, at_least,
+    Added, Agent, Builder, Chat, ChatSpec, Context, Dependency, Draft, Ended, Engine, Enqueue,
+    Flow, Inputs, ItemPolicy, Items, Launch, NewTask, OpenStep, Run, RunWaiting, Session,
+    SessionSpec, Step, StepWaiting, Task, Template, Verdict, Waiting, Watch, any, at_least,
 };
 pub use engine::Repaired;
 pub use error::{Error, Result};

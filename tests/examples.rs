@@ -18,7 +18,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use segue::{
     Engine,
-    model::{AttemptOutcome, Needs, RunState, StepState},
+    model::{AttemptOutcome, Needs, RunFilter, RunState, StepState},
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -176,7 +176,7 @@ impl Place {
     /// What the latest run returned.
     async fn output(&self) -> Value {
         let engine = Engine::sqlite(self.db()).connect().await.expect("connects");
-        let runs = engine.runs(None, &[], None, 1).await.expect("a list");
+        let runs = engine.runs(RunFilter::default(), None, 1).await.expect("a list");
         engine.run(runs[0].spec.id).output().await.expect("it completed")
     }
 }
@@ -254,7 +254,8 @@ async fn a_killed_investigation_is_continued() {
 /// was released may not have been taken up yet.
 async fn recorded_once(db: &Path) {
     let engine = Engine::sqlite(db).connect().await.expect("connects");
-    let runs = engine.runs(None, &[RunState::Completed], None, 10).await.expect("a list");
+    let filter = RunFilter { states: vec![RunState::Completed], ..RunFilter::default() };
+    let runs = engine.runs(filter, None, 10).await.expect("a list");
     assert_eq!(runs.len(), 1);
     let steps = engine.run(runs[0].spec.id).steps().await.expect("steps");
     let attempts = steps.iter().filter_map(|step| step.task).collect();

@@ -13,7 +13,7 @@ use segue::{
     Engine, Flow, Run,
     agents::native,
     clock::{Clock, Timestamp},
-    model::{RunState, RunView},
+    model::{RunFilter, RunState, RunView},
 };
 
 use crate::{
@@ -45,7 +45,8 @@ pub async fn investigate(args: &Args, folder: &Path, text: &str) -> Outcome<Endi
     let question = question(folder, text)?;
     let start = Clock::System.now();
     let session = Session::start(args).await?;
-    let others = session.engine.runs(None, &[RunState::Running], None, 100).await?;
+    let running = RunFilter { states: vec![RunState::Running], ..RunFilter::default() };
+    let others = session.engine.runs(running, None, 100).await?;
     if !others.is_empty() {
         let count = others.len();
         eprintln!("{count} unfinished investigation(s) of this database go on beside this one");
@@ -114,7 +115,8 @@ async fn list(args: &Args, states: &[RunState], limit: u32) -> Outcome<Vec<RunVi
         return Ok(Vec::new());
     }
     let engine = Engine::sqlite(&args.db).connect().await?;
-    Ok(engine.runs(None, states, None, limit).await?)
+    let filter = RunFilter { states: states.to_vec(), ..RunFilter::default() };
+    Ok(engine.runs(filter, None, limit).await?)
 }
 
 fn question(folder: &Path, text: &str) -> Outcome<Question> {

@@ -22,7 +22,7 @@ use crate::{
     id::{ChatId, InstanceId, ItemId, RunId, SessionId, TaskId},
     model::{
         self, Answer, CapacityView, Command, Cursor, Disk, Import, Instance, Item, ItemFilter,
-        Needs, Outcome, Page, Payload, Prune, Pruned, Query, RunState, RunView, Stats, Stream,
+        Needs, Outcome, Page, Payload, Prune, Pruned, Query, RunFilter, RunView, Stats, Stream,
         TaskFilter, TaskView,
     },
 };
@@ -131,19 +131,18 @@ impl Engine {
         Run::new(Arc::clone(self.core()), id)
     }
 
-    /// Runs, newest first, a page at a time: `after` is the last id of the page before.
+    /// Runs, newest first, a page at a time: `after` is the last id of the page before. New
+    /// runs do not shift the pages that follow.
     ///
     /// # Errors
     /// When the database can't be read.
     pub async fn runs(
         &self,
-        project: Option<&str>,
-        states: &[RunState],
+        filter: RunFilter,
         after: Option<RunId>,
         limit: u32,
     ) -> Result<Vec<RunView>> {
-        let (project, states) = (project.map(str::to_owned), states.to_vec());
-        match self.list(Query::Runs { project, states, after, limit }).await? {
+        match self.list(Query::Runs { filter, after, limit }).await? {
             Page::Runs(runs) => Ok(runs),
             other => Err(unexpected(&other)),
         }

@@ -10,8 +10,10 @@ mod enqueue;
 mod flow;
 mod report;
 mod run;
+mod see;
 mod session;
 mod task;
+mod waits;
 mod watch;
 mod why;
 
@@ -27,5 +29,6 @@ pub use flow::{
 pub use run::{Launch, Run};
 pub use session::{Session, SessionSpec};
 pub use task::Task;
+pub use waits::{Dependency, OpenStep, RunWaiting, StepWaiting};
 pub use watch::Watch;
 pub use why::Waiting;

@@ -1,11 +1,12 @@
-//! Runs as text for people: Markdown and Mermaid.
+//! What became of a run, in words.
 
 use std::fmt::Write;
 
-use super::{flow::Definition, run::output_of};
+use super::run::output_of;
 use crate::{
     id::RunId,
-    model::{Rows, RunState, RunView, StepKind, StepState},
+    model::{Rows, RunState, RunView, StepState},
+    view::cell,
 };
 
 /// The longest output that a report shows of a step, in characters.
@@ -17,8 +18,8 @@ pub(super) fn markdown(view: &RunView, rows: &Rows) -> String {
     let mut text = format!("# {} ({:?})\n\n", spec.flow, run.state);
     text.push_str("| step | state | reason |\n|---|---|---|\n");
     for step in rows.steps.values() {
-        let reason = step.reason.as_deref().unwrap_or("").replace('|', "\\|").replace('\n', " ");
-        let _ = writeln!(text, "| {} | {:?} | {reason} |", step.name, step.state);
+        let (name, reason) = (cell(&step.name), cell(step.reason.as_deref().unwrap_or("")));
+        let _ = writeln!(text, "| {name} | {:?} | {reason} |", step.state);
     }
     for step in rows.steps.values() {
         if let Some(output) = step.task.and_then(|task| output_of(rows, task)) {
@@ -33,62 +34,18 @@ pub(super) fn markdown(view: &RunView, rows: &Rows) -> String {
 
 /// Why a run did not complete.
 pub(super) fn failure(id: RunId, state: RunState, rows: &Rows) -> String {
+    let lower = format!("{state:?}").to_lowercase();
+    match reasons(rows) {
+        None => format!("run {id} {lower}"),
+        Some(reasons) => format!("run {id} {lower}: {reasons}"),
+    }
+}
+
+/// The steps that failed, and why.
+pub(super) fn reasons(rows: &Rows) -> Option<String> {
     let failed = rows.steps.values().filter(|step| step.state == StepState::Failed);
     let reasons: Vec<_> = failed
         .map(|step| format!("step `{}`: {}", step.name, step.reason.as_deref().unwrap_or("failed")))
         .collect();
-    let state = format!("{state:?}").to_lowercase();
-    match reasons.is_empty() {
-        true => format!("run {id} {state}"),
-        false => format!("run {id} {state}: {}", reasons.join("; ")),
-    }
-}
-
-/// A flow's steps and edges.
-pub(super) fn mermaid(definition: &Definition) -> String {
-    draw(definition, |_| None)
-}
-
-/// A run's steps and edges, coloured by state.
-pub(super) fn mermaid_with_states(definition: &Definition, rows: &Rows) -> String {
-    let states: Vec<_> = rows.steps.values().map(|step| step.state).collect();
-    let mut text = draw(definition, |no| states.get(no).copied());
-    for (state, colour) in [
-        (StepState::Completed, "#bfb"),
-        (StepState::Failed, "#fbb"),
-        (StepState::Running, "#bdf"),
-        (StepState::Skipped, "#ddd"),
-        (StepState::Cancelled, "#edc"),
-    ] {
-        let _ = writeln!(text, "    classDef {} fill:{colour}", class(state));
-    }
-    text
-}
-
-fn class(state: StepState) -> String {
-    format!("{state:?}").to_lowercase()
-}
-
-fn draw(definition: &Definition, state: impl Fn(usize) -> Option<StepState>) -> String {
-    let mut text = "flowchart TD\n".to_owned();
-    for (no, step) in definition.steps.iter().enumerate() {
-        let name = step.name.replace('"', "'");
-        let shape = match (step.kind, &step.agent) {
-            (StepKind::Code | StepKind::Map, _) => format!("[\"{name}\"]"),
-            (StepKind::Gate, _) => format!("{{{{\"{name}\"}}}}"),
-            (StepKind::Flow, _) => format!("[[\"{name}\"]]"),
-            (StepKind::Timer | StepKind::Join, _) => format!("((\"{name}\"))"),
-            (StepKind::Agent, agent) => {
-                format!("([\"{name} ({})\"])", agent.as_deref().unwrap_or("agent"))
-            }
-        };
-        let class = state(no).map(|state| format!(":::{}", class(state))).unwrap_or_default();
-        let _ = writeln!(text, "    s{no}{shape}{class}");
-    }
-    for (no, step) in definition.steps.iter().enumerate() {
-        for from in &step.after {
-            let _ = writeln!(text, "    s{from} --> s{no}");
-        }
-    }
-    text
+    (!reasons.is_empty()).then(|| reasons.join("; "))
 }

@@ -131,7 +131,7 @@ impl<O: 'static> IntoFuture for Launch<O> {
 /// A run of a flow that returns an `O`.
 #[derive(Debug)]
 pub struct Run<O = serde_json::Value> {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     id: RunId,
     output: PhantomData<fn() -> O>,
 }
@@ -210,16 +210,6 @@ impl<O> Run<O> {
         }
     }
 
-    /// Its steps and their states as a Mermaid flowchart.
-    ///
-    /// # Errors
-    /// [Not found](Error::is_not_found) when there is no such run.
-    pub async fn mermaid(&self) -> Result<String> {
-        let all = self.whole().await?;
-        let definition: Definition = self.view_of(&all)?.spec.definition.decode()?;
-        Ok(report::mermaid_with_states(&definition, &all))
-    }
-
     /// Follows what happens in it.
     pub fn watch(&self) -> Watch {
         Watch::new(Arc::clone(&self.core), Stream::Run(self.id))
@@ -261,7 +251,7 @@ impl<O> Run<O> {
         &self.core
     }
 
-    async fn read(&self, needs: Needs) -> Result<Rows> {
+    pub(super) async fn read(&self, needs: Needs) -> Result<Rows> {
         let ids = || [self.id].into();
         self.core.backend.read(&Needs { runs: ids(), run_specs: ids(), ..needs }).await
     }
@@ -273,7 +263,7 @@ impl<O> Run<O> {
         self.read(Needs { graphs: [self.id].into(), attempts, ..Needs::default() }).await
     }
 
-    fn view_of(&self, rows: &Rows) -> Result<RunView> {
+    pub(super) fn view_of(&self, rows: &Rows) -> Result<RunView> {
         let run = rows.runs.get(&self.id).cloned();
         let view = run.zip(rows.run_specs.get(&self.id).cloned());
         let (run, spec) = view.ok_or_else(|| Core::missing("run", self.id))?;

@@ -1,6 +1,10 @@
 //! Why a task is not done.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use crate::{
     clock::Timestamp,
@@ -8,8 +12,8 @@ use crate::{
     error::{Error, Result},
     id::{InstanceId, ItemId, RunId, TaskId},
     model::{
-        Instance, ItemState, Lane, Needs, Page, Phase, Query, Rows, RunFlags, Task, TaskFilter,
-        TaskFlags, TaskState,
+        Instance, ItemState, Lane, LaneId, Needs, Page, Phase, Query, Rows, RunFlags, Task,
+        TaskFilter, TaskFlags, TaskState,
     },
 };
 
@@ -43,6 +47,8 @@ pub enum Waiting {
     Paused,
     /// A person to resume its run.
     RunPaused(RunId),
+    /// The end of a run that it launched under itself: [`Run::why`](crate::Run::why) says more.
+    Run(RunId),
     /// Answers to these items of the inbox.
     Answer(Vec<ItemId>),
     /// A free slot of a capacity key.
@@ -80,6 +86,7 @@ impl fmt::Display for Waiting {
             }
             Self::Paused => f.write_str("someone to resume it"),
             Self::RunPaused(run) => write!(f, "someone to resume run {run}"),
+            Self::Run(run) => write!(f, "the end of run {run}"),
             Self::Answer(items) => write!(f, "{} answers in the inbox", items.len()),
             Self::Capacity { key, slots } => write!(f, "a free slot of `{key}`, which has {slots}"),
             Self::Parked { key, until } => write!(f, "`{key}`, which is parked until {until}"),
@@ -89,20 +96,52 @@ impl fmt::Display for Waiting {
     }
 }
 
+impl Waiting {
+    /// Whether it will go on without anyone doing anything, as far as can be seen. What waits
+    /// for a place that others hold, or for a parking to end, does not. What waits for a run
+    /// under it does: whether that run moves, its own tasks say.
+    pub fn moves_by_itself(&self) -> bool {
+        use Waiting::*;
+        matches!(
+            self,
+            Ended(_) | Running { .. } | Worker | Adoption | Time(_) | Retry { .. } | Run(_)
+        )
+    }
+}
+
 /// Why the task is not done.
 pub(super) async fn why(core: &Arc<Core>, id: TaskId) -> Result<Waiting> {
-    let ids = || [id].into();
-    let needs = Needs { tasks: ids(), specs: ids(), items_of: ids(), ..Needs::default() };
+    let found = why_all(core, [id].into()).await?.remove(&id);
+    found.ok_or_else(|| Core::missing("task", id))
+}
+
+/// Why each of these tasks is not done, in a few reads for all of them. Those that do not
+/// exist are left out.
+pub(super) async fn why_all(
+    core: &Arc<Core>,
+    ids: BTreeSet<TaskId>,
+) -> Result<BTreeMap<TaskId, Waiting>> {
+    let needs = Needs { tasks: ids.clone(), items_of: ids.clone(), ..Needs::default() };
     let rows = core.backend.read(&needs).await?;
-    let Some(task) = rows.tasks.get(&id) else {
-        let known = rows.specs.contains_key(&id);
-        return if known { Ok(Waiting::Adoption) } else { Err(Core::missing("task", id)) };
-    };
-    match task.phase {
-        Phase::Ready => ready(core, task).await,
-        Phase::Paused => paused(core, task).await,
-        _ => Ok(of_row(task, &rows)),
-    }
+    let of = |phase| rows.tasks.values().filter(move |task: &&Task| task.phase == phase);
+    let unknown = ids.into_iter().filter(|id| !rows.tasks.contains_key(id)).collect();
+    let lanes = of(Phase::Ready).map(|task| task.lane).collect();
+    let runs = of(Phase::Paused).filter_map(|task| task.step).map(|(run, _)| run).collect();
+    let runs_under = of(Phase::Waiting).map(|task| task.id).collect();
+    let more = Needs { specs: unknown, lanes, runs, runs_under, ..Needs::default() };
+    let more = if more.is_empty() { Rows::default() } else { core.backend.read(&more).await? };
+    let lanes = of_lanes(core, &more).await?;
+    let foreign = more.specs.keys().map(|id| (*id, Waiting::Adoption));
+    let known = rows.tasks.values().map(|task| {
+        let waiting = match task.phase {
+            Phase::Ready => lanes.get(&task.lane).cloned().unwrap_or(Waiting::Worker),
+            Phase::Paused => paused(task, &more),
+            Phase::Waiting => of_run_under(task, &more),
+            _ => of_row(task, &rows),
+        };
+        (task.id, waiting)
+    });
+    Ok(foreign.chain(known).collect())
 }
 
 /// What the row alone says.
@@ -116,7 +155,8 @@ fn of_row(task: &Task, rows: &Rows) -> Waiting {
         }
         Phase::Scheduled => Waiting::Time(task.run_at),
         Phase::Blocked => {
-            let open = rows.items.values().filter(|item| item.state == ItemState::Open);
+            let own = rows.items.values().filter(|item| item.task == task.id);
+            let open = own.filter(|item| item.state == ItemState::Open);
             Waiting::Answer(open.map(|item| item.id).collect())
         }
         Phase::Paused => Waiting::Paused,
@@ -125,29 +165,35 @@ fn of_row(task: &Task, rows: &Rows) -> Waiting {
     }
 }
 
-async fn paused(core: &Arc<Core>, task: &Task) -> Result<Waiting> {
-    let Some((run, _)) = task.step.filter(|_| !task.flags.has(TaskFlags::PAUSED)) else {
-        return Ok(Waiting::Paused);
-    };
-    let rows = core.backend.read(&Needs { runs: [run].into(), ..Needs::default() }).await?;
-    let by_run = rows.runs.get(&run).is_some_and(|run| run.flags.has(RunFlags::PAUSED));
-    Ok(if by_run { Waiting::RunPaused(run) } else { Waiting::Paused })
+fn paused(task: &Task, rows: &Rows) -> Waiting {
+    let by_run = task
+        .step
+        .filter(|_| !task.flags.has(TaskFlags::PAUSED))
+        .filter(|(run, _)| rows.runs.get(run).is_some_and(|run| run.flags.has(RunFlags::PAUSED)));
+    by_run.map_or(Waiting::Paused, |(run, _)| Waiting::RunPaused(run))
 }
 
-/// Why nobody has claimed a task that is ready.
-async fn ready(core: &Arc<Core>, task: &Task) -> Result<Waiting> {
-    let lanes = Needs { lanes: [task.lane].into(), ..Needs::default() };
-    let rows = core.backend.read(&lanes).await?;
-    let Some(lane) = rows.lanes.get(&task.lane) else {
-        return Ok(Waiting::Worker);
-    };
-    if let Some(missing) = unserved(lane, &instances(core).await?) {
-        return Ok(missing);
+/// A run that has ended wakes the task that waits for it in the same commit.
+fn of_run_under(task: &Task, rows: &Rows) -> Waiting {
+    let mut under = rows.runs.values().filter(|run| run.parent == Some(task.id));
+    let open = under.find(|run| !run.state.is_terminal());
+    open.map_or(Waiting::Worker, |run| Waiting::Run(run.id))
+}
+
+/// Why nobody has claimed the ready tasks of these lanes.
+async fn of_lanes(core: &Arc<Core>, rows: &Rows) -> Result<BTreeMap<LaneId, Waiting>> {
+    if rows.lanes.is_empty() {
+        return Ok(BTreeMap::new());
     }
-    let capacity = lane.keys.iter().cloned().collect();
-    let rows = core.backend.read(&Needs { capacity, ..Needs::default() }).await?;
+    let instances = instances(core).await?;
+    let capacity = rows.lanes.values().flat_map(|lane| lane.keys.iter().cloned()).collect();
+    let keys = core.backend.read(&Needs { capacity, ..Needs::default() }).await?;
     let now = core.backend.clock().now();
-    Ok(closed(&rows, now).unwrap_or(Waiting::Worker))
+    let reason = |lane: &Lane| {
+        let missing = unserved(lane, &instances);
+        missing.or_else(|| closed(lane, &keys, now)).unwrap_or(Waiting::Worker)
+    };
+    Ok(rows.lanes.values().map(|lane| (lane.id, reason(lane))).collect())
 }
 
 async fn instances(core: &Arc<Core>) -> Result<Vec<Instance>> {
@@ -172,9 +218,9 @@ fn unserved(lane: &Lane, instances: &[Instance]) -> Option<Waiting> {
     })
 }
 
-/// The capacity key that lets nothing through.
-fn closed(rows: &Rows, now: Timestamp) -> Option<Waiting> {
-    rows.capacity.values().find_map(|key| {
+/// The capacity key of a lane that lets nothing through.
+fn closed(lane: &Lane, rows: &Rows, now: Timestamp) -> Option<Waiting> {
+    lane.keys.iter().filter_map(|key| rows.capacity.get(key)).find_map(|key| {
         if key.parked_until > now {
             return Some(Waiting::Parked { key: key.name.clone(), until: key.parked_until });
         }
@@ -199,16 +245,8 @@ pub(super) async fn stuck(core: &Arc<Core>) -> Result<Vec<(TaskId, Waiting)>> {
             return Ok(stuck);
         };
         after = Some(last.spec.id);
-        for task in &tasks {
-            let reason = why(core, task.spec.id).await?;
-            if !moves_by_itself(&reason) {
-                stuck.push((task.spec.id, reason));
-            }
-        }
+        let mut reasons = why_all(core, tasks.iter().map(|task| task.spec.id).collect()).await?;
+        let waits = tasks.iter().filter_map(|task| reasons.remove_entry(&task.spec.id));
+        stuck.extend(waits.filter(|(_, reason)| !reason.moves_by_itself()));
     }
-}
-
-fn moves_by_itself(reason: &Waiting) -> bool {
-    use Waiting::*;
-    matches!(reason, Ended(_) | Running { .. } | Worker | Adoption | Time(_) | Retry { .. })
 }

@@ -48,8 +48,8 @@ pub use payload::Payload;
 pub use plan::{Plan, Split};
 pub use policy::{Condition, OnFailure, Otherwise, Policy, Quorum, Terms, Tolerance};
 pub use query::{
-    CapacityView, Disk, ItemFilter, Page, Prune, Pruned, Query, RunView, Stats, TaskFilter,
-    TaskView,
+    CapacityView, Disk, ItemFilter, Page, Prune, Pruned, Query, RunFilter, RunView, Stats,
+    TaskFilter, TaskView,
 };
 pub use retry::Retry;
 pub use rows::{Changes, Needs, Rows};

@@ -56,6 +56,17 @@ impl ItemFilter {
     }
 }
 
+/// Which runs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunFilter {
+    /// Of this project.
+    pub project: Option<String>,
+    /// In one of these states; empty: any.
+    pub states: Vec<RunState>,
+    /// Of the flow with this name, of any version.
+    pub flow: Option<String>,
+}
+
 /// A list, newest first unless it says otherwise, a page at a time. `after` is the last id
 /// of the page before.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,10 +82,8 @@ pub enum Query {
     },
     /// Runs.
     Runs {
-        /// Of this project.
-        project: Option<String>,
-        /// In one of these states; empty: any.
-        states: Vec<RunState>,
+        /// Which.
+        filter: RunFilter,
         /// After this one.
         after: Option<RunId>,
         /// How many at most.

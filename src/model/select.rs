@@ -8,12 +8,12 @@ use std::{
 
 use super::{
     CapacityKey, CapacityView, Claim, Claimed, Cursor, Disk, Due, Entry, Item, ItemFilter,
-    ItemState, Needs, Page, Phase, Query, Rows, RunView, Stats, Stream, Task, TaskFilter, TaskView,
-    choose,
+    ItemState, Needs, Page, Phase, Query, Rows, RunFilter, RunView, Stats, Stream, Task,
+    TaskFilter, TaskView, choose,
 };
 use crate::{
     clock::Timestamp,
-    id::{InstanceId, ItemId, TaskId},
+    id::{InstanceId, ItemId, RunId, TaskId},
 };
 
 impl Rows {
@@ -176,16 +176,13 @@ impl Rows {
                 let views = newest(&self.specs, *after).map(|(id, _)| self.view(*id));
                 Page::Tasks(first(views.filter(|view| filter.takes(view)), *limit))
             }
-            Query::Runs { project, states, after, limit } => {
-                let runs = newest(&self.runs, *after).map(|(_, run)| run).filter(|run| {
-                    one_of(project, &run.project)
-                        && (states.is_empty() || states.contains(&run.state))
-                });
-                let view = |run: &super::Run| RunView {
+            Query::Runs { filter, after, limit } => {
+                let view = |(id, run): (&RunId, &super::Run)| RunView {
                     run: run.clone(),
-                    spec: self.run_specs[&run.id].clone(),
+                    spec: self.run_specs[id].clone(),
                 };
-                Page::Runs(first(runs.map(view), *limit))
+                let views = newest(&self.runs, *after).map(view);
+                Page::Runs(first(views.filter(|view| filter.takes(view)), *limit))
             }
             Query::Inbox { filter, after, limit } => {
                 Page::Inbox(self.list_items(filter, *after, *limit))
@@ -253,6 +250,15 @@ impl Rows {
             spec: self.specs[&id].clone(),
             attempt: attempts.next_back().map(|(_, attempt)| attempt.clone()),
         }
+    }
+}
+
+impl RunFilter {
+    /// Whether the list that it filters has this run.
+    pub fn takes(&self, view: &RunView) -> bool {
+        one_of(&self.project, &view.spec.project)
+            && (self.states.is_empty() || self.states.contains(&view.run.state))
+            && one_of(&self.flow, &view.spec.flow)
     }
 }
 

@@ -22,4 +22,4 @@ mod workload;
 
 #[cfg(feature = "sqlite")]
 #[allow(unused_imports, reason = "the statements are compiled in by `plans`")]
-use segue::model;
+use segue::{id, model};

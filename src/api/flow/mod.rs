@@ -87,9 +87,10 @@ impl<I, O> Flow<I, O> {
         self.plan.version
     }
 
-    /// The steps and edges of a band as a Mermaid flowchart.
+    /// The steps and edges of a band as a Mermaid flowchart. A large one is folded like that
+    /// of [a run](crate::view::RunRecord::mermaid).
     pub fn mermaid(&self, band: Band) -> String {
-        super::report::mermaid(&self.plan.shape(band).definition())
+        crate::view::plan(&self.plan.shape(band).definition().steps)
     }
 }
 

@@ -7,8 +7,8 @@ use super::reading::say;
 use crate::{
     id::{ArenaId, TaskId},
     model::{
-        CapacityView, Command, NewRun, Page, Query, RunSpec, RunState, Stats, TaskFilter, TaskSpec,
-        TaskState,
+        CapacityView, Command, NewRun, Page, Query, RunFilter, RunSpec, RunState, Stats,
+        TaskFilter, TaskSpec, TaskState,
     },
 };
 
@@ -99,15 +99,30 @@ pub(super) async fn runs_chats_sessions_and_messages_are_listed(kit: Kit) {
         Page::Runs(views) => views.into_iter().map(|view| view.run.id).collect::<Vec<_>>(),
         other => panic!("another list: {other:?}"),
     };
-    let query = |states: &[RunState], after| Query::Runs {
+    let filter = |states: &[RunState]| RunFilter {
         project: Some("default".into()),
         states: states.to_vec(),
-        after,
-        limit: 10,
+        flow: None,
+    };
+    let query = |states: &[RunState], after| {
+        let filter = filter(states);
+        Query::Runs { filter, after, limit: 10 }
     };
     assert_eq!(runs(list(query(&[], None)).await), [new, old]);
     assert_eq!(runs(list(query(&[], Some(new))).await), [old]);
     assert_eq!(runs(list(query(&[RunState::Completed], None)).await), [old]);
+    let mut other = super::kit::run(&[("a", &[])]);
+    other.spec.flow = "test%".into();
+    let id = other.spec.id;
+    kit.done(Command::Launch(Box::new(other))).await;
+    let of_flow = |flow: &str, after| {
+        let filter = RunFilter { flow: Some(flow.into()), ..filter(&[]) };
+        Query::Runs { filter, after, limit: 1 }
+    };
+    assert_eq!(runs(list(of_flow("test%", None)).await), [id]);
+    assert_eq!(runs(list(of_flow("test", None)).await), [new], "not by the other's pattern");
+    assert_eq!(runs(list(of_flow("test", Some(new))).await), [old], "the page after");
+    assert!(runs(list(of_flow("tes", None)).await).is_empty());
     let (first, second) = (kit.chat().await, kit.chat().await);
     let chats = |after| Query::Chats { project: None, session: None, after, limit: 1 };
     let chat_ids = |page| match page {

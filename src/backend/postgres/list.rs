@@ -25,10 +25,11 @@ pub(super) fn query(query: &Query) -> (&'static str, Vec<Param<'static>>) {
         Query::Tasks { filter, after, limit } => {
             (sql::LIST_TASKS, task_params(filter, after.map(|id| id.as_uuid()), limit))
         }
-        Query::Runs { project, states, after, limit } => {
-            let states: Vec<i16> = states.into_iter().map(|state| state as i16).collect();
+        Query::Runs { filter, after, limit } => {
+            let states: Vec<i16> = filter.states.into_iter().map(|state| state as i16).collect();
             let (states, after) = (some(states), after.map(|id| id.as_uuid()));
-            (sql::LIST_RUNS, params![project, states, after, i64::from(limit)])
+            let params = params![filter.project, states, after, filter.flow, i64::from(limit)];
+            (sql::LIST_RUNS, params)
         }
         Query::Inbox { filter, after, limit } => items(filter, after, limit),
         Query::Capacity { key, after, limit } => {

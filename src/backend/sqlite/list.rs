@@ -14,8 +14,8 @@ use crate::{
     error::{Error, Result},
     id::{InstanceId, ItemId, RunId, TaskId},
     model::{
-        Cursor, Disk, Due, Entry, Item, ItemFilter, Page, Phase, Prune, Pruned, Query, RunView,
-        Stats, Stream, TaskFilter, TaskState, TaskView,
+        Cursor, Disk, Due, Entry, Item, ItemFilter, Page, Phase, Prune, Pruned, Query, RunFilter,
+        RunView, Stats, Stream, TaskFilter, TaskState, TaskView,
     },
 };
 
@@ -23,16 +23,7 @@ use crate::{
 pub(super) fn list(conn: &Connection, query: &Query) -> Result<Page> {
     Ok(match query {
         Query::Tasks { filter, after, limit } => Page::Tasks(tasks(conn, filter, *after, *limit)?),
-        Query::Runs { project, states, after, limit } => {
-            let states: Vec<u8> = states.iter().map(|state| *state as u8).collect();
-            let params = params![project, json(&states), after, limit];
-            let ids = all(conn, sql::LIST_RUNS, params, |row| row.get::<_, RunId>(0))?;
-            Page::Runs(
-                ids.into_iter()
-                    .filter_map(|id| run_view(conn, id).transpose())
-                    .collect::<Result<_>>()?,
-            )
-        }
+        Query::Runs { filter, after, limit } => Page::Runs(runs(conn, filter, *after, *limit)?),
         Query::Inbox { filter, after, limit } => Page::Inbox(items(conn, filter, *after, *limit)?),
         Query::Capacity { key, after, limit } => {
             let params = params![key, after, limit];
@@ -81,6 +72,21 @@ fn tasks(
     };
     let ids = all_named(conn, &sql::list_tasks(filter), params, |row| row.get(0))?;
     ids.into_iter().filter_map(|id| task_view(conn, id).transpose()).collect()
+}
+
+fn runs(
+    conn: &Connection,
+    filter: &RunFilter,
+    after: Option<RunId>,
+    limit: u32,
+) -> Result<Vec<RunView>> {
+    let states = json(&filter.states.iter().map(|state| *state as u8).collect::<Vec<_>>());
+    let params = named_params! {
+        ":after": after, ":limit": limit, ":project": filter.project, ":states": states,
+        ":flow": filter.flow,
+    };
+    let ids = all_named(conn, &sql::list_runs(filter, after), params, |row| row.get(0))?;
+    ids.into_iter().filter_map(|id| run_view(conn, id).transpose()).collect()
 }
 
 fn items(

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use host::{ask, chat, open, open_issue, open_issue_at_once, start};
 use segue::{
     Engine, NewTask,
-    model::{Event, Role, RunState, Stream, TaskFilter, TaskState},
+    model::{Event, Role, RunFilter, RunState, Stream, TaskFilter, TaskState},
 };
 use sqlx::SqlitePool;
 
@@ -130,10 +130,12 @@ async fn a_flow_is_launched_watched_read_and_listed() {
             .flat_map(|entry| entry.events)
             .all(|event| !runs_again(&event))
     );
-    let runs = other
-        .runs(Some("app"), &[RunState::Completed], None, 10)
-        .await
-        .unwrap();
+    let filter = RunFilter {
+        project: Some("app".into()),
+        states: vec![RunState::Completed],
+        flow: None,
+    };
+    let runs = other.runs(filter, None, 10).await.unwrap();
     assert_eq!(runs[0].run.id, run.id());
 }
 

@@ -10,7 +10,7 @@ use segue::{
     agents::{self, Reply, Turn},
     clock::Clock,
     id::RunId,
-    model::{Access, Band, Retry, Role, RunState, StepState, TaskFilter, TaskState},
+    model::{Access, Band, Retry, Role, RunFilter, RunState, StepState, TaskFilter, TaskState},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -393,7 +393,7 @@ async fn the_same_run_is_launched_once(store: Store) {
         let run = engine.launch(&flow, ()).id(id).project("p").await.unwrap();
         assert_eq!(run.output().await.unwrap(), 1);
     }
-    assert_eq!(engine.runs(Some("p"), &[], None, 10).await.unwrap().len(), 1);
+    assert_eq!(engine.runs(RunFilter::default(), None, 10).await.unwrap().len(), 1);
 }
 
 async fn a_band_chooses_the_width(store: Store) {
@@ -427,7 +427,9 @@ async fn runs_are_listed_by_project_and_state(store: Store) {
     first.ended().await.unwrap();
     second.ended().await.unwrap();
     let of = async |states: &[RunState]| {
-        let runs = engine.runs(Some("p"), states, None, 10).await.unwrap();
+        let (project, states) = (Some("p".into()), states.to_vec());
+        let filter = RunFilter { project, states, flow: None };
+        let runs = engine.runs(filter, None, 10).await.unwrap();
         runs.iter().map(|view| view.run.id).collect::<Vec<_>>()
     };
     assert_eq!(of(&[]).await, [second.id(), first.id()]);

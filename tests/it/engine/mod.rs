@@ -13,6 +13,8 @@ mod lifecycle;
 mod operating;
 mod outside;
 mod policies;
+mod seeing;
+mod seeing_flows;
 mod tasks;
 mod waiting;
 mod watching;

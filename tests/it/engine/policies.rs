@@ -11,8 +11,8 @@ use std::{
 use segue::{
     Context, Engine, Failure, Flow, ItemPolicy, Items, Run, Verdict, any, at_least,
     model::{
-        Condition, ItemState, OnFailure, Otherwise, RetryRun, RunState, StepKind, StepState,
-        TaskState, Tolerance,
+        Condition, ItemState, OnFailure, Otherwise, RetryRun, RunFilter, RunState, StepKind,
+        StepState, TaskState, Tolerance,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -69,7 +69,7 @@ async fn a_missing_output_is_an_option_or_a_result(store: Store) {
         let bad = bad.map(|_: u32| ()).unwrap_err();
         Ok((good, bad.state, bad.reason))
     });
-    drop(all);
+    let _ = all;
     let flow = draft.returns(input, taken);
     let engine = store.builder().flow(&flow).start().await.unwrap();
     let run = engine.launch(&flow, 1).await.unwrap();
@@ -412,7 +412,7 @@ async fn a_run_under_a_run_is_cancelled_with_it(store: Store) {
     let flow = outer(&draft.returns(input, last));
     let engine = store.builder().flow(&flow).start().await.unwrap();
     let run = engine.launch(&flow, 1).await.unwrap();
-    let all = async || engine.runs(None, &[], None, 10).await.unwrap();
+    let all = async || engine.runs(RunFilter::default(), None, 10).await.unwrap();
     eventually("the inner run is there", || async { all().await.len() == 2 }).await;
     run.cancel().await.unwrap();
     assert_eq!(run.ended().await.unwrap(), RunState::Cancelled);

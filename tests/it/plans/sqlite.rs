@@ -3,8 +3,8 @@
 use rusqlite::{Connection, StatementStatus, types::Value};
 use segue::{
     backend::{Backend, sqlite::Options},
-    id::TaskId,
-    model::{ItemFilter, ItemState, TaskFilter, TaskState},
+    id::{RunId, TaskId},
+    model::{ItemFilter, ItemState, RunFilter, RunState, TaskFilter, TaskState},
 };
 
 #[allow(dead_code, reason = "not every statement has a plan that matters")]
@@ -58,6 +58,30 @@ async fn lists_fit_the_tables_whatever_they_filter_by() {
     };
     for filter in [TaskFilter::default(), all] {
         conn.prepare(&sql::list_tasks(&filter)).unwrap();
+    }
+}
+
+/// A page begins where the one before ended, whatever it filters by, and nothing is sorted.
+#[tokio::test]
+async fn pages_of_runs_walk_an_index() {
+    let (_folder, conn) = migrated().await;
+    let text = || Some("x".to_owned());
+    let states = vec![RunState::Failed];
+    let of_project = RunFilter { project: text(), states, flow: text() };
+    let (all, any) = (RunFilter { project: None, ..of_project.clone() }, RunFilter::default());
+    let by_project = "SEARCH r INDEX flow_runs_by_project (project_id=?";
+    let by_id = "SEARCH r PRIMARY KEY (id<?)".to_owned();
+    let rows = [
+        (&of_project, None, format!("{by_project})")),
+        (&of_project, Some(RunId::new()), format!("{by_project} AND id<?)")),
+        (&all, None, "SCAN r; SEARCH s ".to_owned()),
+        (&all, Some(RunId::new()), by_id.clone()),
+        (&any, Some(RunId::new()), by_id),
+    ];
+    for (filter, after, expected) in rows {
+        let plan = plan(&conn, &sql::list_runs(filter, after));
+        assert!(plan.starts_with(&expected), "{filter:?}, {after:?}: {plan}");
+        assert!(!plan.contains("B-TREE"), "{plan}");
     }
 }
 

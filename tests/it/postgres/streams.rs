@@ -64,8 +64,11 @@ async fn a_chain_costs_one_commit_a_step_and_is_told_in_order() {
     assert_eq!(db.due(me(), 1).await.unwrap().tail, all[10].cursor);
     let Page::Runs(runs) = db
         .list(&Query::Runs {
-            project: Some("p".into()),
-            states: vec![RunState::Completed],
+            filter: RunFilter {
+                project: Some("p".into()),
+                states: vec![RunState::Completed],
+                flow: None,
+            },
             after: None,
             limit: 5,
         })

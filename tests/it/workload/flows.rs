@@ -28,7 +28,7 @@ impl Workload {
         let spec = RunSpec {
             id: self.id(),
             project: self.project(),
-            flow: "test".into(),
+            flow: if self.chance(30) { "other" } else { "test" }.into(),
             version: 1,
             band: Band::Medium,
             model: None,

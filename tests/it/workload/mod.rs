@@ -61,8 +61,15 @@ const KEYS: [&str; 3] = ["a", "b", "c"];
 const KINDS: [&str; 3] = ["work", "other", "agent"];
 
 /// What a worker must have to do everything that the workload asks for.
-pub const EVERYTHING: [&str; 6] =
-    ["task:work", "task:other", "task:agent", "agent:claude", "flow:test@1", "tag:gpu"];
+pub const EVERYTHING: [&str; 7] = [
+    "task:work",
+    "task:other",
+    "task:agent",
+    "agent:claude",
+    "flow:test@1",
+    "flow:other@1",
+    "tag:gpu",
+];
 
 impl Workload {
     pub fn new(seed: u64, clock: ManualClock) -> Self {

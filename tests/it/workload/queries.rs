@@ -15,8 +15,7 @@ impl Workload {
                 limit,
             },
             4 => Query::Runs {
-                project,
-                states: if self.rng.bool() { vec![RunState::Running] } else { Vec::new() },
+                filter: self.run_filter(project, rows),
                 after: self.rng.bool().then(|| self.run(rows)),
                 limit,
             },
@@ -54,6 +53,18 @@ impl Workload {
             project: self.rng.bool().then(|| self.project()),
             task: self.chance(20).then(|| self.task(rows)),
             states: states.filter(|_| self.rng.bool()).collect(),
+        }
+    }
+
+    fn run_filter(&mut self, project: Option<String>, rows: &Rows) -> RunFilter {
+        use RunState::*;
+        let states = [Running, Completed, Failed, Cancelled];
+        let known = self.pick(rows.run_specs.values().map(|spec| spec.flow.clone()));
+        let flow = if self.chance(20) { Some("none".into()) } else { known };
+        RunFilter {
+            project,
+            states: states.into_iter().filter(|_| self.rng.u32(0..4) == 0).collect(),
+            flow: flow.filter(|_| self.chance(40)),
         }
     }
 

@@ -119,10 +119,11 @@ pub const DELETE_RUN: [&str; 2] = [
     "DELETE FROM flow_runs WHERE id = ANY ($1::uuid[])",
 ];
 pub const LIST_RUNS: &str = "SELECT s.id, s.state, s.flags, s.project_id, s.priority, s.open_steps,
-    s.failed_steps, s.next_no, s.attempt, s.parent_task_id, s.next_seq, s.updated_at, s.ended_at,
-    r.id, r.project_id, r.flow_name, r.version, r.band, r.model, r.input, r.definition, r.labels,
-    r.meta, r.fork_run, r.fork_step, r.created_at
+    s.failed_steps, s.next_no, s.attempt, s.parent_task_id, s.budget, s.next_seq, s.updated_at,
+    s.ended_at, r.id, r.project_id, r.flow_name, r.version, r.band, r.model, r.input, r.definition,
+    r.labels, r.meta, r.fork_run, r.fork_step, r.created_at
     FROM flow_runs r JOIN flow_run_states s ON s.id = r.id
     WHERE ($1::text IS NULL OR r.project_id = $1)
     AND ($2::smallint[] IS NULL OR s.state = ANY ($2))
-    AND ($3::uuid IS NULL OR r.id < $3) ORDER BY r.id DESC LIMIT $4::bigint";
+    AND ($3::uuid IS NULL OR r.id < $3) AND ($4::text IS NULL OR r.flow_name = $4)
+    ORDER BY r.id DESC LIMIT $5::bigint";

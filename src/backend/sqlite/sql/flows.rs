@@ -1,6 +1,8 @@
 //! The statements on runs, their steps and edges. `postgres/sql/flows.rs` has the same names in the
 //! same order.
 
+use crate::{id::RunId, model::RunFilter};
+
 // ---- loading by key
 
 pub const RUN: &str = "SELECT id, state, flags, project_id, priority, open_steps, failed_steps,
@@ -82,6 +84,20 @@ pub const DELETE_RUN: [&str; 7] = [
     "DELETE FROM segue_flow_run_states WHERE id = ?1",
     "DELETE FROM segue_flow_runs WHERE id = ?1",
 ];
-pub const LIST_RUNS: &str = "SELECT r.id FROM segue_flow_runs r JOIN segue_flow_run_states s
-    ON s.id = r.id WHERE (?1 IS NULL OR r.project_id = ?1) AND (?3 IS NULL OR r.id < ?3)
-    AND (?2 = '[]' OR s.state IN (SELECT value FROM json_each(?2))) ORDER BY r.id DESC LIMIT ?4";
+/// The ids of runs, newest first: walks the index of the project, or that of all ids, from
+/// the last one of the page before.
+pub fn list_runs(filter: &RunFilter, after: Option<RunId>) -> String {
+    let mut sql = "SELECT r.id FROM segue_flow_runs r CROSS JOIN segue_flow_run_states s
+        ON s.id = r.id WHERE true"
+        .to_owned();
+    let conditions = [
+        (after.is_some(), " AND r.id < :after"),
+        (filter.project.is_some(), " AND r.project_id = :project"),
+        (!filter.states.is_empty(), " AND s.state IN (SELECT value FROM json_each(:states))"),
+        (filter.flow.is_some(), " AND r.flow_name = :flow"),
+    ];
+    let wanted = conditions.into_iter().filter(|(wanted, _)| *wanted);
+    wanted.for_each(|(_, condition)| sql.push_str(condition));
+    sql.push_str(" ORDER BY r.id DESC LIMIT :limit");
+    sql
+}
