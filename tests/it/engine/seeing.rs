@@ -240,7 +240,7 @@ async fn large_outputs_are_cut_in_markdown_only(store: Store) {
 async fn hostile_names_are_only_text(store: Store) {
     let names = [
         "\"]; click s0 \"javascript:alert(1)\"",
-        "</text><script>alert(1)</script>",
+        "]]><script>alert(1)<!--",
         "a | b `c` *d* [e](f)\nsecond line",
         "%%{init: {'theme':'x'}}%%",
         "\u{202e}gpj.exe\u{7}\u{1b}[31m",
