@@ -121,6 +121,11 @@ impl ItemId {
         Self(offset(task.0, (lease as u64) << 40))
     }
 
+    /// The item that asks, for the n-th time, for more of a budget on behalf of a task.
+    pub fn of_budget(task: TaskId, times: u32) -> Self {
+        Self(offset(task.0, 1 << 60 | u64::from(times) << 40))
+    }
+
     /// The item that asks what becomes of the interrupted attempt `lease` of a task. When
     /// the answer lets the task fail, both items exist.
     pub fn of_interruption(task: TaskId, lease: i64) -> Self {

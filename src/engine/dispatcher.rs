@@ -279,7 +279,12 @@ impl Dispatcher {
             let _ = report.send(Finished { held, run, command: give_back(&claimed) });
             return;
         }
-        let job = Job { core: Arc::clone(&self.core), claimed: Arc::new(claimed), token };
+        let job = Job {
+            core: Arc::clone(&self.core),
+            claimed: Arc::new(claimed),
+            token,
+            used: Arc::default(),
+        };
         tokio::spawn(async move {
             let command = worker::attend(job).await;
             // The dispatcher is gone only when the engine has failed.

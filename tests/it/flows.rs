@@ -54,6 +54,7 @@ impl Planned {
             priority: 0,
             steps,
             parent: None,
+            budget: None,
         }))]);
         (this, id)
     }

@@ -20,7 +20,9 @@ use crate::{
     api::{agent::Agent, context::Context},
     engine::{Done, Working},
     failure::Failure,
-    model::{Band, NewStep, OnFailure, Otherwise, Payload, Policy, StepKind, TaskOptions, Terms},
+    model::{
+        Band, Limits, NewStep, OnFailure, Otherwise, Payload, Policy, StepKind, TaskOptions, Terms,
+    },
 };
 
 /// A flow in the making.
@@ -228,6 +230,15 @@ impl Draft {
     pub fn on_failure<T>(&mut self, step: Step<T>, effect: OnFailure) {
         if let Some(no) = self.own(step.draft, step.source, "on_failure") {
             self.steps[no as usize].new.policy.on_failure = effect;
+        }
+    }
+
+    /// What a step uses of its run's [budget](crate::Launch::budget) at most. It is reserved
+    /// before the step starts; of a step that does not say, all that is left is, so that
+    /// no other that draws on the budget runs beside it.
+    pub fn uses<T>(&mut self, step: Step<T>, limits: Limits) {
+        if let Some(no) = self.own(step.draft, step.source, "uses") {
+            self.steps[no as usize].new.policy.uses = Some(limits);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::{
     engine::Done,
     failure::Failure,
     id::RunId,
-    model::{Command, Needs, NewRun, Payload, RetryRun, RunSpec, RunState},
+    model::{Budget, Command, Needs, NewRun, Payload, RetryRun, RunSpec, RunState},
 };
 
 /// Launches the run, waits for its end without a worker, and returns what it returned. Where
@@ -30,6 +30,11 @@ pub(super) async fn attend(
         core.submit(Command::Launch(Box::new(launch(context, plan, id, input).await?))).await?;
         return Err(Failure::await_run(id));
     };
+    if run.state.is_terminal() {
+        // What it has used since the step looked last.
+        let used = run.budget.as_ref().map(|budget| budget.used).unwrap_or_default();
+        context.used(&used)?;
+    }
     match run.state {
         RunState::Running => return Err(Failure::await_run(id)),
         RunState::Cancelled => return Err(Failure::fatal(format!("run {id} was cancelled"))),
@@ -51,6 +56,16 @@ pub(super) async fn attend(
     let rows = core.backend.read(&needs).await?;
     let output = task.and_then(|task| output_of(&rows, task)).cloned();
     output.map(Done::new).ok_or_else(|| Failure::fatal(format!("run {id} has no output")))
+}
+
+/// What the run may use: what the step has reserved of its own run's budget.
+async fn share(context: &Context) -> Result<Option<Budget>, Failure> {
+    let Some((run, no)) = context.job().claimed.task.step else { return Ok(None) };
+    let needs = Needs { runs: [run].into(), steps: [(run, no)].into(), ..Needs::default() };
+    let mut rows = context.job().core.backend.read(&needs).await?;
+    let budget = rows.runs.remove(&run).and_then(|run| run.budget);
+    let reserved = rows.steps.remove(&(run, no)).and_then(|step| step.reserved);
+    Ok(budget.zip(reserved).map(|(budget, reserved)| budget.share(reserved)))
 }
 
 async fn launch(
@@ -80,6 +95,6 @@ async fn launch(
         created_at: Timestamp::ZERO,
     };
     let steps = shape.new_steps(&plan.need());
-    let parent = Some(context.task());
-    Ok(NewRun { spec, priority: job.claimed.task.priority, steps, parent })
+    let (parent, budget) = (Some(context.task()), share(context).await?);
+    Ok(NewRun { spec, priority: job.claimed.task.priority, steps, parent, budget })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{flow, inbox, steps, task};
+use super::{budget, flow, inbox, steps, task};
 use crate::{
     clock::Timestamp,
     id::{RunId, TaskId},
@@ -49,6 +49,7 @@ pub(super) fn retry(work: &mut Work, id: RunId, attempt: u32, how: RetryRun) -> 
         ended_at: Timestamp::ZERO,
     });
     work.tell(Stream::Run(id), Event::RunRetried { attempt, how });
+    budget::restart(work, id);
     reset(work, id, &again, attempt);
     steps::begin(work, id, again.into_iter().collect());
     Ok(Outcome::RunState(work.rows.runs[&id].state))
@@ -103,7 +104,7 @@ fn reset(work: &mut Work, id: RunId, again: &BTreeSet<u32>, attempt: u32) {
         let step = work.step(id, *no);
         step.state = StepState::Pending;
         step.attempt = attempt;
-        (step.task, step.reason) = (None, None);
+        (step.task, step.reserved, step.reason) = (None, None, None);
     }
     count_anew(work, id, again);
 }
@@ -169,6 +170,7 @@ pub(super) fn fork(
         ended_at: Timestamp::ZERO,
         ..run
     });
+    budget::restart(work, id);
     let steps = kept.len() as u32;
     let event = Event::RunLaunched { flow: spec.flow.clone(), steps };
     work.tell(Stream::Run(id), event);
@@ -204,7 +206,8 @@ fn copy(work: &mut Work, (old, id): (RunId, RunId), step: Step, again: &BTreeSet
         false => (step.state, step.reason),
     };
     let updated_at = work.now;
-    work.insert_step(Step { run: id, task: done, attempt: 1, state, reason, updated_at, ..step });
+    let step = Step { run: id, task: done, attempt: 1, state, reason, updated_at, ..step };
+    work.insert_step(Step { reserved: None, ..step });
 }
 
 /// A completed task of the new run's own, with the output of the old one's.

@@ -27,7 +27,10 @@ pub(super) fn launch(work: &mut Work, new: NewRun) -> Receipt {
         return Ok(Outcome::Run { id, created: false });
     }
     check(&new)?;
-    let NewRun { mut spec, priority, steps, parent } = new;
+    let NewRun { mut spec, priority, steps, parent, mut budget } = new;
+    if let Some(budget) = &mut budget {
+        budget.begin(work.now);
+    }
     spec.created_at = work.now;
     work.insert_run(Run {
         id,
@@ -40,6 +43,7 @@ pub(super) fn launch(work: &mut Work, new: NewRun) -> Receipt {
         next_no: steps.len() as u32,
         attempt: 1,
         parent,
+        budget,
         next_seq: 1,
         updated_at: work.now,
         ended_at: Timestamp::ZERO,
@@ -143,6 +147,7 @@ pub(super) fn insert_step(work: &mut Work, (run, no): (RunId, u32), new: NewStep
         agent: new.agent,
         options,
         policy: new.policy,
+        reserved: None,
         reason: None,
         updated_at: work.now,
     });

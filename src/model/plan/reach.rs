@@ -7,8 +7,8 @@ use super::wants::{ending, whole_run};
 use crate::{
     id::RunId,
     model::{
-        Decision, Growth, Needs, OnFailure, Payload, Quorum, Rows, Settle, Step, StepKind,
-        StepState, TaskFlags, Terms,
+        Decision, Growth, Needs, OnBreach, OnFailure, Payload, Quorum, Rows, Settle, Step,
+        StepKind, StepState, TaskFlags, Terms,
     },
 };
 
@@ -25,6 +25,11 @@ pub(super) fn step(settle: &Settle, (run, no): (RunId, u32), rows: &Rows) -> Nee
         Needs { steps: [(run, no)].into(), dependents: [(run, no)].into(), ..ending(run, rows) };
     let grown = settle.grow.as_ref().map(|growth| growing((run, no), growth, rows));
     needs.extend(grown.unwrap_or_default());
+    // A step for which nothing is left fails where others start, wherever that leads.
+    let budget = rows.runs.get(&run).and_then(|run| run.budget.as_ref());
+    if budget.is_some_and(|budget| budget.on_breach == OnBreach::Fail) {
+        needs.graphs.insert(run);
+    }
     let Some(step) = rows.steps.get(&(run, no)) else {
         return needs;
     };

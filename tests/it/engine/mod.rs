@@ -3,6 +3,7 @@
 #[macro_use]
 mod support;
 
+mod budgets;
 mod cancelling;
 mod capacity;
 mod flows;

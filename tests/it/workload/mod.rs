@@ -352,6 +352,7 @@ impl Workload {
             priority: self.rng.i16(-2..3),
             steps,
             parent: None,
+            budget: None,
         }))
     }
 
