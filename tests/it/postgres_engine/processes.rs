@@ -17,11 +17,13 @@ use crate::support::ordeal::{INPUTS, KILLS_OF_ONE, Left, Notes, Ordeal, flow, se
 
 const ROLE: [&str; 4] = ["SEGUE_PG_URL", "SEGUE_PG_SCHEMA", "SEGUE_PG_LOG", "SEGUE_PG_KIND"];
 
-/// Whether a child's handlers return, or hold their tasks for ever.
+/// What a child's handlers do: they return, hold their tasks for ever, or are the steps of
+/// an ordeal.
 #[derive(Debug)]
 enum Kind {
     Quick,
     Stuck,
+    Ordeal,
 }
 
 /// A child that works, and dies with its handle.
@@ -96,8 +98,11 @@ fn a_child_works() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let place = Place { url, schema };
-        let builder = place.builder().task("note", note).host(log).concurrency(16);
-        let builder = builder.flow(&flow()).host(notes);
+        let builder = place.builder().concurrency(16);
+        let builder = match kind == "Ordeal" {
+            true => builder.flow(&flow()).host(notes),
+            false => builder.task("note", note).host(log),
+        };
         let engine = builder.start().await.expect("an engine");
         println!("ready");
         let told = || std::io::stdin().read_line(&mut String::new());
@@ -186,7 +191,7 @@ async fn launch(inputs: &[u32]) -> (Place, tempfile::NamedTempFile, Ordeal) {
 }
 
 async fn end(place: &Place, log: &Path, ordeal: Ordeal) -> Vec<Left> {
-    let worker = Worker::start(place, log, Kind::Quick);
+    let worker = Worker::start(place, log, Kind::Ordeal);
     let left = ordeal.end().await;
     worker.finish();
     left
@@ -205,7 +210,7 @@ async fn runs_that_are_killed_at_thirty_moments_end_as_if_nobody_had() {
         let inputs = [random.u32(INPUTS), random.u32(INPUTS)];
         let (place, log, mut ordeal) = launch(&inputs).await;
         for _ in 0..KILLS_OF_ONE {
-            let mut worker = Worker::start(&place, log.path(), Kind::Quick);
+            let mut worker = Worker::start(&place, log.path(), Kind::Ordeal);
             let moment = Instant::now() + Duration::from_micros(random.u64(..100_000));
             let come = async || Instant::now() >= moment || ordeal.is_over().await;
             eventually("the moment has come", come).await;
