@@ -33,6 +33,8 @@ struct Arrived {
     edges: u32,
     open: u32,
     met: u32,
+    /// Whether one of them comes from a step that was begun again since.
+    outdated: bool,
 }
 
 /// Everything that is wrong with `rows`, a load of [`Needs::everything`](super::Needs).
@@ -45,7 +47,9 @@ pub fn audit(rows: &Rows) -> Vec<Violation> {
     audit.items();
     rows.steps.values().for_each(|step| audit.step(step));
     audit.edges();
+    audit.names();
     rows.runs.values().for_each(|run| audit.run(run));
+    rows.runs.values().for_each(|run| audit.beginnings(run));
     audit.chats();
     audit.streams();
     audit.ends();
@@ -280,8 +284,47 @@ impl Audit<'_> {
         let hungry = step.state == StepState::Pending && step.waiting_on == 0;
         let stranded = hungry && !self.has_budget(step);
         self.expect(!stranded, || format!("{name} waits for nothing and was not released"));
-        let run = self.rows.runs.contains_key(&step.run);
-        self.expect(run, || format!("{name} belongs to no run"));
+        let Some(run) = self.rows.runs.get(&step.run) else {
+            self.expect(false, || format!("{name} belongs to no run"));
+            return;
+        };
+        let within = step.no < run.next_no && step.attempt <= run.attempt;
+        self.expect(within, || format!("{name} is not of this run's making"));
+        let grower = step.policy.grown_by.map(|by| self.rows.steps.get(&(step.run, by)));
+        let grown = grower.is_none_or(|by| by.is_some_and(|by| by.state == StepState::Completed));
+        self.expect(grown, || format!("{name} was added by a step that did not complete"));
+        let lane = self.rows.lanes.contains_key(&step.lane);
+        self.expect(lane, || format!("{name} has no lane"));
+    }
+
+    /// Names are unique in a run, and only steps have inputs.
+    fn names(&mut self) {
+        let mut names = BTreeSet::new();
+        for step in self.rows.steps.values() {
+            let first = names.insert((step.run, step.name.as_str()));
+            self.expect(first, || format!("two steps of run {} are `{}`", step.run, step.name));
+        }
+        for (run, no) in self.rows.step_inputs.keys() {
+            let known = self.rows.steps.contains_key(&(*run, *no));
+            self.expect(known, || format!("an input of step {no} of run {run}, which has none"));
+        }
+    }
+
+    /// A run has a record of each time that it was begun; the last ended as the run did.
+    fn beginnings(&mut self, run: &Run) {
+        let of = (run.id, 0)..=(run.id, u32::MAX);
+        let begun: Vec<_> = self.rows.run_attempts.range(of).map(|(_, row)| row).collect();
+        let numbers = begun.iter().map(|row| row.attempt).eq(1..=run.attempt);
+        self.expect(numbers, || format!("run {} was not begun {} times", run.id, run.attempt));
+        for row in begun {
+            let (state, ended_at) = (row.state, row.ended_at);
+            let last = row.attempt == run.attempt;
+            let fits = (state, ended_at) == (run.state, run.ended_at);
+            let over = state.is_terminal() && ended_at != Timestamp::ZERO;
+            self.expect(if last { fits } else { over }, || {
+                format!("attempt {} of run {} is {state:?}", row.attempt, run.id)
+            });
+        }
     }
 
     fn has_budget(&self, step: &Step) -> bool {
@@ -300,6 +343,7 @@ impl Audit<'_> {
             };
             let arrived = arrived.entry((*run, to.no)).or_default();
             arrived.edges += 1;
+            arrived.outdated |= from.attempt > to.attempt;
             match from.state.is_terminal() {
                 false => arrived.open += 1,
                 true if self.is_met(from, terms) => arrived.met += 1,
@@ -313,7 +357,7 @@ impl Audit<'_> {
     }
 
     fn counted(&mut self, step: &Step, arrived: &Arrived) {
-        let Arrived { edges, open, met } = *arrived;
+        let Arrived { edges, open, met, outdated } = *arrived;
         let wants = step.policy.quorum.of(edges);
         let name = &step.name;
         match step.state {
@@ -330,9 +374,10 @@ impl Audit<'_> {
                 let hope = left <= open || open == edges;
                 self.expect(hope, || format!("step `{name}` waits for {left} of {open} edges"));
             }
+            // It started or was skipped for ends that are no more.
+            _ if outdated => {}
             StepState::Running | StepState::Completed | StepState::Failed => {
-                let started = met >= wants || step.task.is_none() && open == 0;
-                self.expect(started, || {
+                self.expect(met >= wants, || {
                     format!("step `{name}` started with {met} of {wants} edges met")
                 });
             }
@@ -412,7 +457,7 @@ impl Audit<'_> {
         }
     }
 
-    /// A run says that it ended once in each attempt, and only when it has.
+    /// A run says that it ended once for each time that it was begun, and only when it has.
     fn ends(&mut self) {
         let mut told: BTreeMap<RunId, u32> = BTreeMap::new();
         for ((stream, _), entry) in &self.rows.entries {
@@ -423,11 +468,10 @@ impl Audit<'_> {
             }
         }
         for (id, count) in told {
-            let run = self.rows.runs.get(&id);
-            let ended = run.is_some_and(|run| run.state.is_terminal());
-            let attempts = run.map_or(0, |run| run.attempt);
-            self.expect(count < attempts + u32::from(ended), || {
-                format!("run {id} said {count} times that it ended, and has: {ended}")
+            let Some(run) = self.rows.runs.get(&id) else { continue };
+            let ended = run.attempt - u32::from(!run.state.is_terminal());
+            self.expect(count <= ended, || {
+                format!("run {id} said {count} times that it ended, and did {ended} times")
             });
         }
     }

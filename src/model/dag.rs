@@ -15,6 +15,9 @@ pub enum DagError {
     /// A step's name is empty or too long.
     #[error("a step's name must have 1 to {max} bytes, and `{0}` has not", max = limits::NAME_BYTES)]
     BadName(String),
+    /// A step's name has a slash in it.
+    #[error("`{0}` has a `/` in it: only the steps that a step adds are called `its name/theirs`")]
+    Slash(String),
     /// A dependency is not a step of this flow.
     #[error("step `{step}` depends on step number {on}, which this flow does not have")]
     UnknownDependency {
@@ -90,6 +93,9 @@ fn check_step(step: &NewStep, steps: &[NewStep]) -> Result<(), DagError> {
     if step.name.is_empty() || step.name.len() > limits::NAME_BYTES {
         return Err(DagError::BadName(name()));
     }
+    if step.name.contains('/') {
+        return Err(DagError::Slash(name()));
+    }
     if let Some(on) = step.after.iter().find(|on| **on as usize >= steps.len()) {
         return Err(DagError::UnknownDependency { step: name(), on: *on });
     }
@@ -102,14 +108,19 @@ fn check_step(step: &NewStep, steps: &[NewStep]) -> Result<(), DagError> {
             return Err(DagError::NoOutput { step: name(), of: upstream.name.clone() });
         }
     }
+    check_quorum(step)
+}
+
+/// Whether as many of its dependencies as a step needs can be there.
+pub(crate) fn check_quorum(step: &NewStep) -> Result<(), DagError> {
     let has = step.after.iter().collect::<HashSet<_>>().len() as u32;
     let needs = step.policy.quorum.of(has);
-    // A join may be given more edges later.
-    let enough = step.kind == StepKind::Join || needs <= has;
+    // A join may be given more edges later, but not when nothing is left that could add them.
+    let enough = needs <= has || (step.kind == StepKind::Join && has > 0);
     let some = step.policy.quorum == Quorum::All || needs > 0;
     match enough && some {
         true => Ok(()),
-        false => Err(DagError::Quorum { step: name(), needs, has }),
+        false => Err(DagError::Quorum { step: step.name.clone(), needs, has }),
     }
 }
 

@@ -280,7 +280,8 @@ pub struct Step {
     pub waiting_on: u32,
     /// How many of its edges come from steps that have not ended.
     pub open_edges: u32,
-    /// The attempt of the run in which it was last begun.
+    /// The attempt of the run in which it was last begun. 0: in the run that this one was
+    /// forked from.
     pub attempt: u32,
     /// Its task, once it was released.
     pub task: Option<TaskId>,

@@ -35,6 +35,7 @@ pub use command::{
     Batch, Command, Committed, Decision, Fault, FaultKind, Import, Outcome, Receipt, Rejection,
     Settle,
 };
+pub(crate) use dag::check_quorum;
 pub use dag::{Dag, DagError};
 pub use event::{Cursor, Entry, Event, Stream};
 pub use flow::{

@@ -195,8 +195,10 @@ pub struct Changes {
     pub run_specs: Vec<RunSpec>,
     /// Hot rows of runs: insert or replace.
     pub runs: Vec<Run>,
-    /// Steps that are done again without those that added them: delete, with their edges and
-    /// inputs.
+    /// Edges from or to the steps in `steps_gone`: delete.
+    pub edges_gone: Vec<(RunId, u32, u32)>,
+    /// Steps that go because the step that added them is done again: delete, with their
+    /// inputs, before anything is inserted.
     pub steps_gone: Vec<(RunId, u32)>,
     /// New steps: insert.
     pub new_steps: Vec<Step>,
@@ -255,7 +257,7 @@ impl Rows {
         changes.leave_out(&self.missed(&changes));
         self.remove_sessions(&changes.sessions_gone);
         self.remove_chats(&changes.chats_gone);
-        self.remove_steps(&changes.steps_gone);
+        self.remove_steps(&changes.steps_gone, &changes.edges_gone);
         self.lanes.extend(changes.lanes);
         self.foreign.retain(|id| !changes.adopted.contains(id));
         self.specs.extend(changes.specs.into_iter().map(|spec| (spec.id, spec)));
@@ -324,17 +326,15 @@ impl Rows {
         self.free(&[]);
     }
 
-    /// Removes steps with all that belongs to them.
-    pub fn remove_steps(&mut self, gone: &[(RunId, u32)]) {
-        if gone.is_empty() {
-            return;
+    /// Removes steps with their inputs, and edges.
+    pub fn remove_steps(&mut self, steps: &[(RunId, u32)], edges: &[(RunId, u32, u32)]) {
+        for step in steps {
+            self.steps.remove(step);
+            self.step_inputs.remove(step);
         }
-        let gone: BTreeSet<_> = gone.iter().copied().collect();
-        self.steps.retain(|key, _| !gone.contains(key));
-        self.step_inputs.retain(|key, _| !gone.contains(key));
-        self.edges.retain(|(run, from, to), _| {
-            !gone.contains(&(*run, *from)) && !gone.contains(&(*run, *to))
-        });
+        for edge in edges {
+            self.edges.remove(edge);
+        }
     }
 
     fn remove_sessions(&mut self, gone: &[SessionId]) {

@@ -17,7 +17,7 @@ use segue::{
 };
 
 use crate::{
-    support::{Subject, subjects},
+    support::{Subject, in_memory, subjects},
     transitions::forbidden,
     workload::{EVERYTHING, Step, Workload},
 };
@@ -39,7 +39,14 @@ fn all_backends_agree_and_their_rows_fit_together() {
                 let next = || seeds.lock().unwrap().next();
                 while let Some(seed) = next() {
                     let _told = Told(seed);
-                    conformance::block_on(history(seed));
+                    let clock = ManualClock::default();
+                    let workload = match seed % 2 {
+                        0 => Workload::new(seed, clock.clone()),
+                        _ => Workload::of_runs(seed, clock.clone()),
+                    };
+                    conformance::block_on(async {
+                        history(&subjects(&clock).await, workload, &clock).await;
+                    });
                 }
             });
         }
@@ -57,25 +64,39 @@ impl Drop for Told {
     }
 }
 
-async fn history(seed: u64) {
-    let clock = ManualClock::default();
-    let all = subjects(&clock).await;
-    let mut workload = Workload::new(seed, clock.clone());
+/// Runs with steps, edges and growth of every kind, in memory: what a plan loads must be enough.
+#[test]
+fn runs_come_to_the_same_whatever_is_loaded() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(40),
+    };
+    for seed in seeds {
+        let _told = Told(seed);
+        let clock = ManualClock::default();
+        let all = in_memory(&clock);
+        let workload = Workload::of_runs(seed, clock.clone());
+        conformance::block_on(history(&all, workload, &clock));
+    }
+}
+
+async fn history(all: &[Subject], mut workload: Workload, clock: &ManualClock) {
     let mut rows = Rows::default();
     for n in 0..STEPS {
         let step = workload.step(&rows);
         if let Step::Advance(by) = &step {
             clock.advance(*by);
         }
-        let answers = each(&all, |subject| subject.run(&step)).await;
-        same(&all, &answers, After(n, Some(&step)));
+        let answers = each(all, |subject| subject.run(&step)).await;
+        same(all, &answers, After(n, Some(&step)));
         workload.observe(&answers[0].claimed);
-        let after = agreed(&all, After(n, Some(&step))).await;
+        let after = agreed(all, After(n, Some(&step))).await;
         let found = forbidden(&rows, &after, &step, &answers[0].receipts);
         assert!(found.is_empty(), "{found:#?}\nafter {}", After(n, Some(&step)));
         rows = after;
     }
-    finish(&all, &clock).await;
+    finish(all, clock).await;
 }
 
 /// Where a history stands: after a step, or in a round of its end.
@@ -169,7 +190,7 @@ fn differ(one: &Rows, other: &Rows) -> Option<String> {
     }
     tables! {
         tasks specs foreign attempts items unique capacity slots lanes sessions chats messages
-        runs run_specs steps edges instances entries
+        runs run_specs run_attempts steps step_inputs edges instances entries
     }
     assert_eq!(one, other, "a table is missing from the list");
     None

@@ -114,7 +114,9 @@ const TASKS: [Corruption; 24] = [
         in_phase(rows, Phase::Ready).holder = Some(InstanceId::new());
     }),
     ("and ended at", |rows| in_phase(rows, Phase::Completed).ended_at = Timestamp::ZERO),
-    ("waits for nothing known", |rows| in_phase(rows, Phase::Ready).phase = Phase::Waiting),
+    ("waits for no run that it launched", |rows| {
+        in_phase(rows, Phase::Ready).phase = Phase::Waiting
+    }),
     ("is at attempt 2 of lease 1", |rows| in_phase(rows, Phase::Running).attempt = 2),
     ("says it is step", |rows| {
         let step = Some((run(rows).id, 0));
@@ -194,13 +196,13 @@ const RUNS: [Corruption; 20] = [
     ("dangles", |rows| {
         rows.edges.insert((*rows.runs.keys().next().unwrap(), 0, 77), Terms::default());
     }),
-    ("did not wait for", |rows| {
+    ("started with 1 of 2 edges met", |rows| {
         let id = run(rows).id;
         let (x, d) = (step(rows, "x").no, step(rows, "d").no);
         rows.edges.insert((id, x, d), Terms::default());
     }),
-    ("still waits for", |rows| step(rows, "c").state = StepState::Pending),
-    ("says it waits for 3, and does for", |rows| {
+    ("waits for 1 of 0 edges", |rows| step(rows, "c").state = StepState::Pending),
+    ("says it waits for 3 of 0 edges, and does for 1 of 0", |rows| {
         let waits = step(rows, "c");
         (waits.state, waits.waiting_on) = (StepState::Pending, 3);
     }),

@@ -151,7 +151,8 @@ fn a_skip_goes_down_10_000_levels_in_one_plan() {
     let (mut flow, run) = Planned::launch(chain(10_000));
     let task = flow.claim(TaskId::of_step(run, 0, 1));
     flow.end(vec![task], &failed());
-    assert!(flow.loaded.1 <= 3, "loaded in {} rounds", flow.loaded.1);
+    // A few levels one by one, then all.
+    assert!(flow.loaded.1 <= 5, "loaded in {} rounds", flow.loaded.1);
     assert_eq!(flow.count(StepState::Skipped), 9_999);
     assert_eq!(flow.rows.runs[&run].state, RunState::Failed);
     flow.sound();

@@ -5,6 +5,7 @@ mod audits;
 mod conformance;
 #[cfg(feature = "sqlite")]
 mod engine;
+mod evidence;
 mod flows;
 mod migrations;
 mod plans;

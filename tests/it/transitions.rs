@@ -1,7 +1,7 @@
 //! What a step may do to rows, whatever it is: the second auditor of random histories. The
 //! model's own audit looks at one moment; this one at two, and at what was answered between.
 
-use segue::model::*;
+use segue::{id::RunId, model::*};
 
 use crate::workload::Step;
 
@@ -9,6 +9,7 @@ use crate::workload::Step;
 pub fn forbidden(before: &Rows, after: &Rows, step: &Step, receipts: &[Receipt]) -> Vec<String> {
     let mut found = Vec::new();
     tasks(before, after, &mut found);
+    runs(before, after, step, &mut found);
     if !matches!(step, Step::Prune(_)) {
         kept(before, after, step, &mut found);
     }
@@ -39,9 +40,41 @@ fn tasks(before: &Rows, after: &Rows, found: &mut Vec<String>) {
             found.push(format!("task {id} became another: {old:?} and {new:?}"));
         }
     }
-    for (id, old) in before.runs.iter().filter(|(_, run)| run.state.is_terminal()) {
-        if after.runs.get(id).is_some_and(|new| new != old) {
+}
+
+/// A run that was over changes only by being done again, and so do its steps. Of a retry of what
+/// failed, what completed knows nothing.
+fn runs(before: &Rows, after: &Rows, step: &Step, found: &mut Vec<String>) {
+    let commands = match step {
+        Step::Commit(batch) => &batch.commands[..],
+        _ => &[],
+    };
+    for (id, old) in &before.runs {
+        let Some(new) = after.runs.get(id) else { continue };
+        let retries: Vec<RetryRun> = commands
+            .iter()
+            .filter_map(|command| match command {
+                Command::RetryRun { run, how, .. } if run == id => Some(*how),
+                _ => None,
+            })
+            .collect();
+        let again = new.attempt > old.attempt;
+        if old.state.is_terminal() && old != new && !(again && !retries.is_empty()) {
             found.push(format!("run {id} was over and changed"));
+        }
+        if new.attempt < old.attempt || new.next_no < old.next_no || new.parent != old.parent {
+            found.push(format!("run {id} went back: {old:?} and {new:?}"));
+        }
+        let failed_only = retries.iter().all(|how| *how == RetryRun::FailedOnly);
+        for (key, old) in before.steps.range((*id, 0)..=(*id, u32::MAX)) {
+            let kept = old.state.is_terminal() && !again;
+            let kept = kept || (old.state == StepState::Completed && failed_only);
+            if after.steps.get(key) != Some(old) && kept {
+                found.push(format!("step {key:?} was over and changed"));
+            }
+            if !again && !after.steps.contains_key(key) {
+                found.push(format!("step {key:?} is gone"));
+            }
         }
     }
 }
@@ -73,8 +106,12 @@ fn kept(before: &Rows, after: &Rows, step: &Step, found: &mut Vec<String>) {
             found.push(format!("item {id} was settled and changed"));
         }
     }
-    if before.edges.keys().any(|edge| !after.edges.contains_key(edge)) {
-        found.push("edges are gone".into());
+    let stays = |run: &RunId, no: &u32| after.steps.contains_key(&(*run, *no));
+    for ((run, from, to), terms) in &before.edges {
+        let new = after.edges.get(&(*run, *from, *to));
+        if new != Some(terms) && stays(run, from) && stays(run, to) {
+            found.push(format!("the edge of run {run} from {from} to {to} became {new:?}"));
+        }
     }
 }
 
@@ -84,6 +121,7 @@ fn answered(after: &Rows, command: &Command, receipt: &Receipt, found: &mut Vec<
     let (task, lease, allowed) = match command {
         Command::Settle(settle) => {
             let allowed: &[AttemptOutcome] = match settle.decision {
+                Decision::Complete(_) if settle.grow.is_some() => &[Completed, Failed],
                 Decision::Complete(_) => &[Completed],
                 Decision::Fail(_) => &[Failed],
                 Decision::Snooze(_) => &[Snoozed, Cancelled],

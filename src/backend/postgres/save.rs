@@ -407,6 +407,11 @@ fn put_beginnings<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
 }
 
 fn put_steps<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
+    if !changes.edges_gone.is_empty() {
+        let columns =
+            columns!(changes.edges_gone, |row| row.0.as_uuid(), row.1 as i32, row.2 as i32);
+        pipe.add(sql::DELETE_EDGE, columns);
+    }
     if !changes.steps_gone.is_empty() {
         for sql in sql::DELETE_STEP {
             let columns = columns!(changes.steps_gone, |row| row.0.as_uuid(), row.1 as i32);

@@ -127,6 +127,9 @@ fn save_around_tasks(conn: &Connection, changes: &Changes) -> Result<()> {
 fn save_runs(conn: &Connection, changes: &Changes) -> Result<()> {
     changes.run_specs.iter().try_for_each(|row| insert_run_spec(conn, row))?;
     changes.runs.iter().try_for_each(|row| put_run(conn, row))?;
+    for edge in &changes.edges_gone {
+        run(conn, sql::DELETE_EDGE, *edge)?;
+    }
     for (id, no) in &changes.steps_gone {
         sql::DELETE_STEP.iter().try_for_each(|sql| run(conn, sql, (id, no)).map(drop))?;
     }

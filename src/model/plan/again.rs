@@ -1,14 +1,19 @@
 //! Runs that are done again: retried in place, or forked into a run of their own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{budget, flow, inbox, steps, task};
+use super::{
+    budget, fits, flow, inbox,
+    steps::{self, Fresh},
+    task,
+};
 use crate::{
     clock::Timestamp,
     id::{RunId, TaskId},
     model::{
         Attempt, AttemptOutcome, Event, Outcome, Payload, Phase, Receipt, Rejection, RetryRun, Run,
-        RunAttempt, RunFlags, RunState, Step, StepState, Stream, Task, TaskSpec, plan::work::Work,
+        RunAttempt, RunFlags, RunState, Step, StepState, Stream, Task, TaskSpec, limits,
+        plan::work::Work,
     },
 };
 
@@ -29,7 +34,7 @@ pub(super) fn retry(work: &mut Work, id: RunId, attempt: u32, how: RetryRun) -> 
     if again.is_empty() {
         return Err(Rejection::Invalid("every step of the run completed".into()));
     }
-    work.remove_steps(gone.into_iter().map(|no| (id, no)).collect());
+    work.remove_steps(id, &gone);
     let now = work.now;
     let run = work.run(id);
     run.attempt += 1;
@@ -50,8 +55,8 @@ pub(super) fn retry(work: &mut Work, id: RunId, attempt: u32, how: RetryRun) -> 
     });
     work.tell(Stream::Run(id), Event::RunRetried { attempt, how });
     budget::restart(work, id);
-    reset(work, id, &again, attempt);
-    steps::begin(work, id, again.into_iter().collect());
+    let fresh = reset(work, id, &again, attempt);
+    steps::begin(work, id, fresh);
     Ok(Outcome::RunState(work.rows.runs[&id].state))
 }
 
@@ -70,13 +75,22 @@ fn to_do_again(work: &Work, id: RunId, how: RetryRun) -> (BTreeSet<u32>, BTreeSe
     (again, gone)
 }
 
-/// These steps and all that depends on them.
+/// These steps and all that depends on them. What a step added depends on it, with or without
+/// an edge.
 fn below(work: &Work, id: RunId, from: Vec<u32>) -> BTreeSet<u32> {
+    let steps = work.rows.steps.range((id, 0)..=(id, u32::MAX)).map(|(_, step)| step);
+    let mut added: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for step in steps {
+        if let Some(grower) = step.policy.grown_by {
+            added.entry(grower).or_default().push(step.no);
+        }
+    }
     let (mut open, mut found) = (from, BTreeSet::new());
     while let Some(no) = open.pop() {
         if found.insert(no) {
             let edges = work.rows.edges.range((id, no, 0)..=(id, no, u32::MAX));
             open.extend(edges.map(|((_, _, to), _)| *to));
+            open.extend(added.remove(&no).unwrap_or_default());
         }
     }
     found
@@ -96,21 +110,21 @@ fn grown<'a>(steps: impl Iterator<Item = &'a Step>, by: &BTreeSet<u32>) -> BTree
 }
 
 /// Makes steps pending, as if they had never begun.
-fn reset(work: &mut Work, id: RunId, again: &BTreeSet<u32>, attempt: u32) {
+fn reset(work: &mut Work, id: RunId, again: &BTreeSet<u32>, attempt: u32) -> Vec<Fresh> {
+    let task = |no: &u32| work.rows.steps[&(id, *no)].task;
+    let tasks = again.iter().filter_map(task).collect();
+    inbox::withdraw_all(work, &tasks);
     for no in again {
-        if let Some(task) = work.rows.steps[&(id, *no)].task {
-            inbox::withdraw_all(work, task);
-        }
         let step = work.step(id, *no);
         step.state = StepState::Pending;
         step.attempt = attempt;
         (step.task, step.reserved, step.reason) = (None, None, None);
     }
-    count_anew(work, id, again);
+    count_anew(work, id, again)
 }
 
 /// Counts what steps wait for, of the edges that there are.
-fn count_anew(work: &mut Work, id: RunId, steps: &BTreeSet<u32>) {
+fn count_anew(work: &mut Work, id: RunId, steps: &BTreeSet<u32>) -> Vec<Fresh> {
     let mut edges = vec![];
     for ((_, from, to), _) in work.rows.edges.range((id, 0, 0)..=(id, u32::MAX, u32::MAX)) {
         if steps.contains(to) {
@@ -119,6 +133,7 @@ fn count_anew(work: &mut Work, id: RunId, steps: &BTreeSet<u32>) {
     }
     edges.sort_unstable();
     let mut edges = edges.into_iter().peekable();
+    let mut fresh = Vec::new();
     for no in steps {
         let mut from = Vec::new();
         while let Some((_, other)) = edges.next_if(|(to, _)| to == no) {
@@ -128,8 +143,9 @@ fn count_anew(work: &mut Work, id: RunId, steps: &BTreeSet<u32>) {
         step.waiting_on = step.policy.quorum.of(from.len() as u32);
         step.open_edges = from.len() as u32;
         from.retain(|other| work.rows.steps[&(id, *other)].state.is_terminal());
-        steps::count(work, (id, *no), &from);
+        fresh.push(steps::count(work, (id, *no), &from));
     }
+    fresh
 }
 
 /// Makes a new run of an old one: what completed before the step `from` is copied, the step
@@ -143,6 +159,8 @@ pub(super) fn fork(
     if work.rows.runs.contains_key(&id) {
         return Ok(Outcome::Run { id, created: false });
     }
+    let bytes = input.as_ref().map_or(0, |input| input.as_str().len());
+    fits("the step's input", bytes, limits::PAYLOAD_BYTES)?;
     let run = flow::find(work, old)?.clone();
     if !work.rows.steps.contains_key(&(old, from)) {
         return Err(Rejection::not_found("step", from));
@@ -156,6 +174,10 @@ pub(super) fn fork(
     let gone = grown(steps(), &again);
     again.retain(|no| !gone.contains(no));
     let kept: Vec<Step> = steps().filter(|step| !gone.contains(&step.no)).cloned().collect();
+    let edges = work.rows.edges.range((old, 0, 0)..=(old, u32::MAX, u32::MAX));
+    let edges = edges.map(|((_, from, to), terms)| (*from, *to, terms.clone()));
+    let edges: Vec<_> =
+        edges.filter(|(from, to, _)| !gone.contains(from) && !gone.contains(to)).collect();
 
     work.insert_run(Run {
         id,
@@ -178,36 +200,35 @@ pub(super) fn fork(
         work,
         crate::model::RunSpec { id, forked_from: Some((old, from)), created_at: work.now, ..spec },
     );
+    for (from, to, terms) in edges {
+        work.insert_edge((id, from, to), terms);
+    }
     for step in kept {
         copy(work, (old, id), step, &again);
     }
     if let Some(input) = input {
         work.put_step_input((id, from), input);
     }
-    count_anew(work, id, &again);
-    steps::begin(work, id, again.into_iter().collect());
+    let fresh = count_anew(work, id, &again);
+    steps::begin(work, id, fresh);
     Ok(Outcome::Run { id, created: true })
 }
 
-/// Copies a step with the edges that leave it, its input, and what it returned.
+/// Copies a step with its input and, where it is not done again, what it returned. That it was
+/// copied shows in its attempt, which is none of the new run's.
 fn copy(work: &mut Work, (old, id): (RunId, RunId), step: Step, again: &BTreeSet<u32>) {
     let (no, task) = (step.no, step.task);
     if let Some(input) = work.rows.step_inputs.get(&(old, no)).cloned() {
         work.put_step_input((id, no), input);
     }
-    let edges = work.rows.edges.range((old, no, 0)..=(old, no, u32::MAX));
-    let edges: Vec<_> = edges.map(|((_, _, to), terms)| (*to, terms.clone())).collect();
-    for (to, terms) in edges {
-        work.insert_edge((id, no, to), terms);
+    let step = Step { run: id, reserved: None, updated_at: work.now, ..step };
+    if again.contains(&no) {
+        let state = StepState::Pending;
+        work.insert_step(Step { task: None, attempt: 1, state, reason: None, ..step });
+    } else {
+        let task = task.map(|task| copy_task(work, task, (id, no)));
+        work.insert_step(Step { task, attempt: 0, ..step });
     }
-    let done = task.filter(|_| !again.contains(&no)).map(|task| copy_task(work, task, (id, no)));
-    let (state, reason) = match again.contains(&no) {
-        true => (StepState::Pending, None),
-        false => (step.state, step.reason),
-    };
-    let updated_at = work.now;
-    let step = Step { run: id, task: done, attempt: 1, state, reason, updated_at, ..step };
-    work.insert_step(Step { reserved: None, ..step });
 }
 
 /// A completed task of the new run's own, with the output of the old one's.

@@ -1,8 +1,6 @@
 //! Runs and their steps.
 
-use std::collections::BTreeMap;
-
-use super::{are_names, are_texts, fits, steps, task};
+use super::{are_names, are_texts, fits, steps, task, tasks_of};
 use crate::{
     clock::Timestamp,
     id::{RunId, TaskId},
@@ -27,6 +25,9 @@ pub(super) fn launch(work: &mut Work, new: NewRun) -> Receipt {
         return Ok(Outcome::Run { id, created: false });
     }
     check(&new)?;
+    if let Some(parent) = new.parent {
+        task::check_parent(work, parent)?;
+    }
     let NewRun { mut spec, priority, steps, parent, mut budget } = new;
     if let Some(budget) = &mut budget {
         budget.begin(work.now);
@@ -52,11 +53,12 @@ pub(super) fn launch(work: &mut Work, new: NewRun) -> Receipt {
     work.tell(Stream::Run(id), event);
     let code = code(&spec);
     insert_spec(work, spec);
+    let mut fresh = Vec::new();
     for (no, step) in (0..).zip(steps) {
         insert_step(work, (id, no), step, &code);
+        fresh.push(steps::count(work, (id, no), &[]));
     }
-    let all = (0..work.rows.runs[&id].next_no).collect();
-    steps::begin(work, id, all);
+    steps::begin(work, id, fresh);
     Ok(Outcome::Run { id, created: true })
 }
 
@@ -162,37 +164,37 @@ pub(super) fn cancel(work: &mut Work, id: RunId) -> Receipt {
         RunState::Running => {}
         ended => return Err(Rejection::RunEnded(ended)),
     }
-    if !run.flags.has(RunFlags::CANCELLING) {
-        let run = work.run(id);
-        run.flags = run.flags.with(RunFlags::CANCELLING);
-        work.tell(Stream::Run(id), Event::RunCancelling);
-    }
-    clear(work, id, "the run was cancelled");
+    begin_to_cancel(work, id);
+    let at_work: Vec<TaskId> = tasks_of(&work.rows, id).collect();
+    task::cancel_families(work, at_work);
     steps::end_if_done(work, id);
     Ok(Outcome::RunState(work.rows.runs[&id].state))
 }
 
-/// Cancels every step of a run that has not ended.
-pub(super) fn clear(work: &mut Work, id: RunId, reason: &str) {
-    let mut at_work = Vec::new();
-    for (no, (state, task)) in open_steps(work, id) {
-        match (state, task) {
-            (StepState::Running, Some(task)) => at_work.push(task),
-            _ => steps::close(work, (id, no), StepState::Cancelled, Some(reason.to_owned())),
-        }
+/// Nothing more of a run starts: it is to be cancelled.
+pub(super) fn begin_to_cancel(work: &mut Work, id: RunId) {
+    let run = work.run(id);
+    if !run.flags.has(RunFlags::CANCELLING) {
+        run.flags = run.flags.with(RunFlags::CANCELLING);
+        work.tell(Stream::Run(id), Event::RunCancelling);
     }
+    cancel_waiting(work, id, "the run was cancelled");
+}
+
+/// Cancels every step of a run that has not ended: first those that wait, so that none starts
+/// when the others end.
+pub(super) fn clear(work: &mut Work, id: RunId, reason: &str) {
+    cancel_waiting(work, id, reason);
+    let at_work: Vec<TaskId> = tasks_of(&work.rows, id).collect();
     task::cancel_families(work, at_work);
 }
 
-/// The steps that have not ended: those that wait first, so that none is released while the
-/// others are cancelled.
-fn open_steps(work: &Work, id: RunId) -> Vec<(u32, (StepState, Option<TaskId>))> {
+fn cancel_waiting(work: &mut Work, id: RunId, reason: &str) {
     let steps = work.rows.steps.range((id, 0)..=(id, u32::MAX)).map(|(_, step)| step);
-    let open: BTreeMap<_, _> = steps
-        .filter(|step| !step.state.is_terminal())
-        .map(|step| ((step.state, step.no), step.task))
-        .collect();
-    open.into_iter().map(|((state, no), task)| (no, (state, task))).collect()
+    let waiting = steps.filter(|step| step.state == StepState::Pending).map(|step| step.no);
+    for no in waiting.collect::<Vec<_>>() {
+        steps::close(work, (id, no), StepState::Cancelled, Some(reason.to_owned()));
+    }
 }
 
 /// Lets nothing of a run start. What runs goes on.
@@ -221,7 +223,7 @@ fn change_pause(
     }
     work.run(id).flags = flags;
     work.tell(Stream::Run(id), event);
-    for task in open_steps(work, id).into_iter().filter_map(|(_, (_, task))| task) {
+    for task in tasks_of(&work.rows, id).collect::<Vec<_>>() {
         let Some(known) = work.rows.tasks.get(&task) else {
             continue;
         };

@@ -56,13 +56,13 @@ pub(super) fn open(work: &mut Work, id: TaskId, ask: Ask) {
     });
 }
 
-/// Nobody needs the open items of a task any more.
-pub(super) fn withdraw_all(work: &mut Work, id: TaskId) {
-    for item in work.items_of(id) {
-        if item.state == ItemState::Open {
-            let answered_at = work.now;
-            work.put_item(Item { state: ItemState::Withdrawn, answered_at, ..item });
-        }
+/// Nobody needs the open items of these tasks any more.
+pub(super) fn withdraw_all(work: &mut Work, tasks: &BTreeSet<TaskId>) {
+    let items = work.rows.items.values();
+    let open = items.filter(|item| item.state == ItemState::Open && tasks.contains(&item.task));
+    for item in open.cloned().collect::<Vec<_>>() {
+        let answered_at = work.now;
+        work.put_item(Item { state: ItemState::Withdrawn, answered_at, ..item });
     }
 }
 

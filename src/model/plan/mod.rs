@@ -22,8 +22,12 @@ pub use split::Split;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Changes, Command, Needs, Receipt, Rejection, Rows, limits};
-use crate::{clock::Timestamp, id::TaskId};
+use super::{Changes, Command, Needs, Receipt, Rejection, Rows, StepState, limits};
+use crate::{
+    clock::Timestamp,
+    id::{RunId, TaskId},
+};
+use reach::Known;
 use work::Work;
 
 /// A decision in the making.
@@ -44,9 +48,10 @@ impl Plan {
 
     /// What must be loaded next; None when all that is needed is known.
     pub fn needs(&mut self) -> Option<Needs> {
+        let known = Known::new(&self.work.rows, &self.asked);
         let mut needs = Needs::default();
         for command in &self.commands {
-            needs.extend(wants::wants(command, &self.work.rows));
+            needs.extend(wants::wants(command, &known));
         }
         needs.remove(&self.asked);
         self.asked.extend(needs.clone());
@@ -136,21 +141,46 @@ fn are_names(names: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(), Rej
     Ok(())
 }
 
-/// Tasks with all of their descendants that are known.
-fn families(rows: &Rows, roots: impl IntoIterator<Item = TaskId>) -> Vec<TaskId> {
-    let mut children: BTreeMap<TaskId, Vec<TaskId>> = BTreeMap::new();
-    for spec in rows.specs.values() {
-        if let Some(parent) = spec.parent {
-            children.entry(parent).or_default().push(spec.id);
+/// Tasks with all that was made for them, as far as it is known.
+#[derive(Default)]
+struct Family {
+    /// The tasks, their descendants, and the tasks of the runs.
+    tasks: BTreeSet<TaskId>,
+    /// The runs that have not ended and that one of the tasks waits for.
+    runs: BTreeSet<RunId>,
+}
+
+impl Family {
+    fn of(rows: &Rows, roots: impl IntoIterator<Item = TaskId>) -> Self {
+        let mut made: BTreeMap<TaskId, Vec<TaskId>> = BTreeMap::new();
+        for spec in rows.specs.values() {
+            if let Some(parent) = spec.parent {
+                made.entry(parent).or_default().push(spec.id);
+            }
         }
+        let mut runs: BTreeMap<TaskId, Vec<RunId>> = BTreeMap::new();
+        for run in rows.runs.values().filter(|run| !run.state.is_terminal()) {
+            if let Some(parent) = run.parent {
+                runs.entry(parent).or_default().push(run.id);
+            }
+        }
+        let mut family = Self::default();
+        let mut open: Vec<TaskId> = roots.into_iter().collect();
+        while let Some(task) = open.pop() {
+            if family.tasks.insert(task) {
+                open.extend(made.remove(&task).unwrap_or_default());
+                for run in runs.remove(&task).unwrap_or_default() {
+                    family.runs.insert(run);
+                    open.extend(tasks_of(rows, run));
+                }
+            }
+        }
+        family
     }
-    let mut members: Vec<TaskId> = roots.into_iter().collect();
-    let mut seen: BTreeSet<TaskId> = members.iter().copied().collect();
-    let mut at = 0;
-    while at < members.len() {
-        let of = children.remove(&members[at]).unwrap_or_default();
-        members.extend(of.into_iter().filter(|child| seen.insert(*child)));
-        at += 1;
-    }
-    members
+}
+
+/// The tasks of the steps of a run that have not ended.
+fn tasks_of(rows: &Rows, run: RunId) -> impl Iterator<Item = TaskId> {
+    let steps = rows.steps.range((run, 0)..=(run, u32::MAX)).map(|(_, step)| step);
+    steps.filter(|step| step.state == StepState::Running).filter_map(|step| step.task)
 }

@@ -39,6 +39,9 @@ pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
     }
     let step = task_step(work, id);
     let Settle { retry, mut decision, usage, grow, .. } = settle;
+    // Only what completes adds anything.
+    let completes = matches!(decision, Decision::Complete(_)) && !cancelled;
+    let grow = grow.filter(|_| completes);
     if let (Some(growth), Some(step)) = (&grow, step)
         && let Err(wrong) = grow::check(work, step, growth)
     {
@@ -47,7 +50,7 @@ pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
     if let Decision::Fail(fault) = &mut decision {
         fault.message = storable(std::mem::take(&mut fault.message));
     }
-    let completes = matches!(decision, Decision::Complete(_)) && !cancelled;
+    let completes = matches!(decision, Decision::Complete(_));
     let grown = grow.zip(step).filter(|_| completes);
     // Before its end, so that its run does not end with it.
     let begun = grown.map(|(growth, step)| (step.0, grow::apply(work, step, growth)));
@@ -96,7 +99,7 @@ fn check(work: &Work, id: TaskId, decision: &Decision) -> std::result::Result<()
 fn repeated(work: &Work, task: &Task, settle: &Settle) -> Receipt {
     let lease = settle.held.lease;
     let same = match work.rows.attempts.get(&(task.id, lease)) {
-        Some(attempt) => is_record_of(attempt.outcome, &settle.decision),
+        Some(attempt) => is_record_of(attempt.outcome, settle),
         // Only work that was given back leaves no record.
         None => lease <= task.lease && settle.decision == Decision::Release,
     };
@@ -104,10 +107,16 @@ fn repeated(work: &Work, task: &Task, settle: &Settle) -> Receipt {
 }
 
 /// Whether an attempt that was decided so is recorded so. One that was to be cancelled is
-/// recorded as cancelled, unless it had completed or failed by then.
-fn is_record_of(outcome: AttemptOutcome, decision: &Decision) -> bool {
-    let kept = matches!(decision, Decision::Complete(_) | Decision::Fail(_));
-    outcome_of(decision) == Some(outcome) || (outcome == AttemptOutcome::Cancelled && !kept)
+/// recorded as cancelled, unless it had completed or failed by then; one whose steps were
+/// refused is recorded as failed.
+fn is_record_of(outcome: AttemptOutcome, settle: &Settle) -> bool {
+    let completed = matches!(settle.decision, Decision::Complete(_));
+    match outcome {
+        outcome if outcome_of(&settle.decision) == Some(outcome) => true,
+        AttemptOutcome::Cancelled => !completed && !matches!(settle.decision, Decision::Fail(_)),
+        AttemptOutcome::Failed => completed && settle.grow.is_some(),
+        _ => false,
+    }
 }
 
 /// What the end of the attempt `lease` was answered with: a task that was claimed since was
@@ -291,7 +300,7 @@ fn end(work: &mut Work, id: TaskId, phase: Phase, reason: Option<String>) {
         work.free_key(id);
     }
     if flags.has(TaskFlags::ASKED) {
-        inbox::withdraw_all(work, id);
+        inbox::withdraw_all(work, &[id].into());
     }
     if phase == Phase::Failed {
         let message = reason.as_deref().unwrap_or("failed");

@@ -114,6 +114,8 @@ impl Planned {
                 self.tasks.insert(settle.held.id);
                 // A step that does not complete may stop its run, with all that runs for it.
                 let completes = matches!(settle.decision, Decision::Complete(_));
+                // What it adds may be refused, and then it fails.
+                let completes = completes && settle.grow.is_none();
                 self.anything |= settle.held.step.is_some() && !completes;
             }
             Command::Ripen(task) => drop(self.tasks.insert(task.id)),

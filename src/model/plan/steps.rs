@@ -12,36 +12,41 @@ use crate::{
     },
 };
 
-/// Begins steps that were just added, reset, or given more edges: those that wait for nothing
-/// start.
-pub(super) fn begin(work: &mut Work, run: RunId, steps: Vec<u32>) {
+/// A step that was just added or reset.
+pub(super) struct Fresh {
+    no: u32,
+    /// The last of its dependencies that had ended by then.
+    after: Option<u32>,
+}
+
+/// Begins steps that were just added or reset: those that wait for nothing start, those that
+/// can't start any more end. One whose dependencies have ended since was seen to by them.
+pub(super) fn begin(work: &mut Work, run: RunId, steps: Vec<Fresh>) {
     let mut ended = Vec::new();
-    for no in steps {
+    for Fresh { no, after } in steps {
         let step = &work.rows.steps[&(run, no)];
-        match step.state {
-            StepState::Pending if step.waiting_on == 0 => {
-                ended.extend(release(work, run, no).then_some(no));
-            }
-            // It was given up when its edges were counted.
-            StepState::Skipped | StepState::Cancelled => ended.push(no),
-            _ => {}
+        if step.state != StepState::Pending {
+            continue;
+        }
+        if step.waiting_on == 0 {
+            ended.extend(release(work, run, no).then_some(no));
+        } else if let Some(last) = after.filter(|_| step.waiting_on > step.open_edges) {
+            give_up(work, run, no, why_not(work, run, last));
+            ended.push(no);
         }
     }
     spread(work, run, ended);
     end_if_done(work, run);
 }
 
-/// Counts edges that come from steps which ended before this one was there. One that can't
-/// start any more ends; what follows from that is for [`begin`] to see to.
-pub(super) fn count(work: &mut Work, (run, no): (RunId, u32), ended: &[u32]) {
+/// Counts the edges of a new step that come from steps which had `ended` before it was there.
+/// Whatever follows is for [`begin`] to see to, once all are counted.
+pub(super) fn count(work: &mut Work, (run, no): (RunId, u32), ended: &[u32]) -> Fresh {
     for from in ended {
         let terms = work.rows.edges.get(&(run, *from, no)).cloned().unwrap_or_default();
         arrive(work, (run, *from, no), &terms);
     }
-    let step = &work.rows.steps[&(run, no)];
-    if let Some(last) = ended.last().filter(|_| step.waiting_on > step.open_edges) {
-        give_up(work, run, no, why_not(work, run, *last));
-    }
+    Fresh { no, after: ended.last().copied() }
 }
 
 /// Takes note that the step an edge comes from has ended.

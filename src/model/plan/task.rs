@@ -1,6 +1,6 @@
 //! Tasks: making them, and what people do to them.
 
-use super::{are_names, are_texts, families, fits, flow, settle, steps, storable};
+use super::{Family, are_names, are_texts, fits, flow, settle, steps, storable};
 use crate::{
     clock::Timestamp,
     id::{ChatId, TaskId},
@@ -17,7 +17,7 @@ pub(super) fn enqueue(work: &mut Work, mut spec: TaskSpec) -> Receipt {
     }
     check(&spec)?;
     check_references(work, &spec)?;
-    check_parent(work, &spec)?;
+    check_not_cancelled(work, spec.parent)?;
     spec.created_at = work.now;
     if spec.kind == "agent" && spec.chat.is_none() {
         spec.chat = Some(own_chat(work, &spec));
@@ -63,7 +63,7 @@ pub(super) fn adopt(work: &mut Work, id: TaskId) -> Receipt {
     work.make_pending(id, spec.run_at.unwrap_or(work.now));
     if let Some(why) = wrong_with(&spec) {
         settle::fail_unstarted(work, id, why);
-    } else if let Err(why) = check_parent(work, &spec) {
+    } else if let Err(why) = check_not_cancelled(work, spec.parent) {
         settle::cancel_unstarted(work, id, why.to_string());
     } else if let Some(holder) = holder {
         settle::cancel_unstarted(work, id, format!("task {holder} has its unique key"));
@@ -87,7 +87,7 @@ pub(super) fn import(work: &mut Work, import: Import) -> Receipt {
     check_references(work, &import.spec)?;
     check_times(&import)?;
     if !import.state.is_terminal() {
-        check_parent(work, &import.spec)?;
+        check_not_cancelled(work, import.spec.parent)?;
     }
     insert(work, &import.spec);
     work.make_pending(id, import.spec.run_at.unwrap_or(work.now));
@@ -149,9 +149,9 @@ pub(super) fn check_options(options: &TaskOptions) -> Result<(), Rejection> {
     are_names(options.tags.iter().chain(&options.capacity))
 }
 
-/// Refuses a child of a cancelled task: it would have to be cancelled at once.
-fn check_parent(work: &Work, spec: &TaskSpec) -> Result<(), Rejection> {
-    let parent = spec.parent.and_then(|id| work.rows.tasks.get(&id));
+/// Refuses what would be made for a cancelled task: it would have to be cancelled at once.
+fn check_not_cancelled(work: &Work, parent: Option<TaskId>) -> Result<(), Rejection> {
+    let parent = parent.and_then(|id| work.rows.tasks.get(&id));
     let cancelled =
         parent.filter(|task| task.phase == Phase::Cancelled || task.flags.has(TaskFlags::CANCEL));
     match cancelled {
@@ -160,6 +160,13 @@ fn check_parent(work: &Work, spec: &TaskSpec) -> Result<(), Rejection> {
         }
         None => Ok(()),
     }
+}
+
+/// Refuses a run for a task that is not there or is cancelled.
+pub(super) fn check_parent(work: &Work, id: TaskId) -> Result<(), Rejection> {
+    let known = work.rows.tasks.contains_key(&id);
+    known.then_some(()).ok_or_else(|| Rejection::not_found("parent task", id))?;
+    check_not_cancelled(work, Some(id))
 }
 
 fn check_references(work: &Work, spec: &TaskSpec) -> Result<(), Rejection> {
@@ -245,10 +252,14 @@ pub(super) fn cancel(work: &mut Work, id: TaskId) -> Receipt {
     Ok(state(work, id))
 }
 
-/// Cancels whatever of these tasks and their descendants has not ended.
+/// Cancels whatever of these tasks, their descendants and the runs that they wait for has not
+/// ended.
 pub(super) fn cancel_families(work: &mut Work, roots: impl IntoIterator<Item = TaskId>) {
-    for member in families(&work.rows, roots) {
-        cancel_runs_under(work, member);
+    let Family { tasks, runs } = Family::of(&work.rows, roots);
+    for run in &runs {
+        flow::begin_to_cancel(work, *run);
+    }
+    for member in tasks {
         match work.rows.tasks.get(&member).map(Task::state) {
             Some(TaskState::Running) => request_cancel(work, member),
             Some(state) if !state.is_terminal() => {
@@ -257,15 +268,8 @@ pub(super) fn cancel_families(work: &mut Work, roots: impl IntoIterator<Item = T
             _ => {}
         }
     }
-}
-
-/// Cancels the runs that a task waits for.
-fn cancel_runs_under(work: &mut Work, task: TaskId) {
-    let runs = work.rows.runs.values();
-    let open = runs.filter(|run| run.parent == Some(task) && !run.state.is_terminal());
-    for run in open.map(|run| run.id).collect::<Vec<_>>() {
-        // It was just seen, and it has not ended.
-        let _ = flow::cancel(work, run);
+    for run in runs {
+        steps::end_if_done(work, run);
     }
 }
 
@@ -308,7 +312,7 @@ pub(super) fn retry(work: &mut Work, id: TaskId) -> Receipt {
     task.failures = 0;
     task.interruptions = 0;
     task.ended_at = Timestamp::ZERO;
-    super::inbox::withdraw_all(work, id);
+    super::inbox::withdraw_all(work, &[id].into());
     work.make_pending(id, work.now);
     Ok(state(work, id))
 }

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{are_texts, families, reach};
+use super::{
+    Family, are_texts,
+    reach::{self, Known},
+    tasks_of,
+};
 use crate::{
     id::{ChatId, RunId, TaskId},
     model::{
@@ -10,8 +14,9 @@ use crate::{
     },
 };
 
-/// The rows that `command` needs, as far as `rows` lets one tell.
-pub(super) fn wants(command: &Command, rows: &Rows) -> Needs {
+/// The rows that `command` needs, as far as what is known lets one tell.
+pub(super) fn wants(command: &Command, known: &Known<'_>) -> Needs {
+    let rows = known.rows;
     match command {
         Command::Enqueue(spec) => new_task(spec),
         Command::Import(import) => {
@@ -19,7 +24,7 @@ pub(super) fn wants(command: &Command, rows: &Rows) -> Needs {
             new_task(spec)
         }
         Command::Adopt(id) => adopt(*id, rows),
-        Command::Settle(settle) => settled(settle, rows),
+        Command::Settle(settle) => settled(settle, known),
         Command::Ripen(task) => tasks([task.id]),
         Command::Rescue { task, .. } => around(*task, rows),
         Command::Retry(task) => {
@@ -32,7 +37,7 @@ pub(super) fn wants(command: &Command, rows: &Rows) -> Needs {
         Command::Cancel(task) => {
             let mut needs = around(*task, rows);
             if rows.routes.contains_key(task) {
-                needs.extend(descendants(rows, &[*task]));
+                needs.extend(descendants(rows, [*task]));
             }
             needs
         }
@@ -45,7 +50,11 @@ pub(super) fn wants(command: &Command, rows: &Rows) -> Needs {
         Command::SetCapacity { key, .. } | Command::Park { key, .. } => {
             Needs { capacity: capacity(key), ..Needs::default() }
         }
-        Command::Launch(run) => Needs { runs: [run.spec.id].into(), ..Needs::default() },
+        Command::Launch(run) => Needs {
+            runs: [run.spec.id].into(),
+            tasks: run.parent.into_iter().collect(),
+            ..Needs::default()
+        },
         Command::CancelRun(id)
         | Command::CancelStep { run: id, .. }
         | Command::PauseRun(id)
@@ -110,11 +119,12 @@ fn adopt(id: TaskId, rows: &Rows) -> Needs {
     needs
 }
 
-fn settled(settle: &Settle, rows: &Rows) -> Needs {
+fn settled(settle: &Settle, known: &Known<'_>) -> Needs {
+    let rows = known.rows;
     let id = settle.held.id;
     let mut needs = Needs { attempts: [id].into(), ..tasks([id]) };
     if let Some((run, no)) = settle.held.step {
-        needs.extend(reach::step(settle, (run, no), rows));
+        needs.extend(reach::step(settle, (run, no), known));
     }
     if let Some((chat, messages)) = &settle.said {
         needs.chats.insert(*chat);
@@ -176,19 +186,16 @@ pub(super) fn ending(id: RunId, rows: &Rows) -> Needs {
 }
 
 /// The descendants of tasks, with their items and the runs that they wait for.
-fn descendants(rows: &Rows, roots: &[TaskId]) -> Needs {
-    let members: BTreeSet<TaskId> = families(rows, roots.iter().copied()).into_iter().collect();
+fn descendants(rows: &Rows, roots: impl IntoIterator<Item = TaskId>) -> Needs {
+    let Family { tasks, runs } = Family::of(rows, roots);
     let mut needs = Needs::default();
-    for run in rows.runs.values() {
-        let under = run.parent.is_some_and(|parent| members.contains(&parent));
-        if under && !run.state.is_terminal() {
-            needs.extend(whole_run(run.id, rows));
-        }
+    for run in runs {
+        needs.extend(with_tasks(run, rows));
     }
     needs.extend(Needs {
-        children: members.clone(),
-        runs_under: members.clone(),
-        items_of: members,
+        children: tasks.clone(),
+        runs_under: tasks.clone(),
+        items_of: tasks,
         ..Needs::default()
     });
     needs
@@ -196,15 +203,15 @@ fn descendants(rows: &Rows, roots: &[TaskId]) -> Needs {
 
 /// A run with all of its steps, the tasks of those that have not ended, and their families.
 pub(super) fn whole_run(id: RunId, rows: &Rows) -> Needs {
+    let mut needs = with_tasks(id, rows);
+    needs.extend(descendants(rows, tasks_of(rows, id)));
+    needs
+}
+
+fn with_tasks(id: RunId, rows: &Rows) -> Needs {
     let mut needs = Needs { graphs: [id].into(), ..ending(id, rows) };
-    let steps = rows.steps.range((id, 0)..=(id, u32::MAX));
-    let running = steps.filter(|(_, step)| step.state == StepState::Running);
-    let tasks: Vec<TaskId> = running.filter_map(|(_, step)| step.task).collect();
-    needs.tasks.extend(tasks.iter().copied());
-    needs.specs.extend(tasks.iter().copied());
-    if !tasks.is_empty() {
-        needs.extend(descendants(rows, &tasks));
-    }
+    needs.tasks.extend(tasks_of(rows, id));
+    needs.specs.extend(tasks_of(rows, id));
     needs
 }
 
@@ -224,12 +231,11 @@ fn run_again(id: RunId, rows: &Rows) -> Needs {
     needs
 }
 
-/// A run to be copied, with all that its steps returned.
+/// A run to be copied, with all that its steps returned, or may return in the same commit.
 fn copied(id: RunId, rows: &Rows) -> Needs {
     let mut needs = run_again(id, rows);
     let steps = || rows.steps.range((id, 0)..=(id, u32::MAX));
-    let done = steps().filter(|(_, step)| step.state == StepState::Completed);
-    for task in done.filter_map(|(_, step)| step.task) {
+    for task in steps().filter_map(|(_, step)| step.task) {
         needs.tasks.insert(task);
         needs.specs.insert(task);
         needs.attempts.insert(task);

@@ -23,6 +23,8 @@ pub(super) struct Work {
     runs: BTreeSet<RunId>,
     new_steps: BTreeSet<(RunId, u32)>,
     steps: BTreeSet<(RunId, u32)>,
+    step_inputs: BTreeSet<(RunId, u32)>,
+    run_attempts: BTreeSet<(RunId, u32)>,
     chats: BTreeSet<ChatId>,
     events: BTreeMap<Stream, Vec<Event>>,
 }
@@ -124,23 +126,34 @@ impl Work {
 
     /// Gives a step an input of its own.
     pub fn put_step_input(&mut self, (run, no): (RunId, u32), input: Payload) {
-        self.rows.step_inputs.insert((run, no), input.clone());
-        self.changes.step_inputs.retain(|(of, old, _)| (*of, *old) != (run, no));
-        self.changes.step_inputs.push((run, no, input));
+        self.rows.step_inputs.insert((run, no), input);
+        self.step_inputs.insert((run, no));
     }
 
-    /// Removes steps that are loaded.
-    pub fn remove_steps(&mut self, gone: Vec<(RunId, u32)>) {
-        self.rows.remove_steps(&gone);
-        self.changes.steps_gone.extend(gone);
+    /// Removes steps of a run that is loaded whole, with the edges from and to them. What this
+    /// work has added or changed of them is forgotten.
+    pub fn remove_steps(&mut self, run: RunId, gone: &BTreeSet<u32>) {
+        let edges = self.rows.edges.range((run, 0, 0)..=(run, u32::MAX, u32::MAX));
+        let edges = edges.map(|(key, _)| *key);
+        let edges: Vec<_> =
+            edges.filter(|(_, from, to)| gone.contains(from) || gone.contains(to)).collect();
+        let steps: Vec<_> = gone.iter().map(|no| (run, *no)).collect();
+        self.rows.remove_steps(&steps, &edges);
+        for step in &steps {
+            self.new_steps.remove(step);
+            self.steps.remove(step);
+            self.step_inputs.remove(step);
+        }
+        let is_gone = |of: RunId, no: u32| of == run && gone.contains(&no);
+        self.changes.edges.retain(|(of, from, to, _)| !is_gone(*of, *from) && !is_gone(*of, *to));
+        self.changes.steps_gone.extend(steps);
+        self.changes.edges_gone.extend(edges);
     }
 
     /// Adds or changes a record of a run's beginning.
     pub fn put_run_attempt(&mut self, row: RunAttempt) {
-        let key = (row.run, row.attempt);
-        self.rows.run_attempts.insert(key, row.clone());
-        self.changes.run_attempts.retain(|old| (old.run, old.attempt) != key);
-        self.changes.run_attempts.push(row);
+        self.run_attempts.insert((row.run, row.attempt));
+        self.rows.run_attempts.insert((row.run, row.attempt), row);
     }
 
     /// Adds or changes a chat.
@@ -257,6 +270,10 @@ impl Work {
         changes.new_steps.extend(self.new_steps.iter().map(|key| rows.steps[key].clone()));
         let steps = self.steps.difference(&self.new_steps);
         changes.steps.extend(steps.map(|key| rows.steps[key].clone()));
+        let input = |key: &(RunId, u32)| (key.0, key.1, rows.step_inputs[key].clone());
+        changes.step_inputs.extend(self.step_inputs.iter().map(input));
+        let begun = self.run_attempts.iter().map(|key| rows.run_attempts[key].clone());
+        changes.run_attempts.extend(begun);
         changes.chats.extend(self.chats.iter().map(|id| rows.chats[id].clone()));
         changes
     }

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use crate::support::cluster::{self, Cluster};
 
 #[allow(dead_code, reason = "not every statement has a plan that matters")]
-#[path = "../../../src/backend/postgres/sql.rs"]
+#[path = "../../../src/backend/postgres/sql/mod.rs"]
 mod sql;
 
 /// A connection like those of the backend, on tables of the present version.
@@ -43,8 +43,12 @@ async fn every_statement_fits_the_tables() {
     for text in [sql::TASK, sql::CHILD_TASKS, sql::RUN, sql::CHAT, sql::CAPACITY] {
         client.prepare(&format!("{text}{}", sql::LOCKED)).await.unwrap();
     }
-    let source = include_str!("../../../src/backend/postgres/sql.rs");
-    super::expect_all(source, &all, &["LOCKED"]);
+    for source in [
+        include_str!("../../../src/backend/postgres/sql/mod.rs"),
+        include_str!("../../../src/backend/postgres/sql/flows.rs"),
+    ] {
+        super::expect_all(source, &all, &["LOCKED"]);
+    }
 }
 
 /// 300,000 tasks: 80,000 ready in 8 lanes, 10,000 scheduled, 9,000 that wait for others, 1,000
@@ -56,8 +60,9 @@ const ROWS: &str = "
     CREATE TEMP TABLE n AS
         SELECT n::int, id(n) AS id, 'epoch'::timestamptz + n * interval '1 s' AS t
         FROM generate_series(0, 299999) n;
-    INSERT INTO tasks (id, project_id, input, parent_task_id, origin, created_at)
-        SELECT id, 'p', '1', CASE WHEN n % 10 = 1 THEN id(n - 1) END, 'segue', t FROM n;
+    INSERT INTO tasks (id, project_id, input, parent_task_id, run_id, origin, created_at)
+        SELECT id, 'p', '1', CASE WHEN n % 10 = 1 THEN id(n - 1) END,
+        CASE WHEN n < 50000 THEN id(n % 500) END, 'segue', t FROM n;
     INSERT INTO task_states SELECT id,
         CASE WHEN n >= 100000 THEN 6 + n % 3 WHEN n % 10 < 8 THEN 1 WHEN n % 10 = 8 THEN 2
             WHEN n % 100 = 9 THEN 4 ELSE 0 END,
@@ -73,12 +78,15 @@ const ROWS: &str = "
     INSERT INTO capacity_keys SELECT 'k' || n, 1000, t FROM n WHERE n < 20;
     INSERT INTO slots SELECT 'k' || n % 20, n / 20, CASE WHEN n % 3 = 0 THEN id END, 1
         FROM n WHERE n < 20000;
-    INSERT INTO flow_runs SELECT id, 'p', 'f', 1, 'small', NULL, '', '', NULL, NULL, t
+    INSERT INTO flow_runs SELECT id, 'p', 'f', 1, 'small', NULL, '', '', NULL, NULL, NULL, NULL, t
         FROM n WHERE n < 500;
-    INSERT INTO flow_run_states SELECT id, n % 2, 0, 9, 0, 9, t, 'p', 0, t FROM n WHERE n < 500;
-    INSERT INTO flow_steps SELECT id(n % 500), n / 500, 's', 0, 0, 0, id, 0, NULL, NULL, NULL, t
-        FROM n WHERE n < 50000;
+    INSERT INTO flow_run_states SELECT id, n % 2, 0, 9, 0, 100, 1,
+        CASE WHEN n % 3 = 0 THEN id(n + 1000) END, 9, t, 'p', 0, t FROM n WHERE n < 500;
+    INSERT INTO flow_run_attempts SELECT id, 1, NULL, 0, t, t FROM n WHERE n < 500;
+    INSERT INTO flow_steps SELECT id(n % 500), n / 500, 's', 0, 0, 0, 0, 1, id, 0, NULL, NULL,
+        NULL, NULL, t FROM n WHERE n < 50000;
     INSERT INTO flow_edges SELECT run_id, no, no + 1 FROM flow_steps WHERE no < 99;
+    INSERT INTO flow_step_inputs SELECT run_id, no, '1' FROM flow_steps;
     INSERT INTO entries (stream, seq, kind, at, body)
         SELECT id(n % 500), n / 500 + 1, 0, t, '' FROM n WHERE n < 50000;
     INSERT INTO instances SELECT id, '', '', 0, 0, 0, '', t FROM n WHERE n < 5;
@@ -123,9 +131,16 @@ const HOT: &[Case] = &[
     (sql::FREE_UNIQUE, "ARRAY[id(77)]", "unique_keys_by_task"),
     (
         sql::UPDATE_STEP,
-        "ARRAY[id(77)], ARRAY[7], ARRAY[1], ARRAY[0], ARRAY[NULL::uuid], ARRAY[NULL], ARRAY[now()]",
+        "ARRAY[id(77)], ARRAY[7], ARRAY[1], ARRAY[0], ARRAY[0], ARRAY[1], ARRAY[NULL::uuid],
+         ARRAY[NULL], ARRAY[now()]",
         "flow_steps_pkey",
     ),
+    (sql::RUNS_UNDER, "ARRAY[id(1300)]", "flow_run_states_under"),
+    (sql::RUN_ATTEMPTS, "ARRAY[id(77)]", "flow_run_attempts_pkey"),
+    (sql::STEP_INPUT, "ARRAY[id(77)], ARRAY[7]", "flow_step_inputs_pkey"),
+    (sql::DELETE_EDGE, "ARRAY[id(77)], ARRAY[7], ARRAY[8]", "flow_edges_pkey"),
+    (sql::DELETE_STEP[0], "ARRAY[id(77)], ARRAY[7]", "flow_step_inputs_pkey"),
+    (sql::DELETE_STEP[1], "ARRAY[id(77)], ARRAY[7]", "flow_steps_pkey"),
     (
         sql::CLAIM,
         "now(), ARRAY[1, 2, 3], ARRAY[]::bigint[], ARRAY[]::text[],
@@ -157,7 +172,7 @@ const HOT: &[Case] = &[
     (sql::TAIL_ALL, "'0', 0, 10", "entries_by_commit"),
     (sql::HIDDEN, "", "entries_by_commit"),
     (sql::ENTRY_IS_KEPT, "id(77), 7", "entries_stream_seq_key"),
-    (sql::TASKS_OF_RUN, "ARRAY[id(77)]", "flow_steps_pkey"),
+    (sql::TASKS_OF_RUN, "ARRAY[id(77)]", "tasks_by_run"),
     (sql::DELETE_TASK[0], "ARRAY[id(77)]", "task_attempts_pkey"),
     (sql::DELETE_TASK[1], "ARRAY[id(77)]", "inbox_items_by_task"),
     (sql::DELETE_TASK[2], "ARRAY[id(77)]", "unique_keys_by_task"),

@@ -8,7 +8,7 @@ use segue::{
 };
 
 #[allow(dead_code, reason = "not every statement has a plan that matters")]
-#[path = "../../../src/backend/sqlite/sql.rs"]
+#[path = "../../../src/backend/sqlite/sql/mod.rs"]
 mod sql;
 
 async fn migrated() -> (tempfile::TempDir, Connection) {
@@ -34,8 +34,12 @@ async fn every_statement_fits_the_tables() {
     for (name, value) in sql::PRAGMAS {
         conn.pragma_update(None, name, value).unwrap();
     }
-    let source = include_str!("../../../src/backend/sqlite/sql.rs");
-    super::expect_all(source, &all, &["PRAGMAS"]);
+    for source in [
+        include_str!("../../../src/backend/sqlite/sql/mod.rs"),
+        include_str!("../../../src/backend/sqlite/sql/flows.rs"),
+    ] {
+        super::expect_all(source, &all, &["PRAGMAS"]);
+    }
 }
 
 #[tokio::test]
@@ -63,9 +67,9 @@ const ROWS: &str = "
     CREATE TEMP TABLE n AS WITH RECURSIVE c (n) AS
         (SELECT 0 UNION ALL SELECT n + 1 FROM c WHERE n < 299999)
         SELECT n, unhex(printf('%032x', n)) AS id FROM c;
-    INSERT INTO segue_tasks (id, project_id, input, parent_task_id, origin, created_at)
+    INSERT INTO segue_tasks (id, project_id, input, parent_task_id, run_id, origin, created_at)
         SELECT id, 'p', '1', CASE WHEN n % 10 = 1 THEN unhex(printf('%032x', n - 1)) END,
-        'segue', n FROM n;
+        CASE WHEN n < 50000 THEN unhex(printf('%032x', n % 500)) END, 'segue', n FROM n;
     INSERT INTO segue_task_states SELECT id,
         CASE WHEN n >= 100000 THEN 6 + n % 3 WHEN n % 10 < 8 THEN 1 WHEN n % 10 = 8 THEN 2
             WHEN n % 100 = 9 THEN 4 ELSE 0 END,
@@ -81,13 +85,17 @@ const ROWS: &str = "
     INSERT INTO segue_capacity_keys SELECT 'k' || n, 1000, n FROM n WHERE n < 20;
     INSERT INTO segue_slots SELECT 'k' || (n % 20), n / 20, CASE WHEN n % 3 = 0 THEN id END, 1
         FROM n WHERE n < 20000;
-    INSERT INTO segue_flow_runs SELECT id, 'p', 'f', 1, 'small', NULL, '', '', NULL, NULL, n
+    INSERT INTO segue_flow_runs SELECT id, 'p', 'f', 1, 'small', NULL, '', '', NULL, NULL, NULL, NULL, n
         FROM n WHERE n < 500;
-    INSERT INTO segue_flow_run_states SELECT id, n % 2, 0, 9, 0, 9, n, 'p', 0, n
+    INSERT INTO segue_flow_run_states SELECT id, n % 2, 0, 9, 0, 100, 1,
+        CASE WHEN n % 3 = 0 THEN unhex(printf('%032x', n + 1000)) END, 9, n, 'p', 0, n
         FROM n WHERE n < 500;
-    INSERT INTO segue_flow_steps SELECT unhex(printf('%032x', n % 500)), n / 500, 's', 0, 0, 0,
-        id, 0, NULL, NULL, NULL, n FROM n WHERE n < 50000;
-    INSERT INTO segue_flow_edges SELECT run_id, no, no + 1 FROM segue_flow_steps WHERE no < 99;
+    INSERT INTO segue_flow_run_attempts SELECT id, 1, NULL, 0, n, n FROM n WHERE n < 500;
+    INSERT INTO segue_flow_steps SELECT unhex(printf('%032x', n % 500)), n / 500, 's', 0, 0, 0, 0,
+        1, id, 0, NULL, NULL, NULL, NULL, n FROM n WHERE n < 50000;
+    INSERT INTO segue_flow_edges SELECT run_id, no, no + 1, NULL
+        FROM segue_flow_steps WHERE no < 99;
+    INSERT INTO segue_flow_step_inputs SELECT run_id, no, '1' FROM segue_flow_steps;
     INSERT INTO segue_entries (stream, seq, kind, at, body)
         SELECT unhex(printf('%032x', n % 500)), n / 500 + 1, 0, n, '' FROM n WHERE n < 50000;
     INSERT INTO segue_instances SELECT id, '', '', 0, 0, 0, '', 0 FROM n WHERE n < 5";
@@ -127,9 +135,23 @@ const HOT: &[Case] = &[
     (sql::DROP_SLOTS_OF, &[ID], "SEARCH slots COVERING INDEX slots_by_task (task_id=?)"),
     (
         sql::UPDATE_STEP,
-        &[ID, "7", "1", "0", "NULL", "NULL", "0"],
+        &[ID, "7", "1", "0", "0", "1", "NULL", "NULL", "0"],
         "SEARCH flow_steps PRIMARY KEY (run_id=? AND no=?)",
     ),
+    (
+        sql::RUNS_UNDER,
+        &["unhex(printf('%032x', 1300))"],
+        "SEARCH flow_run_states INDEX flow_run_states_under (parent_task_id=?)",
+    ),
+    (sql::RUN_ATTEMPTS, &[ID], "SEARCH flow_run_attempts PRIMARY KEY (run_id=?)"),
+    (sql::STEP_INPUT, &[ID, "7"], "SEARCH flow_step_inputs PRIMARY KEY (run_id=? AND no=?)"),
+    (
+        sql::DELETE_EDGE,
+        &[ID, "7", "8"],
+        "SEARCH flow_edges PRIMARY KEY (run_id=? AND from_no=? AND to_no=?)",
+    ),
+    (sql::DELETE_STEP[0], &[ID, "7"], "SEARCH flow_step_inputs PRIMARY KEY (run_id=? AND no=?)"),
+    (sql::DELETE_STEP[1], &[ID, "7"], "SEARCH flow_steps PRIMARY KEY (run_id=? AND no=?)"),
     (sql::NEXT_LANE, &["-1"], "SEARCH task_states COVERING INDEX task_states_ready (lane>?)"),
     (sql::NEXT_LANE, &["7"], "SEARCH task_states COVERING INDEX task_states_ready (lane>?)"),
     (
@@ -189,7 +211,7 @@ const HOT: &[Case] = &[
         &[ID, "7"],
         "SCAN CONSTANT ROW; SCALAR SUBQUERY 1; SEARCH entries COVERING INDEX sqlite_autoindex_entries_1 (stream=? AND seq=?)",
     ),
-    (sql::TASKS_OF_RUN, &[ID], "SEARCH flow_steps PRIMARY KEY (run_id=?)"),
+    (sql::TASKS_OF_RUN, &[ID], "SEARCH tasks INDEX tasks_by_run (run_id=?)"),
     (
         sql::DELETE_TASK[0],
         &[ID],

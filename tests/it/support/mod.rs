@@ -12,6 +12,7 @@ pub mod planned;
 pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+pub mod whole;
 pub mod world;
 
 use std::{pin::Pin, sync::Arc};
@@ -20,6 +21,7 @@ use segue::{backend::Backend, clock::ManualClock, model::TaskSpec};
 
 use own_backend::OwnBackend;
 use planned::Planned;
+use whole::Whole;
 
 type Insert = Box<dyn Fn(TaskSpec) -> Pin<Box<dyn Future<Output = ()>>>>;
 
@@ -48,12 +50,8 @@ impl Subject {
 /// Every backend that there is, empty.
 pub async fn subjects(clock: &ManualClock) -> Vec<Subject> {
     let clock = clock.clone();
-    vec![
-        Subject::new("own", OwnBackend::new(clock.clone()), insert_into_own),
-        Subject {
-            counts_revs: false,
-            ..Subject::new("planned", Planned(OwnBackend::new(clock.clone())), insert_into_planned)
-        },
+    let mut all = in_memory(&clock);
+    all.extend([
         #[cfg(feature = "sqlite")]
         Subject::new("sqlite", sqlite::temporary(clock.clone()).await, sqlite::insert_foreign),
         #[cfg(feature = "postgres")]
@@ -62,10 +60,26 @@ pub async fn subjects(clock: &ManualClock) -> Vec<Subject> {
             postgres::temporary(clock.clone()).await,
             postgres::insert_foreign,
         ),
+    ]);
+    all
+}
+
+/// The backends in memory, empty.
+pub fn in_memory(clock: &ManualClock) -> Vec<Subject> {
+    let clock = clock.clone();
+    let planned = Planned(OwnBackend::new(clock.clone()));
+    vec![
+        Subject::new("own", OwnBackend::new(clock.clone()), insert_into_own),
+        Subject { counts_revs: false, ..Subject::new("planned", planned, insert_into_planned) },
+        Subject::new("whole", Whole::new(clock), insert_into_whole),
     ]
 }
 
 pub async fn insert_into_own(backend: Arc<OwnBackend>, spec: TaskSpec) {
+    backend.insert_foreign(spec);
+}
+
+async fn insert_into_whole(backend: Arc<Whole>, spec: TaskSpec) {
     backend.insert_foreign(spec);
 }
 

@@ -4,6 +4,7 @@
 //! chooses from what it was shown of the rows, from what its workers were handed, and from
 //! its own past, so that stale and repeated commands come up often.
 
+mod flows;
 mod queries;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -45,6 +46,8 @@ pub struct Workload {
     /// Rows as claims gave them, also long after they were settled.
     held: Vec<Task>,
     last: Option<Batch>,
+    /// Whether it is about runs more than about anything else.
+    of_runs: bool,
 }
 
 #[derive(Debug)]
@@ -70,6 +73,7 @@ impl Workload {
             workers: Vec::new(),
             held: Vec::new(),
             last: None,
+            of_runs: false,
         };
         for serves in [&EVERYTHING[..], &EVERYTHING[..3], &EVERYTHING[3..]] {
             let serves = serves.iter().map(|need| (*need).to_owned()).collect();
@@ -77,6 +81,11 @@ impl Workload {
             this.workers.push(Worker { id, serves: Arc::new(serves), claims: 0 });
         }
         this
+    }
+
+    /// A history of runs, with little else.
+    pub fn of_runs(seed: u64, clock: ManualClock) -> Self {
+        Self { of_runs: true, ..Self::new(seed, clock) }
     }
 
     /// What the workload is told of the outcome of a step.
@@ -128,9 +137,17 @@ impl Workload {
     }
 
     fn command(&mut self, rows: &Rows) -> Command {
+        if self.of_runs && self.chance(80) {
+            return match self.rng.u32(0..10) {
+                0..6 => self.settle(rows).unwrap_or_else(|| self.launch(rows)),
+                6 => self.launch(rows),
+                7 => self.rescue(rows),
+                _ => self.of_a_run(rows),
+            };
+        }
         match self.rng.u32(0..100) {
             0..18 => Command::Enqueue(Box::new(self.spec(rows))),
-            18..52 => self.settle(rows).unwrap_or_else(|| self.launch()),
+            18..52 => self.settle(rows).unwrap_or_else(|| self.launch(rows)),
             52..57 => self.rescue(rows),
             57..61 => Command::Cancel(self.task(rows)),
             61..64 => Command::Retry(self.failed(rows)),
@@ -138,10 +155,8 @@ impl Workload {
             67..70 => Command::Resume(self.task(rows)),
             70..75 => self.answer(rows),
             75..79 => self.capacity(),
-            79..84 => self.launch(),
-            84..86 => Command::CancelRun(self.run(rows)),
-            86..88 => Command::PauseRun(self.run(rows)),
-            88..91 => Command::ResumeRun(self.run(rows)),
+            79..83 => self.launch(rows),
+            83..91 => self.of_a_run(rows),
             91..97 => self.talk(rows),
             97..98 => self.engine(),
             _ => self.import(rows),
@@ -257,28 +272,38 @@ impl Workload {
         let messages = vec![self.message(rows)];
         let said = self.chat(rows).filter(|_| self.chance(10)).map(|chat| (chat, messages));
         let usage = self.chance(20).then(|| Payload::trusted("{\"tokens\":3}".into()));
-        let (retry, decision) = (self.retry(), self.decision(rows));
-        Some(Command::Settle(Box::new(Settle { held, retry, decision, usage, said, grow: None })))
+        let (retry, decision) = (self.retry(), self.decision(rows, &held));
+        let grow = held.step.filter(|_| self.chance(20)).map(|step| self.growth(rows, step));
+        Some(Command::Settle(Box::new(Settle { held, retry, decision, usage, said, grow })))
     }
 
-    fn decision(&mut self, rows: &Rows) -> Decision {
+    fn decision(&mut self, rows: &Rows, held: &Task) -> Decision {
         let wait = Duration::from_millis(self.rng.u64(0..20_000));
+        if self.chance(30)
+            && let Some(run) = self.awaited(rows, held)
+        {
+            return Decision::Await(run);
+        }
         match self.rng.u32(0..20) {
-            0..11 => Decision::Complete(Payload::text("output")),
+            0..11 => {
+                Decision::Complete(Payload::trusted(format!("{{\"n\":{}}}", self.rng.u32(0..5))))
+            }
             11..14 => Decision::Fail(Fault {
                 kind: FaultKind::Error,
                 message: "it's broken".into(),
                 retryable: self.chance(70),
             }),
             14 => Decision::Snooze(if self.rng.bool() { wait } else { Duration::ZERO }),
-            15 | 16 => Decision::Block((0..self.rng.u32(0..3)).map(|_| self.ask(rows)).collect()),
+            15 | 16 => {
+                Decision::Block((0..self.rng.u32(0..3)).map(|_| self.question(rows)).collect())
+            }
             17 => Decision::Release,
             18 => Decision::Park { key: self.pick(KEYS).unwrap_or("a").into(), wait },
             _ => Decision::Cancelled,
         }
     }
 
-    fn ask(&mut self, rows: &Rows) -> Ask {
+    fn question(&mut self, rows: &Rows) -> Ask {
         let known = self.pick(rows.items.keys().copied()).filter(|_| self.chance(5));
         Ask {
             id: known.unwrap_or_else(|| self.id()),
@@ -314,55 +339,6 @@ impl Workload {
             0 => Command::Park { key, until },
             1 => Command::Park { key, until: self.clock.now() },
             _ => Command::SetCapacity { key, slots: self.chance(85).then(|| self.rng.u32(0..4)) },
-        }
-    }
-
-    fn launch(&mut self) -> Command {
-        let count = if self.chance(60) { self.rng.u32(0..8) } else { self.rng.u32(8..30) };
-        let mut numbers: Vec<u32> = (0..count).collect();
-        self.rng.shuffle(&mut numbers);
-        let mut steps: Vec<NewStep> = (0..count).map(|no| self.new_step(no)).collect();
-        for at in 1..numbers.len() {
-            for _ in 0..self.rng.usize(0..4) {
-                let on = numbers[self.rng.usize(0..at)];
-                steps[numbers[at] as usize].after.push(on);
-            }
-        }
-        if count > 0 && self.chance(5) {
-            let at = self.rng.usize(0..steps.len());
-            steps[at].after.push(self.rng.u32(0..count + 1));
-        }
-        let definition = Payload::of(&steps).unwrap();
-        let spec = RunSpec {
-            id: self.id(),
-            project: self.project(),
-            flow: "test".into(),
-            version: 1,
-            band: Band::Medium,
-            model: None,
-            input: Payload::text("question"),
-            definition,
-            labels: [].into(),
-            meta: None,
-            forked_from: None,
-            created_at: Timestamp::ZERO,
-        };
-        Command::Launch(Box::new(NewRun {
-            spec,
-            priority: self.rng.i16(-2..3),
-            steps,
-            parent: None,
-            budget: None,
-        }))
-    }
-
-    fn new_step(&mut self, no: u32) -> NewStep {
-        let needs = vec!["flow:test@1".to_owned()];
-        let keys = if self.chance(10) { vec!["a".to_owned()] } else { Vec::new() };
-        NewStep {
-            lane: self.rng.bool().then(|| Lane::new(needs, keys)),
-            options: self.options(),
-            ..NewStep::new(format!("s{no}"), StepKind::Code, Vec::new())
         }
     }
 

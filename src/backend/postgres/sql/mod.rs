@@ -1,9 +1,13 @@
-//! Every SQL statement of this backend. `sqlite/sql.rs` has the same names in the same
+//! Every SQL statement of this backend. `sqlite/sql/mod.rs` has the same names in the same
 //! order: their difference is the list of dialect differences.
 //!
 //! Names are not qualified: the schema is the connection's search path. Statements work on
 //! sets of rows, which come as arrays, one for each column. `x IN (SELECT ..) OR x IS NULL`,
 //! where x is never NULL, keeps the planner from making a join of it: the set is hashed once.
+
+mod flows;
+
+pub use flows::*;
 
 // ---- the connection and the schema
 
@@ -86,50 +90,6 @@ pub const CHAT: &str = "SELECT id, project_id, session_id, title, meta, next_seq
     FROM chats WHERE id = ANY ($1::uuid[]) ORDER BY id";
 pub const MESSAGE: &str = "SELECT chat_id, seq, id, role, content, task_id, created_at
     FROM messages WHERE id = ANY ($1::uuid[])";
-pub const RUN: &str = "SELECT id, state, flags, project_id, priority, open_steps, failed_steps,
-    next_no, attempt, parent_task_id, budget, next_seq, updated_at, ended_at FROM flow_run_states
-    WHERE id = ANY ($1::uuid[]) ORDER BY id";
-pub const RUN_SPEC: &str = "SELECT id, project_id, flow_name, version, band, model, input,
-    definition, labels, meta, fork_run, fork_step, created_at
-    FROM flow_runs WHERE id = ANY ($1::uuid[])";
-pub const STEP: &str =
-    "SELECT s.run_id, s.no, step_id, kind, state, waiting_on, open_edges, attempt,
-    task_id, lane, agent, options, policy, reserved, reason, updated_at
-    FROM unnest($1::uuid[], $2::int[]) AS k (run_id, no)
-    JOIN flow_steps s ON s.run_id = k.run_id AND s.no = k.no";
-pub const STEPS_OF: &str =
-    "SELECT run_id, no, step_id, kind, state, waiting_on, open_edges, attempt,
-    task_id, lane, agent, options, policy, reserved, reason, updated_at
-    FROM flow_steps WHERE run_id = ANY ($1::uuid[])";
-/// The steps that edges from these lead to.
-pub const STEPS_AFTER: &str =
-    "SELECT s.run_id, s.no, step_id, kind, state, waiting_on, open_edges, attempt,
-    task_id, lane, agent, options, policy, reserved, reason, updated_at
-    FROM unnest($1::uuid[], $2::int[]) AS k (run_id, no)
-    JOIN flow_edges e ON e.run_id = k.run_id AND e.from_no = k.no
-    JOIN flow_steps s ON s.run_id = e.run_id AND s.no = e.to_no";
-pub const STEPS_HUNGRY: &str =
-    "SELECT s.run_id, s.no, step_id, kind, state, waiting_on, open_edges, attempt,
-    task_id, lane, agent, options, policy, reserved, reason, updated_at
-    FROM unnest($1::uuid[]) AS k (run_id) CROSS JOIN LATERAL (SELECT * FROM flow_steps f
-        WHERE f.run_id = k.run_id AND f.state = 0 AND f.waiting_on = 0
-        ORDER BY f.no LIMIT $2::bigint) s";
-pub const EDGES_FROM: &str = "SELECT e.run_id, from_no, to_no, terms
-    FROM unnest($1::uuid[], $2::int[]) AS k (run_id, no)
-    JOIN flow_edges e ON e.run_id = k.run_id AND e.from_no = k.no";
-pub const EDGES_OF: &str = "SELECT run_id, from_no, to_no, terms FROM flow_edges
-    WHERE run_id = ANY ($1::uuid[])";
-/// Locked as other runs are.
-pub const RUNS_UNDER: &str =
-    "SELECT id, state, flags, project_id, priority, open_steps, failed_steps,
-    next_no, attempt, parent_task_id, budget, next_seq, updated_at, ended_at
-    FROM flow_run_states WHERE parent_task_id = ANY ($1::uuid[]) ORDER BY id";
-pub const RUN_ATTEMPTS: &str = "SELECT run_id, attempt, how, state, started_at, ended_at
-    FROM flow_run_attempts WHERE run_id = ANY ($1::uuid[])";
-pub const STEP_INPUT: &str = "SELECT i.run_id, i.no, input
-    FROM unnest($1::uuid[], $2::int[]) AS k (run_id, no)
-    JOIN flow_step_inputs i ON i.run_id = k.run_id AND i.no = k.no";
-pub const STEP_INPUTS_ALL: &str = "SELECT run_id, no, input FROM flow_step_inputs";
 pub const INSTANCE: &str = "SELECT id, host, boot, pid, pid_start, beat, serves, started_at
     FROM instances WHERE id = ANY ($1::uuid[])";
 pub const INSTANCES_ALL: &str = "SELECT id, host, boot, pid, pid_start, beat, serves, started_at
@@ -246,52 +206,6 @@ pub const DELETE_ENTRIES: &str = "DELETE FROM entries WHERE stream = ANY ($1::uu
 pub const INSERT_MESSAGE: &str = "INSERT INTO messages (chat_id, seq, id, role, content, task_id,
     created_at) SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::text[],
     $6::uuid[], $7::timestamptz[])";
-pub const INSERT_RUN_SPEC: &str = "INSERT INTO flow_runs (id, project_id, flow_name, version, band,
-    model, input, definition, labels, meta, fork_run, fork_step, created_at)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::text[], $6::text[],
-    $7::text[], $8::text[], $9::text[], $10::text[], $11::uuid[], $12::int[], $13::timestamptz[])";
-pub const PUT_RUN: &str = "INSERT INTO flow_run_states (id, state, flags, project_id, priority,
-    open_steps, failed_steps, next_no, attempt, parent_task_id, budget, next_seq, updated_at, ended_at)
-    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::smallint[], $4::text[], $5::smallint[],
-    $6::int[], $7::int[], $8::int[], $9::int[], $10::uuid[], $11::text[], $12::bigint[],
-    $13::timestamptz[], $14::timestamptz[])
-    ON CONFLICT (id) DO UPDATE SET state = excluded.state, flags = excluded.flags,
-    priority = excluded.priority, open_steps = excluded.open_steps,
-    failed_steps = excluded.failed_steps, next_no = excluded.next_no,
-    attempt = excluded.attempt, budget = excluded.budget, next_seq = excluded.next_seq,
-    updated_at = excluded.updated_at, ended_at = excluded.ended_at";
-pub const INSERT_STEP: &str =
-    "INSERT INTO flow_steps (run_id, no, step_id, kind, state, waiting_on,
-    open_edges, attempt, task_id, lane, agent, options, policy, reserved, reason, updated_at)
-    SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::smallint[], $5::smallint[],
-    $6::int[], $7::int[], $8::int[], $9::uuid[], $10::bigint[], $11::text[], $12::text[],
-    $13::text[], $14::text[], $15::text[], $16::timestamptz[])";
-pub const UPDATE_STEP: &str = "UPDATE flow_steps s SET state = u.state, waiting_on = u.waiting_on,
-    open_edges = u.open_edges, attempt = u.attempt, task_id = u.task_id,
-    reserved = u.reserved, reason = u.reason, updated_at = u.updated_at
-    FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::int[], $5::int[], $6::int[],
-    $7::uuid[], $8::text[], $9::text[], $10::timestamptz[])
-    AS u (run_id, no, state, waiting_on, open_edges, attempt, task_id, reserved, reason,
-    updated_at)
-    WHERE s.run_id = u.run_id AND s.no = u.no";
-pub const INSERT_EDGE: &str = "INSERT INTO flow_edges (run_id, from_no, to_no, terms)
-    SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[])";
-pub const PUT_STEP_INPUT: &str = "INSERT INTO flow_step_inputs (run_id, no, input)
-    SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[])
-    ON CONFLICT (run_id, no) DO UPDATE SET input = excluded.input";
-pub const PUT_RUN_ATTEMPT: &str = "INSERT INTO flow_run_attempts (run_id, attempt, how, state,
-    started_at, ended_at) SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::smallint[],
-    $5::timestamptz[], $6::timestamptz[])
-    ON CONFLICT (run_id, attempt) DO UPDATE SET state = excluded.state,
-    ended_at = excluded.ended_at";
-pub const DELETE_STEP: [&str; 3] = [
-    "DELETE FROM flow_edges e USING unnest($1::uuid[], $2::int[]) AS k (run_id, no)
-    WHERE e.run_id = k.run_id AND (e.from_no = k.no OR e.to_no = k.no)",
-    "DELETE FROM flow_step_inputs i USING unnest($1::uuid[], $2::int[]) AS k (run_id, no)
-    WHERE i.run_id = k.run_id AND i.no = k.no",
-    "DELETE FROM flow_steps s USING unnest($1::uuid[], $2::int[]) AS k (run_id, no)
-    WHERE s.run_id = k.run_id AND s.no = k.no",
-];
 pub const PUT_INSTANCE: &str =
     "INSERT INTO instances (id, host, boot, pid, pid_start, beat, serves,
     started_at) SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::bigint[],
@@ -496,7 +410,6 @@ pub const NOTE_PRUNED: &str = "INSERT INTO meta (name, value)
 
 pub const COUNT_TASKS: &str = "SELECT phase::bigint, count(*) FROM task_states GROUP BY phase";
 pub const COUNT_FOREIGN: &str = "SELECT count(*) FROM tasks WHERE origin IS NULL";
-pub const COUNT_RUNS: &str = "SELECT state::bigint, count(*) FROM flow_run_states GROUP BY state";
 pub const COUNT_INBOX: &str = "SELECT count(*) FROM inbox_items WHERE state = 0";
 /// The same of a project: tasks (0) by phase, runs (1) by state, open items (2).
 pub const COUNT_PROJECT: &str =
@@ -513,29 +426,12 @@ pub const OLD_TASKS: &str = "SELECT s.id FROM task_states s
     WHERE s.phase >= 6 AND s.run_id IS NULL AND s.ended_at < $1::timestamptz
     AND NOT EXISTS (SELECT FROM tasks c WHERE c.parent_task_id = s.id)
     ORDER BY s.id LIMIT $2::bigint FOR UPDATE OF s SKIP LOCKED";
-/// Nothing is pruned that the stream of all does not show yet: whoever began to follow it
-/// after that entry would miss those that slip in before.
-pub const OLD_RUNS: &str = "SELECT r.id FROM flow_run_states r
-    WHERE r.state <> 0 AND r.ended_at < $1::timestamptz
-    AND NOT EXISTS (SELECT FROM tasks t JOIN tasks c
-        ON c.parent_task_id = t.id WHERE t.run_id = r.id)
-    AND NOT EXISTS (SELECT FROM task_states p
-        WHERE p.id = r.parent_task_id AND p.ended_at = $3::timestamptz)
-    AND NOT EXISTS (SELECT FROM entries e
-        WHERE e.stream = r.id AND e.xid >= pg_snapshot_xmin(pg_current_snapshot()))
-    ORDER BY r.id LIMIT $2::bigint FOR UPDATE OF r SKIP LOCKED";
-pub const TASKS_OF_RUN: &str = "SELECT id FROM tasks WHERE run_id = ANY ($1::uuid[])";
 pub const DELETE_TASK: [&str; 5] = [
     "DELETE FROM task_attempts WHERE task_id = ANY ($1::uuid[])",
     "DELETE FROM inbox_items WHERE task_id = ANY ($1::uuid[])",
     "DELETE FROM unique_keys WHERE task_id = ANY ($1::uuid[])",
     "DELETE FROM task_states WHERE id = ANY ($1::uuid[])",
     "DELETE FROM tasks WHERE id = ANY ($1::uuid[])",
-];
-/// Its steps and edges go with its cold row.
-pub const DELETE_RUN: [&str; 2] = [
-    "DELETE FROM flow_run_states WHERE id = ANY ($1::uuid[])",
-    "DELETE FROM flow_runs WHERE id = ANY ($1::uuid[])",
 ];
 /// The entries of runs. How many, and the newest.
 pub const PRUNE_ENTRIES_OF: &str = "WITH gone AS (
@@ -568,13 +464,6 @@ pub const LIST_TASKS: &str = concat!(
     AND ($9::text IS NULL OR t.labels::json ->> $9 = $10::text)
     ORDER BY t.id DESC LIMIT $11::bigint"
 );
-pub const LIST_RUNS: &str = "SELECT s.id, s.state, s.flags, s.project_id, s.priority, s.open_steps,
-    s.failed_steps, s.next_seq, s.updated_at, s.ended_at, r.id, r.project_id, r.flow_name,
-    r.version, r.band, r.model, r.input, r.definition, r.labels, r.meta, r.created_at
-    FROM flow_runs r JOIN flow_run_states s ON s.id = r.id
-    WHERE ($1::text IS NULL OR r.project_id = $1)
-    AND ($2::smallint[] IS NULL OR s.state = ANY ($2))
-    AND ($3::uuid IS NULL OR r.id < $3) ORDER BY r.id DESC LIMIT $4::bigint";
 macro_rules! items {
     () => {
         "SELECT i.id, i.task_id, i.lease, i.kind, i.key, i.body, i.options, i.state, i.answer,
