@@ -28,13 +28,6 @@ struct Total {
     counts: Counts,
 }
 
-/// Words to look up, and where.
-#[derive(Serialize, Deserialize)]
-struct Search {
-    words: Vec<String>,
-    files: Vec<PathBuf>,
-}
-
 fn flow() -> Flow<PathBuf, String> {
     let mut draft = Flow::new("words");
     let folder = draft.input::<PathBuf>();
@@ -51,12 +44,13 @@ fn flow() -> Flow<PathBuf, String> {
         draft.grow("locate", total, move |context: Context, total: Total, found| async move {
             let words: Vec<String> = total.counts.into_keys().collect();
             for (no, words) in words.chunks(WORDS_OF_A_STEP).enumerate() {
-                let search_for = Search { words: words.to_vec(), files: total.files.clone() };
-                context.add(search, format!("part {no}"), &search_for)?.into(&found);
+                let part = (words.to_vec(), total.files.clone());
+                context.add(search, format!("part {no}"), &part)?.into(&found);
             }
             Ok(())
         });
     let told = draft.code("tell", (total, rare), async |_, (total, rare)| Ok(tell(total, rare)));
+    draft.reports(told);
     draft.returns(folder, told)
 }
 
@@ -103,15 +97,15 @@ async fn reduce(
 }
 
 /// How many of the words occur in one file only.
-async fn search(_: Context, search: Search) -> Result<usize, Failure> {
-    let mut files = BTreeMap::<String, usize>::new();
-    for file in &search.files {
+async fn search(_: Context, part: (Vec<String>, Vec<PathBuf>)) -> Result<usize, Failure> {
+    let (wanted, mut files) = (part.0, BTreeMap::<String, usize>::new());
+    for file in &part.1 {
         let mut found: Vec<_> = words(&fs::read_to_string(file)?).collect();
         found.sort();
         found.dedup();
         found.into_iter().for_each(|word| *files.entry(word).or_default() += 1);
     }
-    Ok(search.words.iter().filter(|word| files.get(*word) == Some(&1)).count())
+    Ok(wanted.iter().filter(|word| files.get(*word) == Some(&1)).count())
 }
 
 fn tell(total: Total, rare: Vec<usize>) -> String {
@@ -137,7 +131,8 @@ async fn main() -> segue::Result<()> {
     let flow = flow();
     let engine = Engine::sqlite(file).flow(&flow).start().await?;
     let run = engine.launch(&flow, folder.into()).await?;
-    println!("{}", run.output().await?);
+    run.ended().await?;
+    println!("{}", run.report().await?);
     let mut steps = BTreeMap::<_, usize>::new();
     for step in run.steps().await? {
         let added_by = step.name.split_once('/').map(|(grower, _)| grower.to_owned());
