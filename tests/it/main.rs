@@ -8,6 +8,7 @@ mod engine;
 mod flows;
 mod migrations;
 mod plans;
+mod policies;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod postgres_engine;
