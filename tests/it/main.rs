@@ -3,6 +3,7 @@
 mod agreement;
 mod audits;
 mod conformance;
+mod costs;
 #[cfg(feature = "sqlite")]
 mod engine;
 mod flows;
