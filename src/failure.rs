@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use crate::{
-    id::ItemId,
+    id::{ItemId, RunId},
     model::{Ask, Decision, Fault, FaultKind, ItemKind, Payload},
 };
 
@@ -40,6 +40,11 @@ impl Failure {
     /// starts for so long, on any host, and no attempt is burned.
     pub fn park(key: impl Into<String>, wait: Duration) -> Self {
         Self(Box::new(Decision::Park { key: key.into(), wait }))
+    }
+
+    /// Run the task again when a run that it launched has ended.
+    pub(crate) fn await_run(run: RunId) -> Self {
+        Self(Box::new(Decision::Await(run)))
     }
 
     /// The handler stopped because it was told to.

@@ -82,6 +82,18 @@ impl TaskId {
     }
 }
 
+impl TaskId {
+    /// The number of the step and the attempt of `run` that this is the task of, if it is.
+    pub fn step_of(self, run: RunId) -> Option<(u32, u32)> {
+        let (high, low) = self.0.as_u64_pair();
+        let (own, from) = run.0.as_u64_pair();
+        let by = low.wrapping_sub(from) & ((1 << 62) - 1);
+        let no = (by as u32).checked_sub(1)?;
+        let attempt = u32::try_from(by >> 32).ok()?.checked_add(1)?;
+        (high == own && Self::of_step(run, no, attempt) == self).then_some((no, attempt))
+    }
+}
+
 impl RunId {
     /// The run that a step of another run waits for.
     pub fn of_task(task: TaskId) -> Self {
@@ -107,6 +119,11 @@ impl ItemId {
     /// The item that the failed attempt `lease` of a task leaves for a person.
     pub fn of_failure(task: TaskId, lease: i64) -> Self {
         Self(offset(task.0, (lease as u64) << 40))
+    }
+
+    /// The item that asks, for the n-th time, for more of a budget on behalf of a task.
+    pub fn of_budget(task: TaskId, times: u32) -> Self {
+        Self(offset(task.0, 1 << 60 | u64::from(times) << 40))
     }
 
     /// The item that asks what becomes of the interrupted attempt `lease` of a task. When

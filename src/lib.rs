@@ -34,6 +34,8 @@
 //! * [`agents`]: the trait behind an agent's turn, and an adapter for async functions. [`Agent`]
 //!   is a step's recipe: which agent, which model, whether it may write.
 //! * [`Chat`]: messages in order. What an agent is told and answers is written there.
+//! * [`evidence`]: what agents claim about a source tree, checked by code, with a ledger of what was
+//!   read and a report.
 //! * [`Engine::inbox`]: what waits for a person, [answered](Engine::answer) once.
 //! * [`Watch`]: what happened, in commit order, from a cursor.
 //! * [`Waiting`]: why a task is not done; [`Engine::stuck`] asks it of all of them.
@@ -76,13 +78,15 @@ pub mod clock;
 pub mod docs;
 mod engine;
 mod error;
+pub mod evidence;
 mod failure;
 pub mod id;
 pub mod model;
 
 pub use api::{
-    Agent, Builder, Chat, ChatSpec, Context, Draft, Engine, Enqueue, Flow, Inputs, Launch, NewTask,
-    Run, Session, SessionSpec, Step, Task, Waiting, Watch,
+    Added, Agent, Builder, Chat, ChatSpec, Context, Draft, Ended, Engine, Enqueue, Flow, Inputs,
+    ItemPolicy, Items, Launch, NewTask, Run, Session, SessionSpec, Step, Task, Template, Verdict,
+    Waiting, Watch, any, at_least,
 };
 pub use engine::Repaired;
 pub use error::{Error, Result};

@@ -1,9 +1,8 @@
 //! Lines that belong together, and how they are quoted.
 
-use crate::{
-    evidence::{Citation, Finding},
-    lines,
-};
+use segue::evidence::Citation;
+
+use crate::{evidence::Finding, lines};
 
 /// How many lines that follow each other become one finding.
 const BLOCK_LINES: u64 = 4;

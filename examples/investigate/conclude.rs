@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use segue::{
     Failure,
     agents::{Reply, Turn},
+    evidence::markdown,
 };
 
 use crate::evidence::{Brief, Checked, Synthesis};
@@ -91,9 +92,10 @@ fn overview(findings: &[Checked], by_file: &[(String, Vec<usize>)], unverified: 
     };
     format!(
         "{} verified findings in {} files have to do with the question; the most telling file \
-         is `{best}`.{doubt}",
+         is {}.{doubt}",
         findings.len(),
         by_file.len(),
+        markdown::code(best),
     )
 }
 
@@ -105,7 +107,7 @@ fn together(findings: &[Checked], terms: usize) -> Option<String> {
         format!(
             "{most} of {terms} terms ({}) meet at {}.",
             best.finding.terms.join(", "),
-            best.finding.citation.place(),
+            markdown::code(&best.finding.citation.place()),
         )
     })
 }
@@ -113,7 +115,8 @@ fn together(findings: &[Checked], terms: usize) -> Option<String> {
 fn definitions(findings: &[Checked]) -> Option<String> {
     let defining = findings.iter().filter_map(|checked| {
         let name = checked.finding.defines.as_ref()?;
-        Some(format!("`{name}` ({})", checked.finding.citation.place()))
+        let place = checked.finding.citation.place();
+        Some(format!("{} ({})", markdown::code(name), markdown::code(&place)))
     });
     let named: Vec<_> = defining.take(2 * SPOKEN_OF).collect();
     (!named.is_empty()).then(|| format!("Defined there: {}.", named.join(", ")))
@@ -123,9 +126,10 @@ fn of_file((path, places): &(String, Vec<usize>), findings: &[Checked]) -> Strin
     let best = &findings[places[0]].finding;
     let first = best.citation.quote.lines().next().unwrap_or("").trim();
     format!(
-        "`{path}` has {} of the findings; the best of them is {}: \"{}\".",
+        "{} has {} of the findings; the best of them is {}: {}.",
+        markdown::code(path),
         places.len(),
-        best.citation.place(),
-        crate::report::shortened(first, 100),
+        markdown::code(&best.citation.place()),
+        markdown::code(&markdown::shortened(first, 100)),
     )
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use segue::evidence::{Citation, Skipped, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// What a run is launched with.
@@ -35,72 +36,6 @@ pub struct Area {
     pub folders: BTreeMap<String, Vec<String>>,
 }
 
-/// Things that were not read: all are counted, some are named.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Skipped {
-    /// How many, by reason.
-    pub counts: BTreeMap<String, u64>,
-    /// The first of them: path and reason.
-    pub named: Vec<(String, String)>,
-}
-
-/// How many skipped things are named.
-const NAMED: usize = 40;
-
-impl Skipped {
-    /// Notes one more.
-    pub fn add(&mut self, path: impl Into<String>, reason: impl Into<String>) {
-        let reason = reason.into();
-        *self.counts.entry(reason.clone()).or_default() += 1;
-        if self.named.len() < NAMED {
-            self.named.push((path.into(), reason));
-        }
-    }
-
-    /// Adds what another counted.
-    pub fn merge(&mut self, other: &Self) {
-        for (reason, count) in &other.counts {
-            *self.counts.entry(reason.clone()).or_default() += count;
-        }
-        let room = NAMED.saturating_sub(self.named.len());
-        self.named.extend(other.named.iter().take(room).cloned());
-    }
-
-    /// How many there are.
-    pub fn total(&self) -> u64 {
-        self.counts.values().sum()
-    }
-
-    /// The counts in words: `binary: 3, empty: 1`.
-    pub fn in_words(&self) -> String {
-        let words: Vec<_> =
-            self.counts.iter().map(|(reason, count)| format!("{reason}: {count}")).collect();
-        words.join(", ")
-    }
-}
-
-/// Where something is written, and how.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Citation {
-    /// The file, relative to the folder.
-    pub path: String,
-    /// Its first line, from 1.
-    pub first: u64,
-    /// Its last line.
-    pub last: u64,
-    /// The text of these lines, without the last line's end.
-    pub quote: String,
-    /// The quote ends before the lines do.
-    pub cut: bool,
-}
-
-impl Citation {
-    /// `path:first-last`.
-    pub fn place(&self) -> String {
-        format!("{}:{}-{}", self.path, self.first, self.last)
-    }
-}
-
 /// Something that a reader found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
@@ -123,20 +58,10 @@ pub struct Reading {
     pub hits: BTreeMap<String, u64>,
     /// The best findings.
     pub findings: Vec<Finding>,
-    /// Files of its area that could not be read.
-    pub unread: Skipped,
-    /// Why the reader failed, if it did: its area is a gap.
+    /// Files of its area that could not be read to their end, with the reason.
+    pub unread: BTreeMap<String, String>,
+    /// Why the reader failed, if it did: nothing of its area is covered.
     pub gap: Option<String>,
-}
-
-/// What a look into the file said about a citation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// The lines are there, and say what is quoted.
-    Verified,
-    /// They are not, or don't, for this reason.
-    Unverified(String),
 }
 
 /// A finding with the verdict on its citation.
@@ -151,7 +76,7 @@ pub struct Checked {
 impl Checked {
     /// Whether its citation was verified.
     pub fn is_verified(&self) -> bool {
-        self.verdict == Verdict::Verified
+        self.verdict.is_verified()
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
-use segue::{Agent, Context, Draft, Failure, Flow, Step, model::Band};
+use segue::{
+    Agent, Context, Draft, Failure, Flow, Step,
+    evidence::{Folder, check},
+    model::Band,
+};
 
 use crate::{
-    check,
     evidence::{Brief, Checked, Question, Reading, Survey, Synthesis},
     reader::Assignment,
     report, survey,
@@ -80,13 +83,20 @@ fn read(
     draft.agent(format!("read {reader}"), (question, surveyed), &agent, assignment)
 }
 
+/// Looks every citation up. All findings come back, each with its verdict.
 async fn check_citations(
     context: Context,
     (question, readings): (Question, Vec<Reading>),
 ) -> Result<Vec<Checked>, Failure> {
     let stop = context.stop().clone();
-    let folder = PathBuf::from(question.folder);
-    let work = move || check::check(&folder, readings, &stop);
+    let work = move || {
+        let findings = readings.into_iter().flat_map(|reading| reading.findings);
+        let findings: Vec<_> = findings.collect();
+        let citations = findings.iter().map(|finding| &finding.citation);
+        let verdicts = check(&Folder::new(question.folder), citations, &stop);
+        let pairs = findings.into_iter().zip(verdicts.ok_or_else(Failure::cancelled)?);
+        Ok(pairs.map(|(finding, verdict)| Checked { finding, verdict }).collect())
+    };
     tokio::task::spawn_blocking(work).await?
 }
 

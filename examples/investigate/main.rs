@@ -12,13 +12,13 @@
 //! recorded is not done again.
 //!
 //! * [`flow`] draws the steps, and is the place to begin reading;
-//! * [`survey`], [`check`] and [`report`] are the steps that are code;
+//! * [`survey`] and [`report`] are steps that are code; citations are checked, coverage is counted
+//!   and the report is written by `segue::evidence`;
 //! * [`reader`] and [`conclude`] are the agents;
 //! * [`session`] starts the engine, follows the run, and stops it in order.
 
 mod args;
 mod block;
-mod check;
 mod conclude;
 mod evidence;
 mod flow;

@@ -129,7 +129,9 @@ impl<'a> Search<'a> {
         let name = path.to_string_lossy();
         match self.lines(&name) {
             Ok(()) => self.reading.files += 1,
-            Err(error) => self.reading.unread.add(name, survey::unreadable(&error)),
+            Err(error) => {
+                self.reading.unread.insert(name.into_owned(), survey::unreadable(&error));
+            }
         }
     }
 
@@ -222,8 +224,8 @@ impl<'a> Search<'a> {
         reading.hits = self.terms.iter().cloned().zip(self.hits).collect();
         reading.findings = self.kept.into_values().map(|(finding, _)| finding).collect();
         if files > 0 && reading.files == 0 {
-            reading.gap =
-                Some(format!("none of its files could be read: {}", reading.unread.in_words()));
+            let reason = reading.unread.values().next().map_or("", String::as_str);
+            reading.gap = Some(format!("none of its files could be read, first: {reason}"));
         }
         reading
     }

@@ -1,14 +1,14 @@
-//! The report: a pure function of what the steps returned.
+//! The report: a pure function of what the steps returned, written by `segue::evidence`.
 
-use std::fmt::Write;
+use std::path::Path;
 
-use crate::evidence::{Area, Checked, Question, Reading, Skipped, Survey, Synthesis, Verdict};
+use segue::evidence::{self, Claim, End, Ledger, Limits, Section, claim_name, markdown};
 
-/// How many verified findings are shown. The run keeps all.
-const SHOWN: usize = 40;
+use crate::evidence::{Checked, Question, Reading, Survey, Synthesis};
 
-/// How many of them are quoted in full.
-const QUOTED: usize = 12;
+/// How many groups are shown, and how many findings of each.
+const GROUPS: usize = 12;
+const OF_A_GROUP: usize = 8;
 
 /// Writes the report in Markdown.
 pub fn report(
@@ -17,99 +17,71 @@ pub fn report(
     readings: &[Reading],
     synthesis: &Synthesis,
 ) -> String {
-    let mut text = format!(
-        "# {}\n\nIn `{}`, searched for: {}.\n\n## Summary\n\n",
-        one_line(&question.text),
-        question.folder,
-        question.terms.join(", "),
-    );
-    for conclusion in &synthesis.conclusions {
-        line(&mut text, format_args!("- {conclusion}"));
+    let by_term = with_hits(&synthesis.by_term, readings);
+    let by_file = synthesis.by_file.iter();
+    let by_file = by_file.map(|(path, places)| (markdown::code(path), places.clone())).collect();
+    evidence::Report {
+        question: question.text.clone(),
+        opening: opening(question, survey, readings, synthesis),
+        claims: synthesis.findings.iter().map(claim).collect(),
+        sections: vec![
+            groups("By file", by_file),
+            groups("By term", by_term),
+            by_reader(survey, readings),
+        ],
+        ledger: ledger(survey, readings),
+        units: "files".into(),
+        ..evidence::Report::default()
     }
-    findings(&mut text, &synthesis.findings);
-    groups(&mut text, "By file", &synthesis.by_file);
-    groups(&mut text, "By term", &with_hits(&synthesis.by_term, readings));
-    evidence(&mut text, &synthesis.findings);
-    coverage(&mut text, survey, readings);
-    text
+    .markdown()
 }
 
-/// The beginning of a text, with a sign where it was cut.
-pub fn shortened(text: &str, chars: usize) -> String {
-    match text.char_indices().nth(chars) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
+fn opening(
+    question: &Question,
+    survey: &Survey,
+    readings: &[Reading],
+    synthesis: &Synthesis,
+) -> String {
+    let files: u64 = survey.areas.iter().map(|area| area.files).sum();
+    let read: u64 = readings.iter().map(|reading| reading.files).sum();
+    let lines: u64 = readings.iter().map(|reading| reading.lines).sum();
+    let conclusions = synthesis.conclusions.iter().map(|it| format!("- {it}\n"));
+    format!(
+        "In {}, searched for: {}. {read} of {files} text files were read, {lines} lines.\n\n\
+         ## Summary\n\n{}",
+        markdown::code(&question.folder),
+        markdown::escape(&question.terms.join(", ")),
+        conclusions.collect::<String>(),
+    )
 }
 
-fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
-    // Writing into a string can't fail.
-    let _ = writeln!(text, "{arguments}");
+/// What a finding claims, with its one citation.
+fn claim(checked: &Checked) -> evidence::Checked {
+    let Checked { finding, verdict } = checked;
+    let has = format!("has {}", finding.terms.join(", "));
+    let text = match &finding.defines {
+        Some(name) => format!("{has}; defines {name}"),
+        None => has,
+    };
+    let claim = Claim { text, citations: vec![finding.citation.clone()] };
+    evidence::Checked { claim, verdicts: vec![verdict.clone()] }
 }
 
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// Text within a cell of a table, as code.
-fn cell(text: &str) -> String {
-    let plain = one_line(text).replace('|', "\\|").replace('`', "'");
-    format!("`{}`", shortened(&plain, 90))
-}
-
-fn findings(text: &mut String, findings: &[Checked]) {
-    let (verified, unverified): (Vec<_>, Vec<_>) =
-        findings.iter().enumerate().partition(|(_, checked)| checked.is_verified());
-    line(
-        text,
-        format_args!(
-            "\n## Findings\n\n{} citations verified, {} unverified.\n",
-            verified.len(),
-            unverified.len()
-        ),
-    );
-    text.push_str(
-        "| no | where | terms | defines | begins with | citation |\n|---|---|---|---|---|---|\n",
-    );
-    for (no, checked) in verified.iter().take(SHOWN).chain(&unverified) {
-        let finding = &checked.finding;
-        let verdict = match &checked.verdict {
-            Verdict::Verified => "verified".to_owned(),
-            Verdict::Unverified(reason) => format!("UNVERIFIED: {}", one_line(reason)),
-        };
-        let defines = finding.defines.as_deref().map(cell).unwrap_or_default();
-        let first = finding.citation.quote.lines().next().unwrap_or("");
-        line(
-            text,
-            format_args!(
-                "| F{} | {} | {} | {defines} | {} | {verdict} |",
-                no + 1,
-                cell(&finding.citation.place()).trim_matches('`'),
-                finding.terms.join(", "),
-                cell(first),
-            ),
-        );
-    }
-    if verified.len() > SHOWN {
-        let more = verified.len() - SHOWN;
-        line(text, format_args!("\n{more} more verified findings are kept in the run."));
-    }
-}
-
-fn groups(text: &mut String, title: &str, groups: &[(String, Vec<usize>)]) {
-    line(text, format_args!("\n## {title}\n"));
-    for (name, places) in groups.iter().take(12) {
-        let shown = places.iter().filter(|no| **no < SHOWN).take(8);
-        let shown: Vec<_> = shown.map(|no| format!("F{}", no + 1)).collect();
-        let best = match shown.is_empty() {
+fn groups(title: &str, groups: Vec<(String, Vec<usize>)>) -> Section {
+    let mut body = String::new();
+    for (name, places) in groups.iter().take(GROUPS) {
+        let shown = places.iter().filter(|no| **no < Limits::default().claims);
+        let best: Vec<_> = shown.take(OF_A_GROUP).map(|no| claim_name(*no)).collect();
+        let best = match best.is_empty() {
             true => String::new(),
-            false => format!(" ({})", shown.join(", ")),
+            false => format!(" ({})", best.join(", ")),
         };
-        line(text, format_args!("- {name}: {} findings{best}", places.len()));
+        body.push_str(&format!("- {name}: {} findings{best}\n", places.len()));
     }
-    if groups.len() > 12 {
-        line(text, format_args!("- {} more", groups.len() - 12));
+    if groups.len() > GROUPS {
+        body.push_str(&format!("- {} more\n", groups.len() - GROUPS));
     }
+    Section { title: title.into(), body }
 }
 
 /// Terms with the number of lines that have them.
@@ -118,89 +90,59 @@ fn with_hits(terms: &[(String, Vec<usize>)], readings: &[Reading]) -> Vec<(Strin
         let of_readers = readings.iter().filter_map(|reading| reading.hits.get(term));
         of_readers.sum::<u64>()
     };
-    let named = terms.iter();
-    named
-        .map(|(term, places)| (format!("{term} (in {} lines)", hits(term)), places.clone()))
-        .collect()
+    let named = terms.iter().map(|(term, places)| {
+        let name = format!("{} (in {} lines)", markdown::escape(term), hits(term));
+        (name, places.clone())
+    });
+    named.collect()
 }
 
-fn evidence(text: &mut String, findings: &[Checked]) {
-    text.push_str("\n## Evidence\n");
-    let verified = findings.iter().enumerate().filter(|(_, checked)| checked.is_verified());
-    for (no, checked) in verified.take(QUOTED) {
-        let citation = &checked.finding.citation;
-        let fence = "`".repeat(3.max(1 + longest_run(&citation.quote)));
-        let cut = if citation.cut { " (the quote is cut)" } else { "" };
-        line(
-            text,
-            format_args!(
-                "\nF{} {}{cut}\n{fence}text\n{}\n{fence}",
-                no + 1,
-                citation.place(),
-                citation.quote
-            ),
-        );
-    }
-}
-
-/// The longest run of backticks, which a fence must exceed.
-fn longest_run(quote: &str) -> usize {
-    quote.split(|c| c != '`').map(str::len).max().unwrap_or(0)
-}
-
-fn coverage(text: &mut String, survey: &Survey, readings: &[Reading]) {
-    let files: u64 = survey.areas.iter().map(|area| area.files).sum();
-    let read: u64 = readings.iter().map(|reading| reading.files).sum();
-    let lines: u64 = readings.iter().map(|reading| reading.lines).sum();
-    line(
-        text,
-        format_args!("\n## Coverage\n\n{read} of {files} text files were read, {lines} lines.\n"),
-    );
-    text.push_str("| reader | files | read | bytes | findings |\n|---|---|---|---|---|\n");
+fn by_reader(survey: &Survey, readings: &[Reading]) -> Section {
+    let mut body = "| reader | bytes | lines | findings |\n|---|---|---|---|\n".to_owned();
     for (no, (area, reading)) in survey.areas.iter().zip(readings).enumerate() {
-        let (read, found) = (reading.files, reading.findings.len());
-        let row =
-            format_args!("| {} | {} | {read} | {} | {found} |", no + 1, area.files, area.bytes);
-        line(text, row);
+        let (lines, found) = (reading.lines, reading.findings.len());
+        body.push_str(&format!("| {} | {} | {lines} | {found} |\n", no + 1, area.bytes));
     }
-    gaps(text, &survey.areas, readings);
-    let mut skipped = survey.skipped.clone();
-    readings.iter().for_each(|reading| skipped.merge(&reading.unread));
-    not_read(text, &skipped);
+    Section { title: "By reader".into(), body }
 }
 
-/// Areas of readers that failed.
-fn gaps(text: &mut String, areas: &[Area], readings: &[Reading]) {
-    for (no, (area, reading)) in areas.iter().zip(readings).enumerate() {
-        let Some(reason) = &reading.gap else {
-            continue;
-        };
-        let first = area.folders.keys().next().map_or("", String::as_str);
-        let last = area.folders.keys().next_back().map_or("", String::as_str);
-        line(
-            text,
-            format_args!(
-                "\n**Gap**: reader {} failed, so its {} files (folders `./{first}` to \
-                 `./{last}`) are not covered. {}",
-                no + 1,
-                area.files,
-                one_line(reason)
-            ),
-        );
+/// Every file that the survey gave to a reader, and what became of it.
+fn ledger(survey: &Survey, readings: &[Reading]) -> Ledger {
+    let mut ledger = Ledger { skipped: survey.skipped.clone(), ..Ledger::default() };
+    for (no, (area, reading)) in survey.areas.iter().zip(readings).enumerate() {
+        let reader = format!("reader {}", no + 1);
+        for (folder, names) in &area.folders {
+            for name in names {
+                let path = Path::new(folder).join(name).to_string_lossy().into_owned();
+                ledger.expect(&path, &reader);
+                match (reading.unread.get(&path), &reading.gap) {
+                    (Some(reason), _) => ledger.miss(path, &reader, reason),
+                    (None, None) => ledger.cover(path, &reader),
+                    (None, Some(_)) => {}
+                }
+            }
+        }
+        ledger.end(reader, reading.gap.clone().map_or(End::Completed, End::Failed));
     }
+    ledger
 }
 
-fn not_read(text: &mut String, skipped: &Skipped) {
-    if skipped.total() == 0 {
-        text.push_str("\nNothing was skipped.\n");
-        return;
-    }
-    line(text, format_args!("\nSkipped: {}.\n", skipped.in_words()));
-    for (path, reason) in &skipped.named {
-        line(text, format_args!("- {}: {reason}", cell(path)));
-    }
-    let more = skipped.total().saturating_sub(skipped.named.len() as u64);
-    if more > 0 {
-        line(text, format_args!("- and {more} more"));
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::evidence::Area;
+
+    #[test]
+    fn a_reader_that_failed_covers_nothing() {
+        let names = vec!["a".to_owned(), "b".to_owned()];
+        let folders = BTreeMap::from([("f".to_owned(), names)]);
+        let area = Area { files: 2, bytes: 9, folders };
+        let survey = Survey { areas: vec![area], skipped: Default::default() };
+        let whole = Reading::default();
+        assert_eq!(ledger(&survey, std::slice::from_ref(&whole)).covered_of(), (2, 2));
+        let failed = Reading { gap: Some("it panicked".into()), ..whole };
+        assert_eq!(ledger(&survey, &[failed]).covered_of(), (0, 2));
     }
 }

@@ -9,10 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use segue::Failure;
+use segue::{Failure, evidence::Skipped};
 use tokio_util::sync::CancellationToken;
 
-use crate::evidence::{Area, Skipped, Survey};
+use crate::evidence::{Area, Survey};
 
 /// Folders that hold what others made.
 const PASSED_OVER: [&str; 3] = [".git", "target", "node_modules"];

@@ -29,6 +29,7 @@ CREATE TABLE flow_run_states (
     attempt      integer NOT NULL,
     -- The task, a step of another run, that waits for its end.
     parent_task_id uuid,
+    budget       text,
     next_seq     bigint NOT NULL,
     updated_at   timestamptz NOT NULL,
     project_id   text NOT NULL,
@@ -65,10 +66,14 @@ CREATE TABLE flow_steps (
     agent      text,
     options    text,
     policy     text,
+    reserved   text,
     reason     text,
     updated_at timestamptz NOT NULL,
     PRIMARY KEY (run_id, no)
 );
+
+-- Steps that could start but for their run's budget.
+CREATE INDEX flow_steps_hungry ON flow_steps (run_id, no) WHERE state = 0 AND waiting_on = 0;
 
 CREATE TABLE flow_edges (
     run_id  uuid NOT NULL REFERENCES flow_runs (id) ON DELETE CASCADE,

@@ -29,6 +29,7 @@ CREATE TABLE segue_flow_run_states (
     attempt      INTEGER NOT NULL,
     -- The task, a step of another run, that waits for its end.
     parent_task_id BLOB,
+    budget       TEXT,
     next_seq     INTEGER NOT NULL,
     updated_at   INTEGER NOT NULL,
     project_id   TEXT NOT NULL,
@@ -65,10 +66,14 @@ CREATE TABLE segue_flow_steps (
     agent      TEXT,
     options    TEXT,
     policy     TEXT,
+    reserved   TEXT,
     reason     TEXT,
     updated_at INTEGER NOT NULL,
     PRIMARY KEY (run_id, no)
 ) STRICT, WITHOUT ROWID;
+
+-- Steps that could start but for their run's budget.
+CREATE INDEX segue_flow_steps_hungry ON segue_flow_steps (run_id, no) WHERE state = 0 AND waiting_on = 0;
 
 CREATE TABLE segue_flow_edges (
     run_id  BLOB NOT NULL REFERENCES segue_flow_runs (id) ON DELETE CASCADE,

@@ -8,8 +8,7 @@ use super::{
     agent::AgentHandler,
     context::Context,
     engine::Engine,
-    flow::{Flow, FlowPlan, Source},
-    run::output_of,
+    flow::{Flow, FlowHandler, FlowPlan},
 };
 use crate::{
     agents,
@@ -18,8 +17,7 @@ use crate::{
     engine::{Core, Done, Handler, Job, Registry, Settings, Working},
     error::{Error, Result},
     failure::Failure,
-    id::TaskId,
-    model::{Command, Needs, Payload},
+    model::{Command, Payload},
 };
 
 /// The host's own state, of whatever type.
@@ -140,12 +138,21 @@ impl Builder {
 
     /// A flow. Runs of versions that are not registered wait until they are.
     pub fn flow<I, O>(mut self, flow: &Flow<I, O>) -> Self {
-        let plan = Arc::clone(&flow.plan);
-        self.flows.push(Arc::clone(&plan));
-        self.registered.push(Box::new(move |registry, host| {
-            registry.insert(plan.need(), Arc::new(FlowHandler { plan, host }));
-        }));
+        self.insert_flow(&flow.plan);
         self
+    }
+
+    /// A flow with those that its steps launch, each once.
+    fn insert_flow(&mut self, plan: &Arc<FlowPlan>) {
+        if self.flows.iter().any(|known| Arc::ptr_eq(known, plan)) {
+            return;
+        }
+        self.flows.push(Arc::clone(plan));
+        let own = Arc::clone(plan);
+        self.registered.push(Box::new(move |registry, host| {
+            registry.insert(own.need(), Arc::new(FlowHandler { plan: own, host }));
+        }));
+        plan.nested.iter().for_each(|nested| self.insert_flow(nested));
     }
 
     /// An agent, under the name by which tasks and steps ask for it.
@@ -299,12 +306,13 @@ impl Builder {
     ///
     /// # Errors
     /// When the database can't be opened, or its tables are not this program's version.
-    pub async fn connect(mut self) -> Result<Engine> {
-        #[cfg(feature = "sqlite")]
-        if let Store::Sqlite(options) = self.store {
-            self.store = Store::Sqlite(options.existing());
-        }
-        let (core, _) = self.open().await?;
+    pub async fn connect(self) -> Result<Engine> {
+        let store = match self.store {
+            #[cfg(feature = "sqlite")]
+            Store::Sqlite(options) => Store::Sqlite(options.existing()),
+            other => other,
+        };
+        let (core, _) = Self { store, ..self }.open().await?;
         core.backend.check_schema().await?;
         core.follow();
         Ok(Engine::new(core, None))
@@ -356,62 +364,4 @@ impl<F: Fn(Context) -> Working + Send + Sync> Handler for TaskHandler<F> {
     fn handle(&self, job: Job) -> Working {
         (self.code)(Context::new(job, self.host.clone()))
     }
-}
-
-/// The code of a flow's steps.
-struct FlowHandler {
-    plan: Arc<FlowPlan>,
-    host: HostState,
-}
-
-impl Handler for FlowHandler {
-    fn handle(&self, job: Job) -> Working {
-        let (plan, host) = (Arc::clone(&self.plan), self.host.clone());
-        Box::pin(async move {
-            let missing = || Failure::fatal("a step that its flow does not have");
-            let (run, no) = job.claimed.task.step.ok_or_else(missing)?;
-            let spec = job.core.run_spec(run).await?;
-            let shape = Arc::clone(plan.shape(spec.band));
-            let step = shape.steps.get(no as usize).ok_or_else(missing)?;
-            let outputs = outputs(&job.core, run, &spec.input, &step.sources).await?;
-            (step.code)(Context::new(job, host), outputs).await
-        })
-    }
-}
-
-/// What a step takes: the run's input, and the outputs of other steps.
-async fn outputs(
-    core: &Core,
-    run: crate::id::RunId,
-    input: &Payload,
-    sources: &[Source],
-) -> Result<Vec<Payload>, Failure> {
-    let step = |source: &Source| match source {
-        Source::Input => None,
-        Source::Step(no) => Some((run, *no)),
-    };
-    let steps: std::collections::BTreeSet<_> = sources.iter().filter_map(step).collect();
-    // Most runs are never done again: their tasks are those of the first attempt.
-    let first = steps.iter().map(|(run, no)| TaskId::of_step(*run, *no, 1)).collect();
-    let mut needs = Needs { steps, attempts: first, ..Needs::default() };
-    let mut rows = match needs.is_empty() {
-        true => crate::model::Rows::default(),
-        false => core.backend.read(&needs).await?,
-    };
-    let tasks = rows.steps.values().filter_map(|step| step.task);
-    let later: std::collections::BTreeSet<_> =
-        tasks.filter(|task| !needs.attempts.contains(task)).collect();
-    if !later.is_empty() {
-        needs = Needs { attempts: later, ..Needs::default() };
-        rows.attempts.extend(core.backend.read(&needs).await?.attempts);
-    }
-    let output = |source: &Source| match step(source) {
-        None => Ok(input.clone()),
-        Some(key) => {
-            let task = rows.steps.get(&key).and_then(|step| step.task);
-            let output = task.and_then(|task| output_of(&rows, task)).cloned();
-            output.ok_or_else(|| Failure::new(format!("the output of step {} is missing", key.1)))
-        }
-    };
-    sources.iter().map(output).collect()
 }

@@ -1,10 +1,10 @@
 //! What a handler is given besides its input.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{builder::HostState, enqueue::NewTask, task::Task};
+use super::{builder::HostState, enqueue::NewTask, flow::Growing, task::Task};
 use crate::{
     engine::Job,
     failure::Failure,
@@ -17,11 +17,17 @@ use crate::{
 pub struct Context {
     job: Job,
     host: HostState,
+    pub(super) growing: Option<Growing>,
 }
 
 impl Context {
     pub(crate) fn new(job: Job, host: HostState) -> Self {
-        Self { job, host }
+        Self { job, host, growing: None }
+    }
+
+    /// The context of a step, which may add others.
+    pub(crate) fn of_step(job: Job, host: HostState, growing: Growing) -> Self {
+        Self { job, host, growing: Some(growing) }
     }
 
     pub(crate) fn job(&self) -> &Job {
@@ -46,6 +52,18 @@ impl Context {
     /// The run that the task is a step of.
     pub fn run(&self) -> Option<RunId> {
         self.job.claimed.task.step.map(|(run, _)| run)
+    }
+
+    /// Says what the attempt has used, for the [budget](crate::Launch::budget) of its run and
+    /// the record of the attempt. What is said later replaces it; what an agent reports is
+    /// said by itself.
+    ///
+    /// # Errors
+    /// When the value has no JSON form.
+    pub fn used<T: serde::Serialize>(&self, usage: &T) -> Result<(), Failure> {
+        let usage = Payload::of(usage).map_err(|error| Failure::payload("the usage", &error))?;
+        *self.job.used.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
+        Ok(())
     }
 
     /// Fires when the task is to stop: it was cancelled, its time is up, or the engine shuts

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     chat::{Chat, ChatSpec},
     enqueue::{Enqueue, NewTask},
-    flow::Flow,
+    flow::{Flow, Verdict},
     run::{Launch, Run},
     session::{Session, SessionSpec},
     task::Task,
@@ -202,6 +202,20 @@ impl Engine {
     ) -> Result<()> {
         let answer = Answer { value: Payload::of(value)?, by: by.into() };
         self.command(Command::Answer { item, answer }).await
+    }
+
+    /// Says what is to become of what a gate shows: see [`Draft::gate`](crate::Draft::gate).
+    /// An answer for an earlier attempt of its run is refused.
+    ///
+    /// # Errors
+    /// As for [`answer`](Engine::answer).
+    pub async fn judge<T: Serialize>(
+        &self,
+        item: ItemId,
+        verdict: &Verdict<T>,
+        by: impl Into<String>,
+    ) -> Result<()> {
+        self.answer(item, verdict, by).await
     }
 
     // ---- capacity

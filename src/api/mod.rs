@@ -1,5 +1,6 @@
 //! What a host uses: the engine, flows, and the handles of what runs.
 
+mod again;
 mod agent;
 mod builder;
 mod chat;
@@ -20,7 +21,9 @@ pub use chat::{Chat, ChatSpec};
 pub use context::Context;
 pub use engine::Engine;
 pub use enqueue::{Enqueue, NewTask};
-pub use flow::{Draft, Flow, Inputs, Step};
+pub use flow::{
+    Added, Draft, Ended, Flow, Inputs, ItemPolicy, Items, Step, Template, Verdict, any, at_least,
+};
 pub use run::{Launch, Run};
 pub use session::{Session, SessionSpec};
 pub use task::Task;

@@ -14,8 +14,8 @@ use crate::{
     error::{Error, Result},
     id::{RunId, TaskId},
     model::{
-        Attempt, AttemptOutcome, Band, Command, Needs, NewRun, Outcome, Payload, Rows, RunSpec,
-        RunState, RunView, Step, Stream,
+        Attempt, AttemptOutcome, Band, Budget, Command, Limits, Needs, NewRun, OnBreach, Outcome,
+        Payload, Rows, RunSpec, RunState, RunView, Step, Stream,
     },
 };
 
@@ -28,6 +28,7 @@ pub struct Launch<O> {
     input: Result<Payload>,
     spec: RunSpec,
     priority: i16,
+    budget: Option<Budget>,
     output: PhantomData<fn() -> O>,
 }
 
@@ -49,7 +50,14 @@ impl<O> Launch<O> {
         };
         let input = Payload::of(input).map_err(Error::from);
         let plan = Arc::clone(&flow.plan);
-        Self { core, plan, input, spec, priority: 0, output: PhantomData }
+        Self { core, plan, input, spec, priority: 0, budget: None, output: PhantomData }
+    }
+
+    /// What it may use. Agents' steps and runs under it reserve what they may use before they
+    /// start: what [`Draft::uses`](crate::Draft::uses) says, else all that is left.
+    pub fn budget(mut self, limits: Limits, on_breach: OnBreach) -> Self {
+        self.budget = Some(Budget::new(limits, on_breach));
+        self
     }
 
     /// The host's own id. A second run with the same id is not launched.
@@ -104,7 +112,8 @@ impl<O> Launch<O> {
         let spec = RunSpec { input: self.input?, definition, ..self.spec };
         let id = spec.id;
         let steps = shape.new_steps(&self.plan.need());
-        let new = NewRun { spec, priority: self.priority, steps, parent: None };
+        let new =
+            NewRun { spec, priority: self.priority, steps, parent: None, budget: self.budget };
         self.core.submit(Command::Launch(Box::new(new))).await?;
         Ok(Run::new(self.core, id))
     }
@@ -241,11 +250,15 @@ impl<O> Run<O> {
         self.command(Command::ResumeRun(self.id)).await
     }
 
-    async fn command(&self, command: Command) -> Result<RunState> {
+    pub(super) async fn command(&self, command: Command) -> Result<RunState> {
         match self.core.submit(command).await? {
             Outcome::RunState(state) => Ok(state),
             other => Err(Error::database(format!("a run's command was answered with {other:?}"))),
         }
+    }
+
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.core
     }
 
     async fn read(&self, needs: Needs) -> Result<Rows> {

@@ -19,7 +19,10 @@ use super::{Core, Job, answer, lock, worker};
 use crate::{
     error::{Error, Result},
     id::{RunId, TaskId},
-    model::{Batch, Claim, Claimed, Command, Committed, Decision, Outcome, Receipt, Settle},
+    model::{
+        Batch, Claim, Claimed, Command, Committed, Decision, Outcome, Payload, Receipt, Settle,
+        TaskState,
+    },
 };
 
 /// What the dispatcher is told.
@@ -51,10 +54,16 @@ struct Finished {
     command: Command,
 }
 
+/// What was handed in, and what a step returns to those behind it.
+struct Settled {
+    held: Held,
+    output: Option<Payload>,
+}
+
 struct Answer {
     partition: Partition,
     claim: Option<Claim>,
-    settled: Vec<Held>,
+    settled: Vec<Settled>,
     result: Result<Committed>,
 }
 
@@ -115,7 +124,11 @@ impl Dispatcher {
                 }
             };
             tokio::select! {
-                Some(finished) = self.done.recv() => self.finish(finished),
+                Some(finished) = self.done.recv() => {
+                    // Handlers that are about to return share its commit.
+                    tokio::task::yield_now().await;
+                    self.finish(finished);
+                }
                 Some(answer) = self.commits.join_next() => self.answer(answer),
                 () = core.look.notified() => self.hungry = true,
                 Some(control) = self.controls.recv() => self.obey(control),
@@ -185,7 +198,7 @@ impl Dispatcher {
         let claim = self.claim();
         self.busy.insert(partition);
         let (settled, commands): (Vec<_>, Vec<_>) =
-            finished.into_iter().map(|finished| (finished.held, finished.command)).unzip();
+            finished.into_iter().map(|finished| (settled(&finished), finished.command)).unzip();
         let core = Arc::clone(&self.core);
         self.commits.spawn(async move {
             let batch = Batch { commands, claim: claim.clone() };
@@ -226,7 +239,7 @@ impl Dispatcher {
             Err(error) => self.core.fail(error),
         }
         let mut held = lock(&self.core.held);
-        settled.iter().for_each(|key| drop(held.remove(key)));
+        settled.iter().for_each(|settled| drop(held.remove(&settled.held)));
         drop(held);
         if let Some(claim) = claim {
             self.reserved -= claim.limit;
@@ -234,12 +247,15 @@ impl Dispatcher {
         }
     }
 
-    /// Wakes those who wait for tasks that have ended.
-    fn settled(&self, settled: &[Held], receipts: &[Receipt]) {
-        for ((task, lease), receipt) in settled.iter().zip(receipts) {
+    /// Wakes those who wait for tasks that have ended, and keeps what steps returned.
+    fn settled(&self, settled: &[Settled], receipts: &[Receipt]) {
+        for (Settled { held: (task, lease), output }, receipt) in settled.iter().zip(receipts) {
             match receipt {
                 Ok(Outcome::State(state)) if state.is_terminal() => {
                     self.core.waiters.task_ended(*task);
+                    if let (TaskState::Completed, Some(output)) = (state, output) {
+                        lock(&self.core.outputs).keep(*task, output.clone());
+                    }
                 }
                 Ok(_) => {}
                 Err(refusal) => {
@@ -263,7 +279,12 @@ impl Dispatcher {
             let _ = report.send(Finished { held, run, command: give_back(&claimed) });
             return;
         }
-        let job = Job { core: Arc::clone(&self.core), claimed: Arc::new(claimed), token };
+        let job = Job {
+            core: Arc::clone(&self.core),
+            claimed: Arc::new(claimed),
+            token,
+            used: Arc::default(),
+        };
         tokio::spawn(async move {
             let command = worker::attend(job).await;
             // The dispatcher is gone only when the engine has failed.
@@ -306,6 +327,17 @@ impl Dispatcher {
         self.core.stopping.cancel();
         self.core.stopped.cancel();
     }
+}
+
+fn settled(finished: &Finished) -> Settled {
+    let output = match &finished.command {
+        Command::Settle(settle) if finished.run.is_some() => match &settle.decision {
+            Decision::Complete(output) => Some(output.clone()),
+            _ => None,
+        },
+        _ => None,
+    };
+    Settled { held: finished.held, output }
 }
 
 /// The command that returns a task that was not started.

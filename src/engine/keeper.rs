@@ -179,12 +179,15 @@ impl Keeper {
                 None => lost.push(task.clone()),
             }
         }
-        let specs = lost.iter().map(|task| task.id).collect();
-        let needs = crate::model::Needs { specs, ..Default::default() };
         if lost.is_empty() {
             return Ok(());
         }
+        let ids = || lost.iter().map(|task| task.id).collect();
+        let needs = crate::model::Needs { tasks: ids(), specs: ids(), ..Default::default() };
         let mut rows = self.core.backend.read(&needs).await?;
+        // One that runs no more was settled between the two looks.
+        let runs = |task: &Task| rows.tasks.get(&task.id).is_some_and(|row| row == task);
+        lost.retain(runs);
         let commands = lost.into_iter().filter_map(|task| {
             let spec = rows.specs.remove(&task.id)?;
             Some(dispatcher::give_back(&Claimed { task, spec }))

@@ -13,6 +13,7 @@ mod dispatcher;
 mod hosts;
 mod keeper;
 mod observer;
+mod outputs;
 mod pulse;
 mod registry;
 mod waiters;
@@ -39,10 +40,11 @@ use crate::{
     clock::Timestamp,
     error::{Error, Result},
     id::{InstanceId, RunId, TaskId},
-    model::{Command, Committed, Outcome, Prune, RunSpec, Stream},
+    model::{Command, Committed, Outcome, Payload, Prune, RunSpec},
 };
 use committer::Committer;
 use dispatcher::Dispatcher;
+use outputs::Outputs;
 use waiters::Waiters;
 
 /// How an engine behaves.
@@ -125,6 +127,7 @@ pub(crate) struct Core {
     /// Claims that have not been answered.
     open_claims: Mutex<BTreeSet<i64>>,
     run_specs: Mutex<HashMap<RunId, Arc<RunSpec>>>,
+    outputs: Mutex<Outputs>,
     /// Wakes the dispatcher: there may be something to claim.
     look: Notify,
     /// Wakes the keeper: something may be due.
@@ -168,6 +171,7 @@ impl Core {
             held: Mutex::default(),
             open_claims: Mutex::default(),
             run_specs: Mutex::default(),
+            outputs: Mutex::default(),
             look: Notify::new(),
             due: Notify::new(),
             next: AtomicI64::new(i64::MAX),
@@ -223,9 +227,9 @@ impl Core {
         let (receipt, committed) = self.committer.submit(command).await?;
         if let Some(committed) = committed {
             self.publish(&committed);
-            if committed.woke {
+            // Who is paused looks when it goes on.
+            if committed.woke && !self.paused.load(Ordering::SeqCst) {
                 self.look.notify_one();
-                self.due.notify_one();
             }
         }
         Ok(receipt?)
@@ -239,11 +243,10 @@ impl Core {
         if !committed.streams.is_empty() {
             self.changed();
         }
-        for stream in &committed.streams {
-            if let Stream::Run(run) = stream {
-                self.waiters.run_changed(*run);
-            }
+        if committed.stops {
+            self.due.notify_one();
         }
+        committed.ended_runs.iter().for_each(|run| self.waiters.run_ended(*run));
     }
 
     fn changed(&self) {
@@ -314,6 +317,11 @@ impl Core {
         }
         known.insert(id, Arc::clone(&spec));
         Ok(spec)
+    }
+
+    /// What a step returned, where this process knows it.
+    pub fn known_output(&self, step: TaskId) -> Option<Payload> {
+        lock(&self.outputs).get(step)
     }
 
     /// The host committed something by itself.

@@ -5,7 +5,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,8 @@ pub(crate) struct Job {
     pub core: Arc<Core>,
     pub claimed: Arc<Claimed>,
     pub token: CancellationToken,
+    /// What the attempt says that it has used so far.
+    pub used: Arc<Mutex<Option<Payload>>>,
 }
 
 /// What a handler hands in.

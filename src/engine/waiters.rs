@@ -25,7 +25,7 @@ struct Waiting {
     runs: BTreeMap<RunId, Vec<oneshot::Sender<()>>>,
     /// Tasks that were not looked at since someone waits for them.
     new_tasks: BTreeSet<TaskId>,
-    /// Runs with news, or not looked at yet.
+    /// Runs that were not looked at since someone waits for them.
     new_runs: BTreeSet<RunId>,
     /// Anything may have changed elsewhere.
     all: bool,
@@ -64,12 +64,10 @@ impl Waiters {
         waiting.into_iter().flatten().for_each(answer);
     }
 
-    /// Something of the run has changed.
-    pub fn run_changed(&self, id: RunId) {
-        let mut waiting = lock(&self.waiting);
-        if waiting.runs.contains_key(&id) && waiting.new_runs.insert(id) {
-            self.look.notify_one();
-        }
+    /// This process has just ended the run.
+    pub fn run_ended(&self, id: RunId) {
+        let waiting = lock(&self.waiting).runs.remove(&id);
+        waiting.into_iter().flatten().for_each(answer);
     }
 
     /// Something may have changed elsewhere.
@@ -100,10 +98,7 @@ impl Waiters {
         let ended = |id: &TaskId| rows.tasks.get(id).is_none_or(|task| task.state().is_terminal());
         needs.tasks.iter().filter(|id| ended(id)).for_each(|id| self.task_ended(*id));
         let ended = |id: &RunId| rows.runs.get(id).is_none_or(|run| run.state.is_terminal());
-        for id in needs.runs.iter().filter(|id| ended(id)) {
-            let waiting = lock(&self.waiting).runs.remove(id);
-            waiting.into_iter().flatten().for_each(answer);
-        }
+        needs.runs.iter().filter(|id| ended(id)).for_each(|id| self.run_ended(*id));
     }
 }
 

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
-use super::{Core, Done, Job};
+use super::{Core, Done, Job, lock};
 use crate::{
     failure::Failure,
     model::{Claimed, Command, Decision, FaultKind, Payload, Settle, limits},
@@ -119,6 +119,7 @@ fn settle(job: &Job, end: End) -> Command {
             (Failure::fault(FaultKind::Timeout, message, true).into_decision(), None, None)
         }
     };
+    let usage = usage.or_else(|| lock(&job.used).take());
     let retry = spec.options.retry.clone();
     Command::Settle(Box::new(Settle { held: task.clone(), retry, decision, usage, said, grow }))
 }

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     AttemptOutcome, Event, ItemKind, ItemState, OnFailure, Phase, Rows, Run, RunFlags, RunState,
-    Step, StepKind, StepState, Stream, Task, TaskFlags, TaskSpec, TaskState, Terms,
+    Step, StepKind, StepState, Stream, Task, TaskFlags, TaskSpec, TaskState, Terms, Usage,
 };
 use crate::{
     clock::Timestamp,
@@ -274,12 +274,15 @@ impl Audit<'_> {
             StepState::Running => task.is_some_and(|state| !state.is_terminal()),
             StepState::Completed if step.kind == StepKind::Join => step.task.is_none(),
             StepState::Completed => task == Some(TaskState::Completed),
+            // One for which the budget has nothing left fails without a task.
+            StepState::Failed if step.task.is_none() => self.has_budget(step),
             StepState::Failed => task == Some(TaskState::Failed),
             StepState::Skipped => step.task.is_none() && step.reason.is_some(),
             StepState::Cancelled => task.is_none_or(|state| state == TaskState::Cancelled),
         };
         self.expect(fits, || format!("{name} is {:?}, its task {task:?}", step.state));
-        let stranded = step.state == StepState::Pending && step.waiting_on == 0;
+        let hungry = step.state == StepState::Pending && step.waiting_on == 0;
+        let stranded = hungry && !self.has_budget(step);
         self.expect(!stranded, || format!("{name} waits for nothing and was not released"));
         let Some(run) = self.rows.runs.get(&step.run) else {
             self.expect(false, || format!("{name} belongs to no run"));
@@ -322,6 +325,10 @@ impl Audit<'_> {
                 format!("attempt {} of run {} is {state:?}", row.attempt, run.id)
             });
         }
+    }
+
+    fn has_budget(&self, step: &Step) -> bool {
+        self.rows.runs.get(&step.run).is_some_and(|run| run.budget.is_some())
     }
 
     /// Every step waits for exactly as many edges as it says, and has started, or been given
@@ -402,6 +409,17 @@ impl Audit<'_> {
                 run.open_steps, run.failed_steps
             )
         });
+        if let Some(budget) = &run.budget {
+            let hungry = |step: &&Step| step.state == StepState::Pending && step.waiting_on == 0;
+            let waiting = steps().filter(hungry).count() as u32;
+            let reserved = steps().filter_map(|step| step.reserved);
+            let reserved = reserved.fold(Usage::default(), Usage::plus);
+            self.expect((budget.waiting, budget.reserved) == (waiting, reserved), || {
+                format!("run {id} has {budget:?}, its steps {waiting} waiting and {reserved:?}")
+            });
+        }
+        let kept = steps().any(|step| step.reserved.is_some() && step.state.is_terminal());
+        self.expect(!kept, || format!("a step of run {id} has ended and keeps what it reserved"));
         let ended = run.state.is_terminal();
         self.expect(ended == (open == 0) && ended == (run.ended_at != Timestamp::ZERO), || {
             format!("run {id} is {:?} with {open} open steps", run.state)

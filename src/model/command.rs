@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Answer, Ask, Changes, Chat, Claim, Claimed, DagError, Growth, Instance, NewMessage, NewRun,
-    Payload, Retry, RetryRun, RunState, Session, Task, TaskSpec, TaskState,
+    Payload, Phase, Retry, RetryRun, RunState, Session, Task, TaskFlags, TaskSpec, TaskState,
 };
 use crate::{
     clock::Timestamp,
@@ -325,22 +325,30 @@ pub struct Committed {
     /// Whether it made some task ready, freed capacity, or asked a running task to stop:
     /// a reason for workers to look.
     pub woke: bool,
+    /// Whether it asked a running task to stop.
+    pub stops: bool,
     /// The earliest time that it scheduled a task or parked a key for.
     pub next: Option<Timestamp>,
     /// Whether some attempt or task ended: someone may wait for it.
     pub ended: bool,
     /// Streams that have new entries.
     pub streams: Vec<super::Stream>,
+    /// Runs that ended.
+    pub ended_runs: Vec<RunId>,
 }
 
 impl Committed {
     /// Adds what callers must know of saved changes.
     pub fn note(&mut self, changes: &Changes) {
         self.woke |= changes.woke;
+        let stops = |task: &Task| task.phase == Phase::Running && task.flags.has(TaskFlags::CANCEL);
+        self.stops |= changes.tasks.iter().any(stops);
         self.next = self.next.into_iter().chain(changes.next).min();
         self.ended |= !changes.attempts.is_empty()
             || changes.tasks.iter().any(|task| task.state().is_terminal());
         self.streams.extend(changes.entries.iter().map(|entry| entry.stream));
+        let ended = changes.runs.iter().filter(|run| run.state.is_terminal());
+        self.ended_runs.extend(ended.map(|run| run.id));
     }
 
     /// Whether other processes should be told of it.

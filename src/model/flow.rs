@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lane, LaneId, Payload, Policy, TaskOptions, Terms};
+use super::{Budget, Lane, LaneId, Payload, Policy, TaskOptions, Terms, Usage};
 use crate::{
     clock::Timestamp,
     id::{RunId, TaskId},
@@ -132,6 +132,8 @@ pub struct Run {
     pub attempt: u32,
     /// The task that waits for its end: a step of another run.
     pub parent: Option<TaskId>,
+    /// What it may use, where that is limited.
+    pub budget: Option<Budget>,
     /// The number of its next entry.
     pub next_seq: i64,
     /// When it last changed.
@@ -291,6 +293,8 @@ pub struct Step {
     pub options: TaskOptions,
     /// What it was told besides its dependencies.
     pub policy: Policy,
+    /// What it may still use of its run's budget.
+    pub reserved: Option<Usage>,
     /// Why it did not complete.
     pub reason: Option<String>,
     /// When it last changed.
@@ -337,6 +341,8 @@ pub struct NewRun {
     pub steps: Vec<NewStep>,
     /// The task that waits for its end: a step of another run.
     pub parent: Option<TaskId>,
+    /// What it may use, where that is limited.
+    pub budget: Option<Budget>,
 }
 
 impl NewStep {

@@ -5,6 +5,7 @@
 //! what must hold between them.
 
 mod audit;
+mod budget;
 mod capacity;
 mod chat;
 mod claim;
@@ -25,6 +26,8 @@ mod select;
 mod task;
 
 pub use audit::{Violation, audit};
+pub(crate) use budget::Grant;
+pub use budget::{Budget, Limits, OnBreach, Raise, Usage};
 pub use capacity::{CapacityKey, Lane, LaneId, Slot};
 pub use chat::{Chat, Message, NewMessage, Role, Session};
 pub use claim::{Claim, Claimed, choose};

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Payload, StepState};
+use super::{Limits, Payload, StepState};
 
 /// The ends of a step, other than completion, that an edge takes for good.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -182,6 +182,9 @@ pub struct Policy {
     /// The name of its code, where that is not the step's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// What it may use of its run's budget; unless it is said, all that is left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uses: Option<Limits>,
     /// The step that added it to the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grown_by: Option<u32>,

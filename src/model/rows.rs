@@ -62,11 +62,17 @@ pub struct Needs {
     pub run_attempts: BTreeSet<RunId>,
     /// Hot rows of the runs that these tasks wait for.
     pub runs_under: BTreeSet<TaskId>,
+    /// The first [`HUNGRY`](Needs::HUNGRY) steps of these runs that are pending and wait for
+    /// no edge: they could start but for their run's budget.
+    pub hungry: BTreeSet<RunId>,
     /// Instances.
     pub instances: BTreeSet<InstanceId>,
 }
 
 impl Needs {
+    /// How many steps that wait for a budget are looked at together.
+    pub const HUNGRY: usize = 64;
+
     /// Everything, for audits.
     pub fn everything() -> Self {
         Self { everything: true, ..Self::default() }
@@ -96,7 +102,7 @@ macro_rules! by_field {
 }
 by_field! {
     routes runs tasks specs attempts children items_of items unique capacity lanes sessions
-    chats messages run_specs steps dependents graphs step_inputs run_attempts runs_under instances
+    chats messages run_specs steps dependents graphs step_inputs run_attempts runs_under hungry instances
 }
 
 /// Rows, by key.
@@ -196,8 +202,8 @@ pub struct Changes {
     pub steps_gone: Vec<(RunId, u32)>,
     /// New steps: insert.
     pub new_steps: Vec<Step>,
-    /// Steps that changed: replace `state`, `waiting_on`, `open_edges`, `attempt`, `task`, `reason`,
-    /// `updated_at`.
+    /// Steps that changed: replace `state`, `waiting_on`, `open_edges`, `attempt`, `task`, `reserved`,
+    /// `reason`, `updated_at`.
     pub steps: Vec<Step>,
     /// Edges: insert.
     pub edges: Vec<(RunId, u32, u32, Terms)>,

@@ -74,6 +74,14 @@ impl Rows {
         let begun = |run| (run, 0)..=(run, u32::MAX);
         rows.run_attempts = ranges(&self.run_attempts, &needs.run_attempts, begun);
         rows.steps = ranges(&self.steps, &needs.graphs, |run| (run, 0)..=(run, u32::MAX));
+        for run in &needs.hungry {
+            let steps = self.steps.range((*run, 0)..=(*run, u32::MAX));
+            let hungry = |(_, step): &(_, &super::Step)| {
+                step.state == super::StepState::Pending && step.waiting_on == 0
+            };
+            let found = steps.filter(hungry).take(Needs::HUNGRY);
+            rows.steps.extend(found.map(|(key, step)| (*key, step.clone())));
+        }
         let ends = rows.edges.keys().map(|(run, _, to)| (*run, *to));
         rows.steps.extend(by_key(&self.steps, &ends.chain(needs.steps.iter().copied()).collect()));
     }

@@ -212,6 +212,7 @@ fn runs_below_runs_are_cancelled_together() {
             priority: 0,
             steps: vec![step("a", vec![]), step("b", vec![0])],
             parent: Some(held.id),
+            budget: None,
         };
         runs.plan(vec![Command::Launch(Box::new(child)), settle(held, Decision::Await(id), None)]);
     }

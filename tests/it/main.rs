@@ -6,6 +6,7 @@ mod conformance;
 mod costs;
 #[cfg(feature = "sqlite")]
 mod engine;
+mod evidence;
 mod flows;
 mod migrations;
 mod plans;

@@ -322,7 +322,7 @@ pub(super) fn new_run(steps: Vec<NewStep>) -> NewRun {
         forked_from: None,
         created_at: Timestamp::ZERO,
     };
-    NewRun { spec, priority: 0, steps, parent: None }
+    NewRun { spec, priority: 0, steps, parent: None, budget: None }
 }
 
 pub(super) fn new_step(name: &str, after: Vec<u32>) -> NewStep {

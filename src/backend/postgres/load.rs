@@ -155,6 +155,10 @@ impl<'a> Load<'a> {
             self.add(sql::EDGES_FROM, params![run.clone(), no.clone()], put_edge);
             self.add(sql::STEPS_AFTER, params![run, no], put_step);
         }
+        if !needs.hungry.is_empty() {
+            let params = params![runs(&needs.hungry), Needs::HUNGRY as i64];
+            self.add(sql::STEPS_HUNGRY, params, put_step);
+        }
         if !needs.run_attempts.is_empty() {
             self.add(sql::RUN_ATTEMPTS, params![runs(&needs.run_attempts)], put_run_attempt);
         }

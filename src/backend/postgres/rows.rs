@@ -328,6 +328,7 @@ pub(super) fn run(cells: &mut Cells<'_>) -> Result<Run> {
         next_no: cells.count()?,
         attempt: cells.count()?,
         parent: cells.id_or_null()?,
+        budget: cells.json_or_default()?,
         next_seq: cells.next()?,
         updated_at: cells.time()?,
         ended_at: cells.time()?,
@@ -366,6 +367,7 @@ pub(super) fn step(cells: &mut Cells<'_>) -> Result<Step> {
         agent: cells.next()?,
         options: cells.options()?,
         policy: cells.json_or_default()?,
+        reserved: cells.json_or_default()?,
         reason: cells.next()?,
         updated_at: cells.time()?,
     })

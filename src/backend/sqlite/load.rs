@@ -134,6 +134,10 @@ fn load_runs(conn: &Connection, needs: &Needs, found: &mut Rows) -> Result<()> {
         let runs = all(conn, sql::RUNS_UNDER, [task], rows::run)?;
         found.runs.extend(runs.into_iter().map(|run| (run.id, run)));
     }
+    for run in &needs.hungry {
+        let steps = all(conn, sql::STEPS_HUNGRY, (run, Needs::HUNGRY as i64), rows::step)?;
+        found.steps.extend(steps.into_iter().map(|step| ((step.run, step.no), step)));
+    }
     for run in &needs.run_attempts {
         let begun = all(conn, sql::RUN_ATTEMPTS, [run], rows::run_attempt)?;
         found.run_attempts.extend(begun.into_iter().map(|row| ((row.run, row.attempt), row)));

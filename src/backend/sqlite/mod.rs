@@ -134,8 +134,23 @@ struct Shared {
     permits: Semaphore,
     pulse: Mutex<Option<(Connection, Turnstile)>>,
     bell: Arc<Bell>,
-    heard: Arc<Notify>,
+    heard: Arc<Heard>,
     stop: Arc<AtomicBool>,
+}
+
+/// Tells whoever waits that another writer has committed.
+#[derive(Debug)]
+struct Heard {
+    notify: Notify,
+    /// How often to look for writers that ring no bell.
+    poll: Duration,
+}
+
+impl Heard {
+    fn tell(&self) {
+        self.notify.notify_waiters();
+        self.notify.notify_one();
+    }
 }
 
 impl SqliteBackend {
@@ -148,7 +163,9 @@ impl SqliteBackend {
         }
         let bell = Arc::new(Bell::open(&options.path)?);
         let (path, clock) = (options.path.clone(), options.clock.clone());
-        let writer = Writer::open(path, options.durability, clock, Arc::clone(&bell))?;
+        let heard = Arc::new(Heard { notify: Notify::new(), poll: Bell::poll(options.poll) });
+        let listener = Arc::clone(&heard);
+        let writer = Writer::open(path, options.durability, clock, Arc::clone(&bell), listener)?;
         let (jobs, receiver) = mpsc::channel();
         writer.start(receiver)?;
         let shared = Shared {
@@ -158,7 +175,7 @@ impl SqliteBackend {
             idle: Mutex::default(),
             pulse: Mutex::default(),
             bell,
-            heard: Arc::default(),
+            heard,
             stop: Arc::default(),
         };
         shared.listen()?;
@@ -226,22 +243,18 @@ impl Shared {
         result
     }
 
-    /// Starts the thread that hears other writers: by their bell, or by looking whether the
-    /// file has changed.
+    /// Starts the thread that hears the bell of other processes.
     fn listen(&self) -> Result<()> {
-        let conn = conn::reader(&self.options.path)?;
         let (bell, heard) = (Arc::clone(&self.bell), Arc::clone(&self.heard));
-        let (stop, poll) = (Arc::clone(&self.stop), self.options.poll);
+        let stop = Arc::clone(&self.stop);
         let work = move || {
-            let version = || conn.query_row(sql::DATA_VERSION, [], |row| row.get::<_, i64>(0));
-            let (mut rung, mut seen) = (bell.rung_by_others(), version().ok());
+            let mut rung = bell.rung_by_others();
             while !stop.load(Ordering::SeqCst) {
-                bell.listen(rung, poll);
-                let now = (bell.rung_by_others(), version().ok());
-                if now != (rung, seen) {
-                    (rung, seen) = now;
-                    heard.notify_waiters();
-                    heard.notify_one();
+                bell.listen(rung, heard.poll);
+                let now = bell.rung_by_others();
+                if now != rung {
+                    rung = now;
+                    heard.tell();
                 }
             }
         };
@@ -383,7 +396,7 @@ impl Backend for SqliteBackend {
 
     async fn wait(&self, limit: Duration) {
         tokio::select! {
-            () = self.0.heard.notified() => {}
+            () = self.0.heard.notify.notified() => {}
             () = self.0.options.clock.sleep(limit) => {}
         }
     }

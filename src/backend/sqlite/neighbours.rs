@@ -69,21 +69,27 @@ pub(super) use bell::Bell;
 mod bell {
     use std::{
         path::Path,
-        sync::atomic::{AtomicU32, Ordering},
+        sync::{
+            Mutex,
+            atomic::{AtomicU32, Ordering},
+        },
         time::Duration,
     };
 
     use memmap2::MmapRaw;
     use rustix::thread::{Timespec, futex};
 
-    use super::{beside, open};
+    use super::{super::lock, beside, open};
     use crate::error::{Error, Result};
 
     /// A page that all processes on the file map: a count of rings, and of those who listen.
     #[derive(Debug)]
     pub struct Bell {
         page: MmapRaw,
+        /// How often this process has rung.
         own: AtomicU32,
+        /// How many of those who listen do so through this value.
+        own_listeners: Mutex<u32>,
     }
 
     impl Bell {
@@ -93,7 +99,7 @@ mod bell {
             let page = page.map_err(|error| {
                 Error::database(format!("can't map the wake-up page: {error}")).caused_by(error)
             })?;
-            Ok(Self { page, own: AtomicU32::new(0) })
+            Ok(Self { page, own: AtomicU32::new(0), own_listeners: Mutex::default() })
         }
 
         #[allow(unsafe_code, reason = "an atomic in a page that other processes map too")]
@@ -103,14 +109,32 @@ mod bell {
             unsafe { AtomicU32::from_ptr(self.page.as_mut_ptr().cast::<u32>().add(index)) }
         }
 
-        /// Wakes the listeners of all processes. Called after a commit, never inside one.
+        /// How often to look whether the database has changed, where `limit` is wished for.
+        pub fn poll(limit: Duration) -> Duration {
+            limit
+        }
+
+        /// Wakes the listeners of other processes. Called after a commit, never inside one.
         pub fn ring(&self) {
             self.own.fetch_add(1, Ordering::SeqCst);
             self.word(0).fetch_add(1, Ordering::SeqCst);
-            if self.word(1).load(Ordering::SeqCst) > 0 {
+            if self.others_listen() {
                 // A failed wake-up is made good by the listeners' polling.
                 let _ = futex::wake(self.word(0), futex::Flags::empty(), i32::MAX as u32);
             }
+        }
+
+        fn others_listen(&self) -> bool {
+            // Held while both are read: the count of all includes the own.
+            let own = lock(&self.own_listeners);
+            self.word(1).load(Ordering::SeqCst) > *own
+        }
+
+        /// Counts one listener more; with `u32::MAX`, one less.
+        fn count_listener(&self, by: u32) {
+            let mut own = lock(&self.own_listeners);
+            *own = own.wrapping_add(by);
+            self.word(1).fetch_add(by, Ordering::SeqCst);
         }
 
         /// How often others have rung.
@@ -120,7 +144,7 @@ mod bell {
 
         /// Waits for a ring, or until `limit` has passed.
         pub fn listen(&self, seen: u32, limit: Duration) {
-            let (word, listeners) = (self.word(0), self.word(1));
+            let word = self.word(0);
             let value = word.load(Ordering::SeqCst);
             if self.rung_by_others() != seen {
                 return;
@@ -129,9 +153,9 @@ mod bell {
                 tv_sec: limit.as_secs() as i64,
                 tv_nsec: i64::from(limit.subsec_nanos()),
             };
-            listeners.fetch_add(1, Ordering::SeqCst);
+            self.count_listener(1);
             let _ = futex::wait(word, futex::Flags::empty(), value, Some(&limit));
-            listeners.fetch_sub(1, Ordering::SeqCst);
+            self.count_listener(u32::MAX);
         }
     }
 }
@@ -151,6 +175,10 @@ mod bell {
             Ok(Self)
         }
 
+        pub fn poll(limit: Duration) -> Duration {
+            limit.min(Duration::from_millis(20))
+        }
+
         pub fn ring(&self) {}
 
         pub fn rung_by_others(&self) -> u32 {
@@ -158,7 +186,7 @@ mod bell {
         }
 
         pub fn listen(&self, _: u32, limit: Duration) {
-            std::thread::sleep(limit.min(Duration::from_millis(20)));
+            std::thread::sleep(limit);
         }
     }
 }

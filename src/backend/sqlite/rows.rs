@@ -290,6 +290,7 @@ pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
         next_no: cells.next()?,
         attempt: cells.next()?,
         parent: cells.next()?,
+        budget: cells.json_or_default()?,
         next_seq: cells.next()?,
         updated_at: cells.next()?,
         ended_at: cells.next()?,
@@ -330,6 +331,7 @@ pub(super) fn step(row: &Row<'_>) -> rusqlite::Result<Step> {
         agent: cells.next()?,
         options: cells.options()?,
         policy: cells.json_or_default()?,
+        reserved: cells.json_or_default()?,
         reason: cells.next()?,
         updated_at: cells.next()?,
     })

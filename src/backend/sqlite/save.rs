@@ -143,6 +143,7 @@ fn save_runs(conn: &Connection, changes: &Changes) -> Result<()> {
             row.open_edges,
             row.attempt,
             row.task,
+            row.reserved.as_ref().map(json),
             row.reason,
             row.updated_at
         ];
@@ -327,6 +328,7 @@ fn put_run(conn: &Connection, row: &Run) -> rusqlite::Result<()> {
         row.next_no,
         row.attempt,
         row.parent,
+        row.budget.as_ref().map(json),
         row.next_seq,
         row.updated_at,
         row.ended_at
@@ -349,6 +351,7 @@ fn insert_step(conn: &Connection, row: &Step) -> rusqlite::Result<()> {
         row.agent,
         row.options.to_row(),
         row.policy.to_row(),
+        row.reserved.as_ref().map(json),
         row.reason,
         row.updated_at
     ];

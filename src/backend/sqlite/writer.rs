@@ -3,15 +3,19 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
+    time::Instant,
 };
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::{
-    Durability,
+    Durability, Heard,
     claim::{self, Lanes},
     conn, load,
     neighbours::{Bell, Turnstile},
@@ -48,6 +52,11 @@ pub(super) struct Writer {
     path: PathBuf,
     schema: i64,
     commits: u32,
+    heard: Arc<Heard>,
+    /// Changes when another connection commits, never with our own commits.
+    version: i64,
+    /// When it was looked at.
+    looked: Instant,
 }
 
 impl Writer {
@@ -57,13 +66,27 @@ impl Writer {
         durability: Durability,
         clock: Clock,
         bell: Arc<Bell>,
+        heard: Arc<Heard>,
     ) -> Result<Self> {
         let turnstile = Turnstile::open(&path)?;
         let turn = turnstile.enter()?;
         let conn = conn::writer(&path, durability)?;
         drop(turn);
         let schema = super::migrate::newest();
-        Ok(Self { conn, turnstile, bell, clock, lanes: Lanes::new(), path, schema, commits: 0 })
+        let version = version(&conn)?;
+        Ok(Self {
+            conn,
+            turnstile,
+            bell,
+            clock,
+            lanes: Lanes::new(),
+            path,
+            schema,
+            commits: 0,
+            heard,
+            version,
+            looked: Instant::now(),
+        })
     }
 
     /// Starts the thread. It ends when the last sender is dropped.
@@ -76,8 +99,12 @@ impl Writer {
 
     fn work(&mut self, jobs: &mpsc::Receiver<Job>) {
         let mut group = Vec::new();
-        while let Ok(job) = jobs.recv() {
-            let mut next = Some(job);
+        loop {
+            let mut next = match jobs.recv_timeout(self.heard.poll) {
+                Ok(job) => Some(job),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             while let Some(job) = next {
                 match job {
                     Job::Commit(batch, reply) => group.push((batch, reply)),
@@ -89,6 +116,21 @@ impl Writer {
                 next = (group.len() < GROUP).then(|| jobs.try_recv().ok()).flatten();
             }
             self.commit(&mut group);
+            if self.looked.elapsed() >= self.heard.poll {
+                self.look();
+            }
+        }
+    }
+
+    /// Looks for commits of writers that ring no bell.
+    fn look(&mut self) {
+        self.looked = Instant::now();
+        // An error here is one of the next commit too, which reports it.
+        if let Ok(now) = version(&self.conn)
+            && now != self.version
+        {
+            self.version = now;
+            self.heard.tell();
         }
     }
 
@@ -150,6 +192,10 @@ impl Writer {
             }
         }
     }
+}
+
+fn version(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.prepare_cached(sql::DATA_VERSION)?.query_row([], |row| row.get(0))
 }
 
 /// Whether a program that knows `schema` may still write here.

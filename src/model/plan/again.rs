@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    fits, flow, inbox,
+    budget, fits, flow, inbox,
     steps::{self, Fresh},
     task,
 };
@@ -54,6 +54,7 @@ pub(super) fn retry(work: &mut Work, id: RunId, attempt: u32, how: RetryRun) -> 
         ended_at: Timestamp::ZERO,
     });
     work.tell(Stream::Run(id), Event::RunRetried { attempt, how });
+    budget::restart(work, id);
     let fresh = reset(work, id, &again, attempt);
     steps::begin(work, id, fresh);
     Ok(Outcome::RunState(work.rows.runs[&id].state))
@@ -117,7 +118,7 @@ fn reset(work: &mut Work, id: RunId, again: &BTreeSet<u32>, attempt: u32) -> Vec
         let step = work.step(id, *no);
         step.state = StepState::Pending;
         step.attempt = attempt;
-        (step.task, step.reason) = (None, None);
+        (step.task, step.reserved, step.reason) = (None, None, None);
     }
     count_anew(work, id, again)
 }
@@ -191,6 +192,7 @@ pub(super) fn fork(
         ended_at: Timestamp::ZERO,
         ..run
     });
+    budget::restart(work, id);
     let steps = kept.len() as u32;
     let event = Event::RunLaunched { flow: spec.flow.clone(), steps };
     work.tell(Stream::Run(id), event);
@@ -219,7 +221,7 @@ fn copy(work: &mut Work, (old, id): (RunId, RunId), step: Step, again: &BTreeSet
     if let Some(input) = work.rows.step_inputs.get(&(old, no)).cloned() {
         work.put_step_input((id, no), input);
     }
-    let step = Step { run: id, updated_at: work.now, ..step };
+    let step = Step { run: id, reserved: None, updated_at: work.now, ..step };
     if again.contains(&no) {
         let state = StepState::Pending;
         work.insert_step(Step { task: None, attempt: 1, state, reason: None, ..step });

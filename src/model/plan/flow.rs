@@ -28,7 +28,10 @@ pub(super) fn launch(work: &mut Work, new: NewRun) -> Receipt {
     if let Some(parent) = new.parent {
         task::check_parent(work, parent)?;
     }
-    let NewRun { mut spec, priority, steps, parent } = new;
+    let NewRun { mut spec, priority, steps, parent, mut budget } = new;
+    if let Some(budget) = &mut budget {
+        budget.begin(work.now);
+    }
     spec.created_at = work.now;
     work.insert_run(Run {
         id,
@@ -41,6 +44,7 @@ pub(super) fn launch(work: &mut Work, new: NewRun) -> Receipt {
         next_no: steps.len() as u32,
         attempt: 1,
         parent,
+        budget,
         next_seq: 1,
         updated_at: work.now,
         ended_at: Timestamp::ZERO,
@@ -145,6 +149,7 @@ pub(super) fn insert_step(work: &mut Work, (run, no): (RunId, u32), new: NewStep
         agent: new.agent,
         options,
         policy: new.policy,
+        reserved: None,
         reason: None,
         updated_at: work.now,
     });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{are_names, are_texts, fits, settle, task};
+use super::{are_names, are_texts, budget, fits, settle, task};
 use crate::{
     id::{ItemId, TaskId},
     model::{
@@ -107,6 +107,8 @@ fn go_on(work: &mut Work, id: TaskId, kind: ItemKind, value: &Payload) {
     }
     if kind == ItemKind::Interrupted && *value == Payload::text(FAIL) {
         settle::fail_unstarted(work, id, "its worker died, and a person let it fail".into());
+    } else if kind == ItemKind::Budget {
+        budget::raised(work, id, value);
     } else if work.items_of(id).iter().all(|item| item.state != ItemState::Open) {
         work.make_pending(id, work.now);
     }

@@ -5,6 +5,7 @@
 //! [`Split`] makes guarded changes without loading anything.
 
 mod again;
+mod budget;
 mod chat;
 mod flow;
 mod grow;

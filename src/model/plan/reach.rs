@@ -12,8 +12,8 @@ use super::wants::{ending, whole_run};
 use crate::{
     id::RunId,
     model::{
-        Decision, Growth, Needs, NewStep, OnFailure, Otherwise, Payload, Rows, Settle, Step,
-        StepKind, StepState, TaskFlags, Terms,
+        Decision, Growth, Needs, NewStep, OnBreach, OnFailure, Otherwise, Payload, Rows, Settle,
+        Step, StepKind, StepState, TaskFlags, Terms,
     },
 };
 
@@ -66,6 +66,11 @@ impl End<'_> {
 pub(super) fn step(settle: &Settle, (run, no): (RunId, u32), known: &Known<'_>) -> Needs {
     let rows = known.rows;
     let mut needs = Needs { steps: [(run, no)].into(), ..ending(run, rows) };
+    // A step for which nothing is left fails where others start, wherever that leads.
+    let budget = rows.runs.get(&run).and_then(|run| run.budget.as_ref());
+    if budget.is_some_and(|budget| budget.on_breach == OnBreach::Fail) {
+        needs.graphs.insert(run);
+    }
     let ends = ends(settle, rows);
     if ends.is_empty() {
         return needs;

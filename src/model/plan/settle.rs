@@ -1,7 +1,7 @@
 //! What becomes of a running task: handed in by its worker, or taken back from a dead one.
 
 use super::{
-    are_names, chat, fits, grow, inbox, steps, storable,
+    are_names, budget, chat, fits, grow, inbox, steps, storable,
     task::{end_step, find, imported_attempt, park_checked, state},
 };
 use crate::{
@@ -213,7 +213,7 @@ fn fail(work: &mut Work, id: TaskId, retry: &Retry, fault: Fault) {
     let task = work.task(id);
     task.failures += 1;
     let failures = task.failures;
-    if fault.retryable && retry.allows(failures) {
+    if fault.retryable && retry.allows(failures) && !budget::is_over(work, id) {
         let wait = retry.delay(failures, id);
         wait_until(work, id, now + wait, &fault.message);
     } else {
@@ -257,6 +257,7 @@ fn tell_waits(work: &mut Work, id: TaskId, reason: &str) {
 /// Records the attempt, and takes the task out of its holder's hands.
 fn close(work: &mut Work, id: TaskId, result: Result) {
     let now = work.now;
+    budget::book(work, id, result.usage.as_ref());
     let task = work.task(id);
     let attempt = Attempt {
         task: id,

@@ -1,6 +1,9 @@
 //! Steps: how they start, how they end, and what follows from their ends.
 
-use super::{flow, task};
+use super::{
+    budget::{self, Start},
+    flow, task,
+};
 use crate::{
     id::{RunId, TaskId},
     model::{
@@ -56,18 +59,32 @@ fn arrive(work: &mut Work, (run, from, to): (RunId, u32, u32), terms: &Terms) {
 
 /// Starts a step: its task goes into the queue. A join has no task; it has ended at once, and
 /// then this says so.
-fn release(work: &mut Work, run: RunId, no: u32) -> bool {
+pub(super) fn release(work: &mut Work, run: RunId, no: u32) -> bool {
     let step = &work.rows.steps[&(run, no)];
     if step.kind == StepKind::Join {
         close(work, (run, no), StepState::Completed, None);
         return true;
     }
+    let start = budget::reserve(work, run, no);
+    match start {
+        Start::Now | Start::Asks => {}
+        Start::Later => return false,
+        Start::Fails => {
+            // It counts as one that waits until it is closed.
+            work.budget(run).waiting += 1;
+            let reason = Some("its run's budget is used up".to_owned());
+            close(work, (run, no), StepState::Failed, reason);
+            return true;
+        }
+    }
+    let step = &work.rows.steps[&(run, no)];
     let task = TaskId::of_step(run, no, step.attempt);
     let step = work.step(run, no);
     step.state = StepState::Running;
     step.task = Some(task);
     let step = step.clone();
     work.tell(Stream::Run(run), Event::StepReleased { no, name: step.name.clone(), task });
+    let limit = budget::time_left(work, run);
     let owner = &work.rows.runs[&run];
     let delay = step.policy.delay_ms.map(std::time::Duration::from_millis);
     let mut spec = TaskSpec {
@@ -80,10 +97,15 @@ fn release(work: &mut Work, run: RunId, no: u32) -> bool {
         created_at: work.now,
         ..TaskSpec::new(task, "step", Payload::null())
     };
+    let own = spec.options.timeout_ms;
+    spec.options.timeout_ms = own.into_iter().chain(limit).min();
     if step.kind == StepKind::Agent {
         spec.chat = Some(task::own_chat(work, &spec));
     }
     task::insert_step_task(work, spec, step.lane);
+    if start == Start::Asks {
+        budget::ask(work, run, task);
+    }
     false
 }
 
@@ -115,11 +137,13 @@ pub(super) fn end_step(
     reason: Option<String>,
 ) {
     close(work, (run, no), state, reason);
+    let mut ended = vec![no];
+    ended.extend(budget::give_back(work, run, no));
     let stops = work.rows.steps[&(run, no)].policy.on_failure == OnFailure::StopRun;
     if state == StepState::Failed && stops {
         stop_run(work, run, no);
     }
-    spread(work, run, vec![no]);
+    spread(work, run, ended);
     end_if_done(work, run);
 }
 
@@ -130,6 +154,7 @@ pub(super) fn close(
     state: StepState,
     reason: Option<String>,
 ) {
+    let hungry = budget::is_waiting(&work.rows.steps[&(run, no)]);
     let step = work.step(run, no);
     step.state = state;
     step.reason.clone_from(&reason);
@@ -137,6 +162,9 @@ pub(super) fn close(
     let name = step.name.clone();
     let owner = work.run(run);
     owner.open_steps -= 1;
+    if let Some(budget) = owner.budget.as_mut().filter(|_| hungry) {
+        budget.waiting = budget.waiting.saturating_sub(1);
+    }
     match state {
         StepState::Failed if counts => owner.failed_steps += 1,
         StepState::Cancelled if counts => owner.flags = owner.flags.with(RunFlags::LOST_STEP),
@@ -156,14 +184,19 @@ fn stop_run(work: &mut Work, run: RunId, no: u32) {
 
 /// Carries the ends of steps to their dependents, however far: those whose last missing edge
 /// is met start, those that can't start any more end.
-fn spread(work: &mut Work, run: RunId, mut ended: Vec<u32>) {
+pub(super) fn spread(work: &mut Work, run: RunId, mut ended: Vec<u32>) {
     while let Some(from) = ended.pop() {
         for (to, terms) in edges_from(work, run, from) {
             let step = &work.rows.steps[&(run, to)];
             if step.state != StepState::Pending {
                 continue;
             }
+            let starts = budget::is_waiting(step);
             arrive(work, (run, from, to), &terms);
+            if starts {
+                // Nothing but the budget holds it back, and that was counted when it was met.
+                continue;
+            }
             let step = &work.rows.steps[&(run, to)];
             if step.waiting_on == 0 {
                 ended.extend(release(work, run, to).then_some(to));

@@ -173,8 +173,11 @@ fn whole_graph(id: RunId, rows: &Rows) -> Needs {
 
 /// What a run's end touches: the record of its beginning, and the task that waits for it.
 pub(super) fn ending(id: RunId, rows: &Rows) -> Needs {
-    let parent = rows.runs.get(&id).and_then(|run| run.parent);
+    let run = rows.runs.get(&id);
+    let parent = run.and_then(|run| run.parent);
+    let hungry = run.and_then(|run| run.budget.as_ref()).is_some_and(|budget| budget.waiting > 0);
     Needs {
+        hungry: hungry.then_some(id).into_iter().collect(),
         runs: [id].into(),
         run_attempts: [id].into(),
         tasks: parent.into_iter().collect(),

@@ -6,8 +6,8 @@ use crate::{
     clock::Timestamp,
     id::{ChatId, InstanceId, ItemId, RunId, SessionId, TaskId},
     model::{
-        Changes, Chat, Cursor, Entry, Event, Instance, Item, Outcome, Payload, Phase, Receipt,
-        Rows, Run, RunAttempt, Step, Stream, Task, TaskFlags, Terms,
+        Budget, Changes, Chat, Cursor, Entry, Event, Instance, Item, Outcome, Payload, Phase,
+        Receipt, Rows, Run, RunAttempt, Step, Stream, Task, TaskFlags, Terms,
     },
 };
 
@@ -91,6 +91,11 @@ impl Work {
         let run = self.rows.runs.get_mut(&id).expect("the caller looked it up");
         run.updated_at = self.now;
         run
+    }
+
+    /// The budget of a run that has one, to change.
+    pub fn budget(&mut self, id: RunId) -> &mut Budget {
+        self.run(id).budget.get_or_insert_default()
     }
 
     /// Adds a run.

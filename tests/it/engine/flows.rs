@@ -1,17 +1,21 @@
 //! Flows: typed steps, agents, failure, cancelling, versions, and faulty drafts.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
 
 use segue::{
     Agent, Context, Engine, Failure, Flow, NewTask, Step, Waiting,
     agents::{self, Reply, Turn},
+    clock::Clock,
     id::RunId,
     model::{Access, Band, Retry, Role, RunState, StepState, TaskFilter, TaskState},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::support::{Probe, Store, hold};
+use super::support::{Faulty, Probe, Store, hold};
 
 each_backend!(
     a_first_program_greets,
@@ -38,6 +42,7 @@ each_backend!(
     a_run_that_does_not_exist_is_not_found,
     a_long_chain_and_a_wide_fan_in_complete,
     steps_never_wait_for_the_next_poll,
+    a_step_of_a_chain_is_one_commit_and_reads_nothing,
     retention_removes_whole_runs_only,
 );
 
@@ -511,6 +516,28 @@ async fn a_long_chain_and_a_wide_fan_in_complete(store: Store) {
     let tasks = engine.tasks(filter, None, 1_000).await.unwrap();
     assert_eq!(tasks.len(), 401);
     assert!(tasks.iter().all(|view| view.task.as_ref().unwrap().lease == 1), "each once");
+}
+
+async fn a_step_of_a_chain_is_one_commit_and_reads_nothing(store: Store) {
+    let mut draft = Flow::new("chain");
+    let input = draft.input::<u32>();
+    let mut last = input;
+    for n in 0..10 {
+        last = draft.code(format!("step {n}"), last, async |_, n: u32| Ok(n + 1));
+    }
+    let flow = draft.returns(input, last);
+    let backend = Arc::new(Faulty::on(store.backend(Clock::System).await));
+    let engine = Engine::on(backend.clone()).poll(Duration::from_secs(3_600)).flow(&flow);
+    let engine = engine.start().await.unwrap();
+    let before = backend.commits.load(SeqCst);
+    let run = engine.launch(&flow, 0).await.unwrap();
+    assert_eq!(run.ended().await.unwrap(), RunState::Completed);
+    let commits = backend.commits.load(SeqCst) - before;
+    assert_eq!(commits, 12, "the launch, the first claim, and one for each step");
+    let reads = backend.output_reads.load(SeqCst);
+    assert_eq!(reads, 0, "what a step returned is known to the next");
+    assert_eq!(run.output().await.unwrap(), 10);
+    engine.shutdown().await.unwrap();
 }
 
 async fn retention_removes_whole_runs_only(store: Store) {

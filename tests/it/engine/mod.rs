@@ -3,6 +3,7 @@
 #[macro_use]
 mod support;
 
+mod budgets;
 mod cancelling;
 mod capacity;
 mod flows;
@@ -11,6 +12,7 @@ mod leases;
 mod lifecycle;
 mod operating;
 mod outside;
+mod policies;
 mod tasks;
 mod waiting;
 mod watching;

@@ -284,6 +284,10 @@ pub struct Faulty {
     pub claims: Semaphore,
     /// A permit for each claim that waits, or has waited.
     pub claimed: Semaphore,
+    /// Commits that carried commands or took something.
+    pub commits: AtomicU32,
+    /// Reads of what attempts left behind.
+    pub output_reads: AtomicU32,
 }
 
 impl Faulty {
@@ -295,6 +299,8 @@ impl Faulty {
             lost_settles: AtomicU32::new(0),
             claims: Semaphore::new(Semaphore::MAX_PERMITS >> 1),
             claimed: Semaphore::new(0),
+            commits: AtomicU32::new(0),
+            output_reads: AtomicU32::new(0),
         }
     }
 }
@@ -319,6 +325,9 @@ impl Backend for Faulty {
         let settles = settles.filter(|command| matches!(command, Command::Settle(_)));
         let settles = settles.count() > 0;
         let committed = self.inner.commit(batch).await?;
+        if !committed.receipts.is_empty() || !committed.claimed.is_empty() {
+            self.commits.fetch_add(1, Ordering::SeqCst);
+        }
         if !committed.claimed.is_empty() {
             self.claimed.add_permits(1);
             self.claims.acquire().await.expect("open").forget();
@@ -340,6 +349,9 @@ impl Backend for Faulty {
     }
 
     async fn read(&self, needs: &Needs) -> Result<Rows> {
+        if !needs.attempts.is_empty() {
+            self.output_reads.fetch_add(1, Ordering::SeqCst);
+        }
         self.inner.read(needs).await
     }
 

@@ -36,7 +36,7 @@ fn chain(steps: u32) -> NewRun {
         forked_from: None,
         created_at: Timestamp::ZERO,
     };
-    NewRun { spec, priority: 0, steps: (0..steps).map(step).collect(), parent: None }
+    NewRun { spec, priority: 0, steps: (0..steps).map(step).collect(), parent: None, budget: None }
 }
 
 #[tokio::test]

@@ -56,7 +56,7 @@ impl Runs {
         let now = Timestamp::from_micros(1_000_000);
         let mut this = Self { rows: Rows::default(), now, loaded: (0, 0), total: 0 };
         let id = RunId::new();
-        let new = NewRun { spec: spec(id), priority: 0, steps, parent: None };
+        let new = NewRun { spec: spec(id), priority: 0, steps, parent: None, budget: None };
         this.plan(vec![Command::Launch(Box::new(new))]);
         (this, id)
     }

@@ -118,7 +118,13 @@ impl World {
             created_at: Timestamp::ZERO,
         };
         self.run = Some(id);
-        let launch = Command::Launch(Box::new(NewRun { spec, priority: 0, steps, parent: None }));
+        let launch = Command::Launch(Box::new(NewRun {
+            spec,
+            priority: 0,
+            steps,
+            parent: None,
+            budget: None,
+        }));
         self.one(launch).unwrap();
     }
 

@@ -44,7 +44,7 @@ impl Workload {
         let held = self.pick(held);
         let parent = known.or(held.filter(|_| self.chance(15)));
         let priority = self.rng.i16(-2..3);
-        Command::Launch(Box::new(NewRun { spec, priority, steps, parent }))
+        Command::Launch(Box::new(NewRun { spec, priority, steps, parent, budget: None }))
     }
 
     fn new_step(&mut self, name: String) -> NewStep {

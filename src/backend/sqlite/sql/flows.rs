@@ -4,25 +4,29 @@
 // ---- loading by key
 
 pub const RUN: &str = "SELECT id, state, flags, project_id, priority, open_steps, failed_steps,
-    next_no, attempt, parent_task_id, next_seq, updated_at, ended_at FROM segue_flow_run_states
+    next_no, attempt, parent_task_id, budget, next_seq, updated_at, ended_at FROM segue_flow_run_states
     WHERE id = ?1";
 pub const RUN_SPEC: &str = "SELECT id, project_id, flow_name, version, band, model, input,
     definition, labels, meta, fork_run, fork_step, created_at
     FROM segue_flow_runs WHERE id = ?1";
 pub const STEP: &str = "SELECT run_id, no, step_id, kind, state, waiting_on, open_edges, attempt,
-    task_id, lane, agent, options, policy, reason, updated_at
+    task_id, lane, agent, options, policy, reserved, reason, updated_at
     FROM segue_flow_steps WHERE run_id = ?1 AND no = ?2";
 pub const STEPS_OF: &str =
     "SELECT run_id, no, step_id, kind, state, waiting_on, open_edges, attempt,
-    task_id, lane, agent, options, policy, reason, updated_at
+    task_id, lane, agent, options, policy, reserved, reason, updated_at
     FROM segue_flow_steps WHERE run_id = ?1";
+pub const STEPS_HUNGRY: &str =
+    "SELECT run_id, no, step_id, kind, state, waiting_on, open_edges, attempt,
+    task_id, lane, agent, options, policy, reserved, reason, updated_at
+    FROM segue_flow_steps WHERE run_id = ?1 AND state = 0 AND waiting_on = 0 ORDER BY no LIMIT ?2";
 pub const EDGES_FROM: &str = "SELECT run_id, from_no, to_no, terms FROM segue_flow_edges
     WHERE run_id = ?1 AND from_no = ?2";
 pub const EDGES_OF: &str = "SELECT run_id, from_no, to_no, terms FROM segue_flow_edges
     WHERE run_id = ?1";
 pub const RUNS_UNDER: &str =
     "SELECT id, state, flags, project_id, priority, open_steps, failed_steps,
-    next_no, attempt, parent_task_id, next_seq, updated_at, ended_at
+    next_no, attempt, parent_task_id, budget, next_seq, updated_at, ended_at
     FROM segue_flow_run_states WHERE parent_task_id = ?1";
 pub const RUN_ATTEMPTS: &str = "SELECT run_id, attempt, how, state, started_at, ended_at
     FROM segue_flow_run_attempts WHERE run_id = ?1";
@@ -36,13 +40,14 @@ pub const INSERT_RUN_SPEC: &str = "INSERT INTO segue_flow_runs (id, project_id, 
     band, model, input, definition, labels, meta, fork_run, fork_step, created_at)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
 pub const PUT_RUN: &str = "INSERT OR REPLACE INTO segue_flow_run_states (id, state, flags,
-    project_id, priority, open_steps, failed_steps, next_no, attempt, parent_task_id, next_seq,
-    updated_at, ended_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+    project_id, priority, open_steps, failed_steps, next_no, attempt, parent_task_id, budget, next_seq,
+    updated_at, ended_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 pub const INSERT_STEP: &str = "INSERT INTO segue_flow_steps (run_id, no, step_id, kind, state,
-    waiting_on, open_edges, attempt, task_id, lane, agent, options, policy, reason, updated_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+    waiting_on, open_edges, attempt, task_id, lane, agent, options, policy, reserved, reason, updated_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
 pub const UPDATE_STEP: &str = "UPDATE segue_flow_steps SET state = ?3, waiting_on = ?4,
-    open_edges = ?5, attempt = ?6, task_id = ?7, reason = ?8, updated_at = ?9
+    open_edges = ?5, attempt = ?6, task_id = ?7, reserved = ?8, reason = ?9, updated_at = ?10
     WHERE run_id = ?1 AND no = ?2";
 pub const INSERT_EDGE: &str = "INSERT INTO segue_flow_edges (run_id, from_no, to_no, terms)
     VALUES (?1, ?2, ?3, ?4)";

@@ -1,0 +1,100 @@
+//! A step that is a run of another flow.
+
+use super::{Definition, FlowPlan};
+use crate::{
+    api::{context::Context, run::output_of},
+    clock::Timestamp,
+    engine::Done,
+    failure::Failure,
+    id::RunId,
+    model::{Budget, Command, Needs, NewRun, Payload, RetryRun, RunSpec, RunState},
+};
+
+/// Launches the run, waits for its end without a worker, and returns what it returned. Where
+/// it failed and the step is tried again, what failed of it is.
+pub(super) async fn attend(
+    context: &Context,
+    plan: &FlowPlan,
+    input: Payload,
+) -> Result<Done, Failure> {
+    let core = &context.job().core;
+    let id = RunId::of_task(context.task());
+    let needs = Needs {
+        runs: [id].into(),
+        run_specs: [id].into(),
+        graphs: [id].into(),
+        ..Needs::default()
+    };
+    let mut rows = core.backend.read(&needs).await?;
+    let Some(run) = rows.runs.get(&id) else {
+        core.submit(Command::Launch(Box::new(launch(context, plan, id, input).await?))).await?;
+        return Err(Failure::await_run(id));
+    };
+    if run.state.is_terminal() {
+        // What it has used since the step looked last.
+        let used = run.budget.as_ref().map(|budget| budget.used).unwrap_or_default();
+        context.used(&used)?;
+    }
+    match run.state {
+        RunState::Running => return Err(Failure::await_run(id)),
+        RunState::Cancelled => return Err(Failure::fatal(format!("run {id} was cancelled"))),
+        RunState::Failed if run.attempt <= context.job().claimed.task.failures => {
+            let how = RetryRun::FailedOnly;
+            core.submit(Command::RetryRun { run: id, attempt: run.attempt, how }).await?;
+            return Err(Failure::await_run(id));
+        }
+        RunState::Failed => {
+            return Err(Failure::new(crate::api::report::failure(id, run.state, &rows)));
+        }
+        RunState::Completed => {}
+    }
+    let spec = rows.run_specs.remove(&id).ok_or_else(|| Failure::fatal("a run without its row"))?;
+    let definition: Definition = spec.definition.decode()?;
+    let Some(no) = definition.returns else { return Ok(Done::new(spec.input)) };
+    let task = rows.steps.get(&(id, no)).and_then(|step| step.task);
+    let needs = Needs { attempts: task.into_iter().collect(), ..Needs::default() };
+    let rows = core.backend.read(&needs).await?;
+    let output = task.and_then(|task| output_of(&rows, task)).cloned();
+    output.map(Done::new).ok_or_else(|| Failure::fatal(format!("run {id} has no output")))
+}
+
+/// What the run may use: what the step has reserved of its own run's budget.
+async fn share(context: &Context) -> Result<Option<Budget>, Failure> {
+    let Some((run, no)) = context.job().claimed.task.step else { return Ok(None) };
+    let needs = Needs { runs: [run].into(), steps: [(run, no)].into(), ..Needs::default() };
+    let mut rows = context.job().core.backend.read(&needs).await?;
+    let budget = rows.runs.remove(&run).and_then(|run| run.budget);
+    let reserved = rows.steps.remove(&(run, no)).and_then(|step| step.reserved);
+    Ok(budget.zip(reserved).map(|(budget, reserved)| budget.share(reserved)))
+}
+
+async fn launch(
+    context: &Context,
+    plan: &FlowPlan,
+    id: RunId,
+    input: Payload,
+) -> Result<NewRun, Failure> {
+    let job = context.job();
+    let band = match context.run() {
+        Some(run) => job.core.run_spec(run).await?.band,
+        None => Default::default(),
+    };
+    let shape = plan.shape(band);
+    let spec = RunSpec {
+        id,
+        project: context.spec().project.clone(),
+        flow: plan.name.clone(),
+        version: plan.version,
+        band,
+        model: context.spec().model.clone(),
+        input,
+        definition: Payload::of(&shape.definition())?,
+        labels: context.spec().labels.clone(),
+        meta: None,
+        forked_from: None,
+        created_at: Timestamp::ZERO,
+    };
+    let steps = shape.new_steps(&plan.need());
+    let (parent, budget) = (Some(context.task()), share(context).await?);
+    Ok(NewRun { spec, priority: job.claimed.task.priority, steps, parent, budget })
+}
