@@ -7,6 +7,7 @@ mod costs;
 #[cfg(feature = "sqlite")]
 mod engine;
 mod evidence;
+mod flow_properties;
 mod flows;
 mod migrations;
 mod plans;

@@ -81,10 +81,10 @@ const ROWS: &str = "
     INSERT INTO flow_runs SELECT id, 'p', 'f', 1, 'small', NULL, '', '', NULL, NULL, NULL, NULL, t
         FROM n WHERE n < 500;
     INSERT INTO flow_run_states SELECT id, n % 2, 0, 9, 0, 100, 1,
-        CASE WHEN n % 3 = 0 THEN id(n + 1000) END, 9, t, 'p', 0, t FROM n WHERE n < 500;
+        CASE WHEN n % 3 = 0 THEN id(n + 1000) END, NULL, 9, t, 'p', 0, t FROM n WHERE n < 500;
     INSERT INTO flow_run_attempts SELECT id, 1, NULL, 0, t, t FROM n WHERE n < 500;
-    INSERT INTO flow_steps SELECT id(n % 500), n / 500, 's', 0, 0, 0, 0, 1, id, 0, NULL, NULL,
-        NULL, NULL, t FROM n WHERE n < 50000;
+    INSERT INTO flow_steps SELECT id(n % 500), n / 500, 's', 0, 0, (n % 7000 > 0)::int, 1, 1, id,
+        0, NULL, NULL, NULL, NULL, NULL, t FROM n WHERE n < 50000;
     INSERT INTO flow_edges SELECT run_id, no, no + 1 FROM flow_steps WHERE no < 99;
     INSERT INTO flow_step_inputs SELECT run_id, no, '1' FROM flow_steps;
     INSERT INTO entries (stream, seq, kind, at, body)
@@ -113,6 +113,7 @@ const HOT: &[Case] = &[
     (sql::STEP, "ARRAY[id(77)], ARRAY[7]", "flow_steps_pkey"),
     (sql::STEPS_OF, "ARRAY[id(77)]", "flow_steps_pkey"),
     (sql::STEPS_AFTER, "ARRAY[id(77)], ARRAY[7]", "flow_edges_pkey flow_steps_pkey"),
+    (sql::STEPS_HUNGRY, "ARRAY[id(77)], 9", "flow_steps_hungry"),
     (sql::EDGES_FROM, "ARRAY[id(77)], ARRAY[7]", "flow_edges_pkey"),
     (sql::EDGES_OF, "ARRAY[id(77)]", "flow_edges_pkey"),
     (
@@ -132,7 +133,7 @@ const HOT: &[Case] = &[
     (
         sql::UPDATE_STEP,
         "ARRAY[id(77)], ARRAY[7], ARRAY[1], ARRAY[0], ARRAY[0], ARRAY[1], ARRAY[NULL::uuid],
-         ARRAY[NULL], ARRAY[now()]",
+         ARRAY[NULL], ARRAY[NULL], ARRAY[now()]",
         "flow_steps_pkey",
     ),
     (sql::RUNS_UNDER, "ARRAY[id(1300)]", "flow_run_states_under"),

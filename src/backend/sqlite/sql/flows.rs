@@ -16,10 +16,12 @@ pub const STEPS_OF: &str =
     "SELECT run_id, no, step_id, kind, state, waiting_on, open_edges, attempt,
     task_id, lane, agent, options, policy, reserved, reason, updated_at
     FROM segue_flow_steps WHERE run_id = ?1";
+/// By the index that has nothing else: without statistics SQLite takes that of the key.
 pub const STEPS_HUNGRY: &str =
     "SELECT run_id, no, step_id, kind, state, waiting_on, open_edges, attempt,
     task_id, lane, agent, options, policy, reserved, reason, updated_at
-    FROM segue_flow_steps WHERE run_id = ?1 AND state = 0 AND waiting_on = 0 ORDER BY no LIMIT ?2";
+    FROM segue_flow_steps INDEXED BY segue_flow_steps_hungry
+    WHERE run_id = ?1 AND state = 0 AND waiting_on = 0 ORDER BY no LIMIT ?2";
 pub const EDGES_FROM: &str = "SELECT run_id, from_no, to_no, terms FROM segue_flow_edges
     WHERE run_id = ?1 AND from_no = ?2";
 pub const EDGES_OF: &str = "SELECT run_id, from_no, to_no, terms FROM segue_flow_edges
