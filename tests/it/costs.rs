@@ -1,11 +1,17 @@
 //! What large runs cost: rows that are loaded, in all, grow with the run and not with its square.
 
 use segue::{
-    id::{RunId, TaskId},
+    backend::conformance,
+    clock::ManualClock,
+    id::{InstanceId, RunId, TaskId},
     model::*,
 };
 
-use crate::support::runs::{Runs, done, failed, settle, spec, step};
+use crate::support::{
+    Subject,
+    runs::{Runs, done, failed, settle, spec, step},
+    subjects,
+};
 
 const WIDE: u32 = 10_000;
 
@@ -222,4 +228,74 @@ fn runs_below_runs_are_cancelled_together() {
     assert!(runs.rows.runs.values().all(|run| run.state == RunState::Cancelled));
     at_most(6, &runs);
     runs.sound();
+}
+
+/// A worker of a backend that takes all that there is, a thousand at a time.
+struct Worker<'a> {
+    subject: &'a Subject,
+    id: InstanceId,
+    claims: i64,
+}
+
+impl Worker<'_> {
+    async fn commit(&mut self, commands: Vec<Command>) -> Vec<Task> {
+        self.claims += 1;
+        let serves = std::sync::Arc::new(["flow:large@3".to_owned()].into());
+        let (instance, seq) = (self.id, self.claims);
+        let claim = Claim { instance, seq, limit: 1_000, serves, again: false };
+        let batch = Batch { commands, claim: Some(claim) };
+        let done = self.subject.backend.commit(batch).await.unwrap();
+        assert!(done.receipts.iter().all(Result::is_ok), "{:?}", done.receipts);
+        done.claimed.into_iter().map(|claimed| claimed.task).collect()
+    }
+
+    /// Lets a run end, each step as `decide` says.
+    async fn run(
+        &mut self,
+        steps: Vec<NewStep>,
+        decide: impl Fn(u32) -> (Decision, Option<Growth>),
+    ) -> RunState {
+        let id = RunId::new();
+        let new = NewRun { spec: spec(id), priority: 0, steps, parent: None, budget: None };
+        let mut commands = vec![Command::Launch(Box::new(new))];
+        while !commands.is_empty() {
+            let held = self.commit(commands).await.into_iter();
+            let end = |held: Task| {
+                let (decision, grow) = decide(held.step.map_or(0, |(_, no)| no));
+                settle(held, decision, grow)
+            };
+            commands = held.map(end).collect();
+        }
+        let needs = Needs { runs: [id].into(), ..Needs::default() };
+        self.subject.backend.read(&needs).await.unwrap().runs[&id].state
+    }
+}
+
+/// What is linear in rows takes no longer in a database either.
+#[test]
+fn every_backend_carries_runs_of_10_000() {
+    conformance::block_on(async {
+        let clock = ManualClock::default();
+        for subject in subjects(&clock).await.iter().filter(|subject| subject.name != "whole") {
+            let mut worker = Worker { subject, id: InstanceId::new(), claims: 0 };
+            let plain = |_| (done(), None);
+            let wide = (0..WIDE).map(|n| step(format!("s{n}"), vec![0]));
+            let root = step("root", vec![]);
+            let fan_out: Vec<_> = [root.clone()].into_iter().chain(wide).collect();
+            assert_eq!(worker.run(fan_out, plain).await, RunState::Completed);
+            let wide = (0..WIDE).map(|n| step(format!("s{n}"), vec![]));
+            let fan_in = wide.chain([step("last", (0..WIDE).collect())]).collect();
+            assert_eq!(worker.run(fan_in, plain).await, RunState::Completed);
+            let chain = (1..WIDE).map(|n| step(format!("s{n}"), vec![n - 1]));
+            let chain: Vec<_> = [root].into_iter().chain(chain).collect();
+            assert_eq!(worker.run(chain.clone(), |_| (failed(), None)).await, RunState::Failed);
+            let short = chain[..1_000].to_vec();
+            assert_eq!(worker.run(short, plain).await, RunState::Completed);
+            let map = vec![step("map", vec![]), join("all", vec![0], None), step("end", vec![1])];
+            let grown = |no| {
+                (done(), (no == 0).then(|| items(WIDE, 0, 1, &Terms::default())))
+            };
+            assert_eq!(worker.run(map, grown).await, RunState::Completed);
+        }
+    });
 }
