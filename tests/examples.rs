@@ -41,6 +41,7 @@ fn program(name: &str) -> PathBuf {
     };
     BUILT.get_or_init(|| {
         let mut names = vec!["quickstart", "crash_and_resume", "investigate"];
+        names.extend(["approval", "map_reduce", "upgrade"]);
         names.extend(cfg!(feature = "postgres").then_some("workers"));
         let built: Vec<_> = names.iter().map(|name| changed(&path(name))).collect();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -442,6 +443,85 @@ fn a_crash_repeats_nothing_that_was_recorded() {
     let output = Command::new(program("crash_and_resume")).output().expect("it starts");
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(String::from_utf8_lossy(&output.stdout).contains("as it must be"));
+}
+
+/// Waits at the gate, in a process that is killed and one that goes on, and gives this answer
+/// from a third. What it said when it had ended, and what one more answer was told.
+fn approved(answer: &[&str]) -> (String, String) {
+    let place = Place::new();
+    let work = || {
+        let mut command = Command::new(program("approval"));
+        command.arg(place.path("work.db"));
+        command
+    };
+    let first = Running::start(&mut work());
+    first.wait_for("approve: waits for an answer to");
+    first.signal(Signal::KILL);
+    assert!(!first.end().0.success());
+    let second = Running::start(&mut work());
+    second.wait_for("goes on with run");
+    let answered = work().args(answer).output().expect("it starts");
+    assert!(answered.status.success(), "{}", stderr(&answered));
+    assert!(answered.stdout.starts_with(b"recorded: "));
+    let (status, told, said) = second.end();
+    assert!(status.success(), "{told}");
+    let late = work().args(["--approve", "Eve"]).output().expect("it starts");
+    (said, String::from_utf8(late.stdout).expect("text"))
+}
+
+#[test]
+fn a_gate_is_answered_from_another_process_after_a_kill() {
+    let letter = "Dear all, this is about the summer party.";
+    let (approve, edit) = (["--approve", "Ada"], ["--edit", "Ada", "Hello"]);
+    assert_eq!(approved(&approve).0, format!("sent: {letter}\n"));
+    assert_eq!(approved(&edit), ("sent: Hello\n".into(), "nobody asks anything\n".into()));
+    let (said, _) = approved(&["--reject", "Bob", "too short"]);
+    assert!(said.starts_with("not sent: ") && said.contains("by Bob: too short"), "{said}");
+}
+
+#[test]
+fn a_folder_is_counted_by_as_many_steps_as_it_has_files() {
+    let place = Place::new();
+    let folder = place.folder("texts");
+    for no in 0..30 {
+        let end = ["x", "y", "z"][no % 3];
+        let words: String = ('a'..='z').map(|c| format!("widget{c}{end} gadget ")).collect();
+        fs::write(folder.join(format!("{no}.txt")), words).expect("a file");
+    }
+    fs::write(folder.join("alone.txt"), "unique gadget").expect("a file");
+    fs::write(folder.join("binary"), b"gadget\xff").expect("a file");
+    let mut command = Command::new(program("map_reduce"));
+    let output = command.arg(&folder).arg(place.path("work.db")).output().expect("it starts");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = String::from_utf8_lossy(&output.stdout);
+    let words = 3 * 26 + 2;
+    for line in [
+        &format!("31 files, 1 that are no text, {words} different words"),
+        "in one file only: 1",
+        "steps: 7 planned, 32 added by `count`, 1 by `locate`",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    assert!(said.contains("most frequent: gadget (781)"), "{said}");
+}
+
+#[test]
+fn a_run_ends_with_the_version_that_it_began_with() {
+    let output = Command::new(program("upgrade")).output().expect("it starts");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<_> = said.lines().filter(|line| !line.contains("process")).collect();
+    let expected = [
+        "version 1:",
+        "  it dies in the step `hello`",
+        "version 2 alone:",
+        "  the old run waits for: a worker that has the code of `flow:greet@1`",
+        "  a new run returned: Hello dear Bob, says version 2",
+        "both, side by side:",
+        "  the old run returned: HELLO ADA, says version 1",
+        "  a new run returned: Hello dear Cid, says version 2",
+    ];
+    assert_eq!(lines, expected);
 }
 
 /// The program itself checks each result, and that each is recorded once.

@@ -115,7 +115,7 @@ const TASKS: [Corruption; 24] = [
     }),
     ("and ended at", |rows| in_phase(rows, Phase::Completed).ended_at = Timestamp::ZERO),
     ("waits for no run that it launched", |rows| {
-        in_phase(rows, Phase::Ready).phase = Phase::Waiting
+        in_phase(rows, Phase::Ready).phase = Phase::Waiting;
     }),
     ("is at attempt 2 of lease 1", |rows| in_phase(rows, Phase::Running).attempt = 2),
     ("says it is step", |rows| {

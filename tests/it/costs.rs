@@ -292,9 +292,7 @@ fn every_backend_carries_runs_of_10_000() {
             let short = chain[..1_000].to_vec();
             assert_eq!(worker.run(short, plain).await, RunState::Completed);
             let map = vec![step("map", vec![]), join("all", vec![0], None), step("end", vec![1])];
-            let grown = |no| {
-                (done(), (no == 0).then(|| items(WIDE, 0, 1, &Terms::default())))
-            };
+            let grown = |no| (done(), (no == 0).then(|| items(WIDE, 0, 1, &Terms::default())));
             assert_eq!(worker.run(map, grown).await, RunState::Completed);
         }
     });

@@ -59,7 +59,7 @@ fn runs(before: &Rows, after: &Rows, step: &Step, found: &mut Vec<String>) {
             })
             .collect();
         let again = new.attempt > old.attempt;
-        if old.state.is_terminal() && old != new && !(again && !retries.is_empty()) {
+        if old.state.is_terminal() && old != new && (!again || retries.is_empty()) {
             found.push(format!("run {id} was over and changed"));
         }
         if new.attempt < old.attempt || new.next_no < old.next_no || new.parent != old.parent {

@@ -17,6 +17,13 @@ pub struct Child {
 
 impl Child {
     pub fn start(folder: &Path, role: &str) -> Self {
+        let mut child = Self::spawn(folder, role);
+        child.hear("ready");
+        child
+    }
+
+    /// Does not wait until it is ready.
+    pub fn spawn(folder: &Path, role: &str) -> Self {
         let own = std::env::current_exe().expect("this program");
         let mut process = Command::new(own)
             .args(["a_child_plays_its_role", "--exact", "--nocapture"])
@@ -28,9 +35,7 @@ impl Child {
             .expect("a child");
         let stdin = process.stdin.take();
         let lines = BufReader::new(process.stdout.take().expect("a pipe"));
-        let mut child = Self { process, stdin, lines };
-        child.hear("ready");
-        child
+        Self { process, stdin, lines }
     }
 
     /// Tells it a line, and waits until it has obeyed.

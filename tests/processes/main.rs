@@ -5,7 +5,11 @@
 #![cfg(all(feature = "sqlite", target_os = "linux"))]
 
 mod child;
+mod gates;
 mod hardship;
+mod killing;
+#[path = "../it/support/ordeal.rs"]
+mod ordeal;
 mod place;
 mod sharing;
 
@@ -26,6 +30,9 @@ fn a_child_plays_its_role() {
         match role.as_str() {
             "open" => open(&folder).await,
             "write" => write(&folder).await,
+            "ordeal" => killing::work(&folder).await,
+            "gate" => gates::work(&folder).await,
+            "judge" => gates::judge(&folder).await,
             "bell" => work(&folder, by_bell(&folder)).await,
             "hold" => work(&folder, engine(&folder).concurrency(4)).await,
             _ => work(&folder, engine(&folder)).await,

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    future::Future,
     marker::PhantomData,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -9,8 +10,8 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Shape,
-    inputs::{Items, Source},
+    Draft, Shape,
+    inputs::{Inputs, Items, Source, Step},
     plan::{Template, in_lane},
 };
 use crate::{
@@ -81,6 +82,33 @@ impl<T> Added<T> {
             self.growing.with(|growth| growth.into.push((self.place, no, terms)));
         }
         self
+    }
+}
+
+impl Draft {
+    /// A step that adds steps to its run, and the place that they lead to. `function` is given
+    /// the place, for [`Added::into`]; what takes it gets the outputs of what was led there, in
+    /// the order in which it was added.
+    pub fn grow<S, T, F, Fut>(
+        &mut self,
+        name: impl Into<String>,
+        inputs: S,
+        function: F,
+    ) -> Items<T>
+    where
+        S: Inputs,
+        T: 'static,
+        F: Fn(Context, S::Value, Items<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        let name = name.into();
+        let no = self.steps.len() as u32 + 1;
+        let all = Items { step: Step::new(self.id, Source::Items(no)) };
+        let place = all.clone();
+        let code = move |context: Context, value| function(context, value, place.clone());
+        let grower = self.code(name.clone(), inputs, code);
+        self.add_join(format!("{name} (all)"), &grower);
+        all
     }
 }
 

@@ -44,20 +44,29 @@ fn open(path: &Path) -> Result<Connection> {
 }
 
 /// Sets a pragma and checks that it took. Only the vacuum mode of a file that has tables
-/// already may differ: it belongs to the host.
+/// already may differ: it belongs to the host. One that is set already is left alone, since
+/// setting the vacuum mode writes to the file even then.
 fn set(conn: &Connection, name: &str, value: &str) -> Result<()> {
+    if current(conn, name)? == value {
+        return Ok(());
+    }
     conn.pragma_update(None, name, value)?;
-    let actual = conn.pragma_query_value(None, name, |row| {
-        row.get_ref(0).map(|value| match value {
-            rusqlite::types::ValueRef::Integer(number) => number.to_string(),
-            other => String::from_utf8_lossy(other.as_bytes().unwrap_or(b"")).into_owned(),
-        })
-    })?;
+    let actual = current(conn, name)?;
     if actual == value || name == "auto_vacuum" {
         return Ok(());
     }
     let message = format!("SQLite kept {name} at {actual} where segue needs {value}");
     Err(Error::database(message))
+}
+
+/// What a pragma is set to.
+fn current(conn: &Connection, name: &str) -> rusqlite::Result<String> {
+    conn.pragma_query_value(None, name, |row| {
+        row.get_ref(0).map(|value| match value {
+            rusqlite::types::ValueRef::Integer(number) => number.to_string(),
+            other => String::from_utf8_lossy(other.as_bytes().unwrap_or(b"")).into_owned(),
+        })
+    })
 }
 
 #[cfg(test)]

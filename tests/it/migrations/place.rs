@@ -239,7 +239,13 @@ impl Place {
     pub async fn image(&self) -> (Dump, Vec<u8>) {
         let dump = self.dump().await;
         match self.kind {
-            Kind::Sqlite => (dump, std::fs::read(self.path()).expect("a file")),
+            // Whoever closed the file last may still be folding its log back.
+            Kind::Sqlite => (dump, {
+                let fold = "PRAGMA wal_checkpoint(TRUNCATE)";
+                let folded = self.sqlite().query_row(fold, [], |_| Ok(()));
+                folded.expect("the log is folded back");
+                std::fs::read(self.path()).expect("a file")
+            }),
             Kind::Postgres => (dump, Vec::new()),
         }
     }

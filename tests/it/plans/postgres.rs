@@ -83,8 +83,8 @@ const ROWS: &str = "
     INSERT INTO flow_run_states SELECT id, n % 2, 0, 9, 0, 100, 1,
         CASE WHEN n % 3 = 0 THEN id(n + 1000) END, NULL, 9, t, 'p', 0, t FROM n WHERE n < 500;
     INSERT INTO flow_run_attempts SELECT id, 1, NULL, 0, t, t FROM n WHERE n < 500;
-    INSERT INTO flow_steps SELECT id(n % 500), n / 500, 's', 0, 0, (n % 7000 > 0)::int, 1, 1, id,
-        0, NULL, NULL, NULL, NULL, NULL, t FROM n WHERE n < 50000;
+    INSERT INTO flow_steps SELECT id(n % 500), n / 500, 's', 0, 0, 1, 1, 1, id, 0, NULL, NULL,
+        NULL, NULL, NULL, t FROM n WHERE n < 50000;
     INSERT INTO flow_edges SELECT run_id, no, no + 1 FROM flow_steps WHERE no < 99;
     INSERT INTO flow_step_inputs SELECT run_id, no, '1' FROM flow_steps;
     INSERT INTO entries (stream, seq, kind, at, body)
@@ -112,8 +112,8 @@ const HOT: &[Case] = &[
     (sql::RUN, "ARRAY[id(77)]", "flow_run_states_pkey"),
     (sql::STEP, "ARRAY[id(77)], ARRAY[7]", "flow_steps_pkey"),
     (sql::STEPS_OF, "ARRAY[id(77)]", "flow_steps_pkey"),
+    (sql::STEPS_HUNGRY, "ARRAY[id(77)], 64", "flow_steps_hungry"),
     (sql::STEPS_AFTER, "ARRAY[id(77)], ARRAY[7]", "flow_edges_pkey flow_steps_pkey"),
-    (sql::STEPS_HUNGRY, "ARRAY[id(77)], 9", "flow_steps_hungry"),
     (sql::EDGES_FROM, "ARRAY[id(77)], ARRAY[7]", "flow_edges_pkey"),
     (sql::EDGES_OF, "ARRAY[id(77)]", "flow_edges_pkey"),
     (

@@ -91,8 +91,8 @@ const ROWS: &str = "
         CASE WHEN n % 3 = 0 THEN unhex(printf('%032x', n + 1000)) END, NULL, 9, n, 'p', 0, n
         FROM n WHERE n < 500;
     INSERT INTO segue_flow_run_attempts SELECT id, 1, NULL, 0, n, n FROM n WHERE n < 500;
-    INSERT INTO segue_flow_steps SELECT unhex(printf('%032x', n % 500)), n / 500, 's', 0, 0,
-        n % 7000 > 0, 1, 1, id, 0, NULL, NULL, NULL, NULL, NULL, n FROM n WHERE n < 50000;
+    INSERT INTO segue_flow_steps SELECT unhex(printf('%032x', n % 500)), n / 500, 's', 0, 0, 1, 1,
+        1, id, 0, NULL, NULL, NULL, NULL, NULL, n FROM n WHERE n < 50000;
     INSERT INTO segue_flow_edges SELECT run_id, no, no + 1, NULL
         FROM segue_flow_steps WHERE no < 99;
     INSERT INTO segue_flow_step_inputs SELECT run_id, no, '1' FROM segue_flow_steps;
@@ -122,7 +122,7 @@ const HOT: &[Case] = &[
     (sql::RUN, &[ID], "SEARCH flow_run_states PRIMARY KEY (id=?)"),
     (sql::STEP, &[ID, "7"], "SEARCH flow_steps PRIMARY KEY (run_id=? AND no=?)"),
     (sql::STEPS_OF, &[ID], "SEARCH flow_steps PRIMARY KEY (run_id=?)"),
-    (sql::STEPS_HUNGRY, &[ID, "9"], "SEARCH flow_steps INDEX flow_steps_hungry (run_id=?)"),
+    (sql::STEPS_HUNGRY, &[ID, "64"], "SEARCH flow_steps INDEX flow_steps_hungry (run_id=?)"),
     (sql::EDGES_FROM, &[ID, "7"], "SEARCH flow_edges PRIMARY KEY (run_id=? AND from_no=?)"),
     (sql::EDGES_OF, &[ID], "SEARCH flow_edges PRIMARY KEY (run_id=?)"),
     (

@@ -7,20 +7,23 @@ use std::{
     path::Path,
     process::{ChildStdin, ChildStdout, Command, Stdio},
     sync::Mutex,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use segue::{Context, Failure, id::TaskId, model::AttemptOutcome};
 
 use super::{LIMIT, Place, done, enqueue, eventually};
+use crate::support::ordeal::{INPUTS, KILLS_OF_ONE, Left, Notes, Ordeal, flow, seed};
 
 const ROLE: [&str; 4] = ["SEGUE_PG_URL", "SEGUE_PG_SCHEMA", "SEGUE_PG_LOG", "SEGUE_PG_KIND"];
 
-/// Whether a child's handlers return, or hold their tasks for ever.
+/// What a child's handlers do: they return, hold their tasks for ever, or are the steps of
+/// an ordeal.
 #[derive(Debug)]
 enum Kind {
     Quick,
     Stuck,
+    Ordeal,
 }
 
 /// A child that works, and dies with its handle.
@@ -89,12 +92,17 @@ async fn note(context: Context, _: u32) -> Result<(), Failure> {
 fn a_child_works() {
     let Ok(url) = std::env::var(ROLE[0]) else { return };
     let [schema, log, kind] = [1, 2, 3].map(|n| std::env::var(ROLE[n]).expect("a role"));
-    let file = std::fs::OpenOptions::new().append(true).create(true).open(log).expect("a file");
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(&log).expect("a file");
+    let notes = Notes(log.into());
     let log = Log { file: Mutex::new(file), stuck: kind == "Stuck" };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let place = Place { url, schema };
-        let builder = place.builder().task("note", note).host(log).concurrency(16);
+        let builder = place.builder().concurrency(16);
+        let builder = match kind == "Ordeal" {
+            true => builder.flow(&flow()).host(notes),
+            false => builder.task("note", note).host(log),
+        };
         let engine = builder.start().await.expect("an engine");
         println!("ready");
         let told = || std::io::stdin().read_line(&mut String::new());
@@ -173,4 +181,48 @@ async fn of_a_killed_process_only_what_was_not_recorded_is_done_again_and_at_onc
     }
     assert!(again >= 16, "nothing was taken back");
     other.finish();
+}
+
+async fn launch(inputs: &[u32]) -> (Place, tempfile::NamedTempFile, Ordeal) {
+    let (place, log) = filled(0).await;
+    let reader = place.builder().connect().await.unwrap();
+    let notes = Notes(log.path().to_owned());
+    (place, log, Ordeal::launch(reader, notes, inputs).await)
+}
+
+async fn end(place: &Place, log: &Path, ordeal: Ordeal) -> Vec<Left> {
+    let worker = Worker::start(place, log, Kind::Ordeal);
+    let left = ordeal.end().await;
+    worker.finish();
+    left
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_that_are_killed_at_thirty_moments_end_as_if_nobody_had() {
+    let mut random = fastrand::Rng::with_seed(seed());
+    let mut unharmed = BTreeMap::new();
+    for input in INPUTS {
+        let (place, log, ordeal) = launch(&[input]).await;
+        unharmed.insert(input, end(&place, log.path(), ordeal).await.remove(0));
+    }
+    let mut kills = 0;
+    while kills < 30 {
+        let inputs = [random.u32(INPUTS), random.u32(INPUTS)];
+        let (place, log, mut ordeal) = launch(&inputs).await;
+        for _ in 0..KILLS_OF_ONE {
+            let mut worker = Worker::start(&place, log.path(), Kind::Ordeal);
+            let moment = Instant::now() + Duration::from_micros(random.u64(..100_000));
+            let come = async || Instant::now() >= moment || ordeal.is_over().await;
+            eventually("the moment has come", come).await;
+            worker.kill();
+            ordeal.killed().await;
+            if ordeal.is_over().await {
+                break;
+            }
+            kills += 1;
+        }
+        for (input, left) in inputs.into_iter().zip(end(&place, log.path(), ordeal).await) {
+            assert_eq!(left, unharmed[&input], "input {input}");
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "postgres")]
 pub mod cluster;
+#[cfg(feature = "postgres")]
+pub mod ordeal;
 #[allow(dead_code, reason = "the example's main is not called here")]
 #[path = "../../../examples/own_backend.rs"]
 pub mod own_backend;

@@ -119,7 +119,8 @@ pub const DELETE_RUN: [&str; 2] = [
     "DELETE FROM flow_runs WHERE id = ANY ($1::uuid[])",
 ];
 pub const LIST_RUNS: &str = "SELECT s.id, s.state, s.flags, s.project_id, s.priority, s.open_steps,
-    s.failed_steps, s.next_no, s.attempt, s.parent_task_id, s.budget, s.next_seq, s.updated_at, s.ended_at,
+    s.failed_steps, s.next_no, s.attempt, s.parent_task_id, s.budget, s.next_seq, s.updated_at,
+    s.ended_at,
     r.id, r.project_id, r.flow_name, r.version, r.band, r.model, r.input, r.definition, r.labels,
     r.meta, r.fork_run, r.fork_step, r.created_at
     FROM flow_runs r JOIN flow_run_states s ON s.id = r.id
