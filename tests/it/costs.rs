@@ -127,8 +127,8 @@ fn a_map_of_maps() {
     let (mut runs, run) = Runs::launch(vec![step("map", vec![]), join("all", vec![0], None)]);
     runs.end_step(run, 0, done(), Some(items(outer, 0, 1, &Terms::default())));
     for no in 2..2 + outer {
-        let mut growth = Growth::default();
-        growth.steps = (0..inner).map(|n| step(format!("i{n}"), vec![no])).collect();
+        let steps = (0..inner).map(|n| step(format!("i{n}"), vec![no])).collect();
+        let mut growth = Growth { steps, into: vec![] };
         let all = (0..inner).map(|n| Growth::NEW + n).collect();
         growth.steps.push(join("all", all, None));
         growth.into.push((inner, 1, Terms::default()));

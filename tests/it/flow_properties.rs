@@ -236,3 +236,65 @@ fn a_run_that_was_cancelled_on_its_way_can_be_done_again() {
         assert_eq!(ends(&runs, run), ends(&fresh, other), "seed {seed}");
     }
 }
+
+/// What was added depends on the step that added it, also where no edge says so.
+#[test]
+fn what_waited_for_an_added_step_is_done_again_with_the_one_that_added_it() {
+    let mut map = step("map", vec![0]);
+    map.terms.insert(0, Terms::tolerating(Tolerance::FAILED));
+    let steps = vec![step("first", vec![]), map, step("other", vec![]), step("last", vec![2])];
+    let (mut runs, run) = Runs::launch(steps);
+    runs.end_step(run, 0, failed(), None);
+    let into = vec![(0, 3, Terms::default())];
+    let growth = Growth { steps: vec![step("n", vec![])], into };
+    runs.end_step(run, 1, done(), Some(growth));
+    for no in [2, 4, 3] {
+        runs.end_step(run, no, done(), None);
+    }
+    runs.plan(vec![Command::RetryRun { run, attempt: 1, how: RetryRun::FailedAndDownstream }]);
+    runs.sound();
+    let attempts = runs.rows.steps.values().map(|step| (step.no, step.attempt));
+    assert_eq!(attempts.collect::<Vec<_>>(), [(0, 2), (1, 2), (2, 1), (3, 2)]);
+}
+
+/// What it leads to is given up in the same commit, and what depends on that.
+#[test]
+fn a_new_step_that_can_not_start_takes_along_what_it_leads_to() {
+    let mut first = step("first", vec![]);
+    first.policy.on_failure = OnFailure::Ignore;
+    let names = ["other", "into", "behind", "last"];
+    let behind =
+        (2..).zip(names).map(|(no, name)| step(name, if no > 2 { vec![no - 1] } else { vec![] }));
+    let steps = [first, step("map", vec![])].into_iter().chain(behind).collect();
+    let (mut runs, run) = Runs::launch(steps);
+    runs.end_step(run, 0, failed(), None);
+    let growth = Growth { steps: vec![step("n", vec![0])], into: vec![(0, 3, Terms::default())] };
+    runs.end_step(run, 1, done(), Some(growth));
+    runs.sound();
+    for no in 3..=6 {
+        assert_eq!(runs.state(run, no), StepState::Skipped, "step {no}");
+    }
+    runs.end_step(run, 2, done(), None);
+    assert_eq!(runs.rows.runs[&run].state, RunState::Completed);
+}
+
+/// Steps that are added and go again in one commit leave nothing behind.
+#[test]
+fn what_is_added_and_taken_back_in_one_commit_was_never_there() {
+    let mut map = step("map", vec![]);
+    map.policy.on_failure = OnFailure::Ignore;
+    let (mut runs, run) = Runs::launch(vec![map]);
+    let held = runs.claim(TaskId::of_step(run, 0, 1));
+    let mut joins = vec![step("a", vec![0]), step("b", vec![Growth::NEW])];
+    joins.iter_mut().for_each(|step| step.kind = StepKind::Join);
+    joins[0].input = Some(Payload::null());
+    let growth = Growth { steps: joins, into: vec![] };
+    let how = RetryRun::All;
+    runs.plan(vec![
+        crate::support::runs::settle(held, done(), Some(growth)),
+        Command::RetryRun { run, attempt: 1, how },
+    ]);
+    runs.sound();
+    assert_eq!((runs.rows.steps.len(), runs.rows.edges.len()), (1, 0));
+    assert_eq!(runs.state(run, 0), StepState::Running);
+}

@@ -1,10 +1,7 @@
 //! Flows that are wrong, and flows that are large: through the plan alone, where the work
 //! that a step costs can be counted.
 
-use segue::{
-    id::{RunId, TaskId},
-    model::*,
-};
+use segue::{id::TaskId, model::*};
 
 use crate::support::runs::{Runs, done, failed, step};
 

@@ -168,7 +168,7 @@ fn a_quorum_starts_its_step_as_soon_as_it_is_met_and_gives_it_up_when_it_can_not
                 down.policy.quorum = quorum;
                 steps.push(down);
                 let (mut runs, run) = Runs::launch(steps);
-                let mut numbers = vec![0, 1, 2];
+                let mut numbers = [0, 1, 2];
                 numbers.swap(0, order % 3);
                 if order >= 3 {
                     numbers.swap(1, 2);

@@ -297,7 +297,8 @@ pub(super) async fn a_fork_owns_what_it_keeps(kit: Kit) {
 pub(super) async fn a_task_waits_for_the_run_it_launched(kit: Kit) {
     let outer = kit.launch(&[("outer", &[])]).await;
     let held = kit.claim_one().await;
-    let below = |parent| NewRun { parent: Some(parent), ..run(&[("inner", &[])]) };
+    let below =
+        |parent| NewRun { parent: Some(parent), ..run(&[("inner", &[]), ("then", &["inner"])]) };
     let child = below(held.id);
     let id = child.spec.id;
     let end = settle(&held, Decision::Await(id));
@@ -307,6 +308,7 @@ pub(super) async fn a_task_waits_for_the_run_it_launched(kit: Kit) {
     assert_eq!(kit.row(held.id).await.phase, Phase::Waiting);
     let found = read(&kit, Needs { runs_under: [held.id].into(), ..Needs::default() }).await;
     assert_eq!(found.runs.keys().collect::<Vec<_>>(), [&id]);
+    kit.complete(&kit.claim_one().await).await;
     kit.complete(&kit.claim_one().await).await;
     let held = kit.claim_one().await;
     assert_eq!(held.step, Some((outer, 0)), "it goes on when the run has ended");
@@ -319,6 +321,7 @@ pub(super) async fn a_task_waits_for_the_run_it_launched(kit: Kit) {
     assert_eq!(rows.runs[&id].state, RunState::Cancelled);
     assert_eq!(rows.runs[&outer].state, RunState::Cancelled);
     assert_eq!(rows.steps[&(id, 0)].state, StepState::Cancelled);
+    assert_eq!(rows.steps[&(id, 1)].state, StepState::Cancelled, "it is not skipped");
     let late = kit.refused(Command::Launch(Box::new(below(held.id)))).await;
     assert!(matches!(late, Rejection::Invalid(_)), "its task is cancelled");
     let nobody = kit.refused(Command::Launch(Box::new(below(TaskId::new())))).await;
