@@ -3,6 +3,9 @@
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
 
+#[doc = include_str!("flows.md")]
+pub mod flows {}
+
 #[doc = include_str!("guarantees.md")]
 pub mod guarantees {}
 

@@ -1,15 +1,9 @@
 //! Flows that are wrong, and flows that are large: through the plan alone, where the work
 //! that a step costs can be counted.
 
-use segue::{
-    clock::Timestamp,
-    id::{InstanceId, RunId, TaskId},
-    model::*,
-};
+use segue::{id::TaskId, model::*};
 
-fn step(name: impl Into<String>, after: Vec<u32>) -> NewStep {
-    NewStep::new(name, StepKind::Code, after)
-}
+use crate::support::runs::{Runs, done, failed, step};
 
 fn chain(length: u32) -> Vec<NewStep> {
     let after = |no: u32| no.checked_sub(1).into_iter().collect();
@@ -22,103 +16,9 @@ fn fan_in(width: u32) -> Vec<NewStep> {
     wide.chain([step("join", (0..width).collect())]).collect()
 }
 
-/// Rows that only plans change.
-struct Planned {
-    rows: Rows,
-    now: Timestamp,
-    /// Rows that the last plan loaded, and in how many rounds.
-    loaded: (usize, usize),
-}
-
-impl Planned {
-    fn launch(steps: Vec<NewStep>) -> (Self, RunId) {
-        let now = Timestamp::from_micros(1_000_000);
-        let mut this = Self { rows: Rows::default(), now, loaded: (0, 0) };
-        let id = RunId::new();
-        let spec = RunSpec {
-            id,
-            project: "default".into(),
-            flow: "large".into(),
-            version: 3,
-            band: Band::Large,
-            model: None,
-            input: Payload::null(),
-            definition: Payload::null(),
-            labels: [].into(),
-            meta: None,
-            forked_from: None,
-            created_at: now,
-        };
-        this.plan(vec![Command::Launch(Box::new(NewRun {
-            spec,
-            priority: 0,
-            steps,
-            parent: None,
-            budget: None,
-        }))]);
-        (this, id)
-    }
-
-    fn plan(&mut self, commands: Vec<Command>) {
-        let mut plan = Plan::new(commands, self.now);
-        self.loaded = (0, 0);
-        while let Some(needs) = plan.needs() {
-            let rows = self.rows.load(&needs);
-            self.loaded.0 += rows.tasks.len() + rows.steps.len() + rows.edges.len();
-            self.loaded.1 += 1;
-            plan.supply(rows, self.now);
-        }
-        let (changes, receipts) = plan.finish();
-        assert!(receipts.iter().all(Result::is_ok), "{receipts:?}");
-        self.rows.apply(changes);
-    }
-
-    fn claim(&mut self, id: TaskId) -> Task {
-        let worker = InstanceId::from(uuid::Uuid::nil());
-        let serves = std::sync::Arc::default();
-        let claim = Claim { instance: worker, seq: 1, limit: 1, serves, again: false };
-        let task = self.rows.tasks[&id].claimed(&claim, self.now);
-        self.rows.tasks.insert(id, task.clone());
-        task
-    }
-
-    fn end(&mut self, held: Vec<Task>, decision: &Decision) {
-        let settle = |held| {
-            let (retry, decision) = (Retry::NEVER, decision.clone());
-            Command::Settle(Box::new(Settle {
-                held,
-                retry,
-                decision,
-                usage: None,
-                said: None,
-                grow: None,
-            }))
-        };
-        self.plan(held.into_iter().map(settle).collect());
-    }
-
-    fn sound(&self) {
-        let found = audit(&self.rows);
-        assert!(found.is_empty(), "{found:#?}");
-    }
-
-    fn count(&self, state: StepState) -> usize {
-        self.rows.steps.values().filter(|step| step.state == state).count()
-    }
-}
-
-fn done() -> Decision {
-    Decision::Complete(Payload::null())
-}
-
-fn failed() -> Decision {
-    let message = "broken".to_owned();
-    Decision::Fail(Fault { kind: FaultKind::Error, message, retryable: false })
-}
-
 #[test]
 fn a_chain_of_10_000_costs_a_few_rows_a_step() {
-    let (mut flow, run) = Planned::launch(chain(10_000));
+    let (mut flow, run) = Runs::launch(chain(10_000));
     for no in 0..10_000 {
         let task = flow.claim(TaskId::of_step(run, no, 1));
         flow.end(vec![task], &done());
@@ -130,7 +30,7 @@ fn a_chain_of_10_000_costs_a_few_rows_a_step() {
 
 #[test]
 fn a_join_of_10_000_is_released_once_and_costs_a_few_rows_a_step() {
-    let (mut flow, run) = Planned::launch(fan_in(10_000));
+    let (mut flow, run) = Runs::launch(fan_in(10_000));
     let tasks: Vec<Task> = (0..10_000).map(|no| flow.claim(TaskId::of_step(run, no, 1))).collect();
     for task in &tasks[..5_000] {
         flow.end(vec![task.clone()], &done());
@@ -148,7 +48,7 @@ fn a_join_of_10_000_is_released_once_and_costs_a_few_rows_a_step() {
 
 #[test]
 fn a_skip_goes_down_10_000_levels_in_one_plan() {
-    let (mut flow, run) = Planned::launch(chain(10_000));
+    let (mut flow, run) = Runs::launch(chain(10_000));
     let task = flow.claim(TaskId::of_step(run, 0, 1));
     flow.end(vec![task], &failed());
     // A few levels one by one, then all.
@@ -160,7 +60,7 @@ fn a_skip_goes_down_10_000_levels_in_one_plan() {
 
 #[test]
 fn a_run_with_10_000_tasks_in_the_queue_is_cancelled_at_once() {
-    let (mut flow, run) = Planned::launch(fan_in(10_000));
+    let (mut flow, run) = Runs::launch(fan_in(10_000));
     for no in 0..5_000 {
         flow.claim(TaskId::of_step(run, no, 1));
     }
@@ -211,7 +111,7 @@ fn a_step_without_a_lane_waits_for_its_flows_code() {
     let mut wanted = step("a", vec![]);
     wanted.options.tags = vec!["gpu".into()];
     wanted.options.capacity = vec!["k".into()];
-    let (flow, run) = Planned::launch(vec![wanted]);
+    let (flow, run) = Runs::launch(vec![wanted]);
     let lane = &flow.rows.lanes[&flow.rows.steps[&(run, 0)].lane];
     assert_eq!(lane.needs, ["flow:large@3", "tag:gpu"]);
     assert_eq!(lane.keys, ["k"]);
@@ -221,7 +121,7 @@ fn a_step_without_a_lane_waits_for_its_flows_code() {
 fn a_step_frees_the_slots_that_only_its_lane_names() {
     let mut wanted = step("a", vec![]);
     wanted.lane = Some(Lane::new(vec!["x".into()], vec!["k".into()]));
-    let (mut flow, run) = Planned::launch(vec![wanted]);
+    let (mut flow, run) = Runs::launch(vec![wanted]);
     flow.plan(vec![Command::SetCapacity { key: "k".into(), slots: Some(1) }]);
     let task = flow.claim(TaskId::of_step(run, 0, 1));
     flow.rows.hold(&task);

@@ -3,12 +3,15 @@
 mod agreement;
 mod audits;
 mod conformance;
+mod costs;
 #[cfg(feature = "sqlite")]
 mod engine;
 mod evidence;
+mod flow_properties;
 mod flows;
 mod migrations;
 mod plans;
+mod policies;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod postgres_engine;

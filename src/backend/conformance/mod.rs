@@ -9,6 +9,7 @@
 //! the model says; it does not show that a commit survives a power cut.
 
 mod claims;
+mod flows;
 mod kit;
 mod lists;
 mod origins;
@@ -173,6 +174,20 @@ macro_rules! conformance_clauses {
                 steps_that_are_no_flow_are_refused
                 a_wide_run_is_joined
                 a_deep_skip_reaches_the_end
+            }
+            flows {
+                every_field_of_a_step_is_kept
+                a_tolerated_end_lets_a_join_through
+                a_condition_looks_at_what_was_returned
+                a_failure_may_stop_the_run
+                a_delayed_step_waits_for_its_time
+                a_step_adds_steps_when_it_completes
+                steps_that_have_no_place_fail_the_one_that_adds_them
+                one_step_is_cancelled
+                a_run_is_done_again_in_three_ways
+                what_a_step_added_goes_when_it_is_done_again
+                a_fork_owns_what_it_keeps
+                a_task_waits_for_the_run_it_launched
             }
             people {
                 a_question_is_answered_once

@@ -99,9 +99,10 @@ fn feed(work: &mut Work, run: RunId) -> Vec<u32> {
     ended
 }
 
-/// Whether a step could start but for the budget.
+/// Whether a step could start but for the budget, of which a join uses nothing.
 pub(super) fn is_waiting(step: &Step) -> bool {
-    step.state == StepState::Pending && step.waiting_on == 0
+    let pending = step.state == StepState::Pending && step.kind != StepKind::Join;
+    pending && step.waiting_on == 0
 }
 
 /// Asks a person on behalf of a step for which nothing is left: its task is there, and

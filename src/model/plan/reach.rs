@@ -8,7 +8,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::wants::{ending, whole_run};
+use super::{
+    budget::is_waiting,
+    wants::{ending, whole_run},
+};
 use crate::{
     id::RunId,
     model::{
@@ -36,6 +39,12 @@ impl<'a> Known<'a> {
             *arriving.entry((*run, *to)).or_default() += 1;
         }
         Self { rows, asked, arriving }
+    }
+
+    /// Whether a step may fail where others start: nothing is left for it, and nobody is asked.
+    fn may_run_out(&self, run: RunId) -> bool {
+        let budget = self.rows.runs.get(&run).and_then(|run| run.budget.as_ref());
+        budget.is_some_and(|budget| budget.on_breach == OnBreach::Fail)
     }
 
     /// Whether a step may have ended by the end of the commit.
@@ -66,11 +75,6 @@ impl End<'_> {
 pub(super) fn step(settle: &Settle, (run, no): (RunId, u32), known: &Known<'_>) -> Needs {
     let rows = known.rows;
     let mut needs = Needs { steps: [(run, no)].into(), ..ending(run, rows) };
-    // A step for which nothing is left fails where others start, wherever that leads.
-    let budget = rows.runs.get(&run).and_then(|run| run.budget.as_ref());
-    if budget.is_some_and(|budget| budget.on_breach == OnBreach::Fail) {
-        needs.graphs.insert(run);
-    }
     let ends = ends(settle, rows);
     if ends.is_empty() {
         return needs;
@@ -87,7 +91,8 @@ pub(super) fn step(settle: &Settle, (run, no): (RunId, u32), known: &Known<'_>) 
         needs.extend(whole_run(run, rows));
     }
     if !known.asked.graphs.contains(&run) {
-        ends.into_iter().for_each(|end| follow((run, no), end, known, &mut needs));
+        let ends = ends.into_iter().map(|end| (no, end)).chain(hungry(run, known)).collect();
+        follow(run, ends, known, &mut needs);
     }
     needs
 }
@@ -110,9 +115,20 @@ fn ends<'a>(settle: &'a Settle, rows: &Rows) -> Vec<End<'a>> {
     }
 }
 
-/// Follows an end to the dependents that may end with it, and from those on.
-fn follow((run, no): (RunId, u32), end: End<'_>, known: &Known<'_>, needs: &mut Needs) {
-    let (mut level, mut seen) = (vec![(no, end)], BTreeSet::new());
+/// The steps that wait for the budget of their run: what an end gives back lets them start, or
+/// fail where nothing is left.
+fn hungry<'a>(run: RunId, known: &Known<'_>) -> impl Iterator<Item = (u32, End<'a>)> {
+    let fails = known.may_run_out(run);
+    let steps = known.rows.steps.range((run, 0)..=(run, u32::MAX)).map(|(_, step)| step);
+    let hungry: Vec<u32> =
+        steps.filter(|step| fails && is_waiting(step)).map(|step| step.no).collect();
+    hungry.into_iter().map(|no| (no, End::of(StepState::Failed)))
+}
+
+/// Follows ends to the dependents that may end with them, and from those on.
+fn follow(run: RunId, mut level: Vec<(u32, End<'_>)>, known: &Known<'_>, needs: &mut Needs) {
+    needs.dependents.extend(level.iter().map(|(no, _)| (run, *no)));
+    let mut seen = BTreeSet::new();
     for _ in 0..LEVELS {
         let mut next = Vec::new();
         for (from, end) in level {
@@ -141,8 +157,12 @@ fn may_end(step: &Step, met: bool, known: &Known<'_>) -> Option<StepState> {
     let arriving = known.arriving.get(&(step.run, step.no)).copied().unwrap_or(0);
     match met {
         true => {
-            let all = step.kind == StepKind::Join && step.waiting_on <= arriving;
-            all.then_some(StepState::Completed)
+            let starts = step.waiting_on <= arriving;
+            let end = match step.kind {
+                StepKind::Join => Some(StepState::Completed),
+                _ => known.may_run_out(step.run).then_some(StepState::Failed),
+            };
+            end.filter(|_| starts)
         }
         // Each that does not bring what is asked for leaves one edge less to hope for.
         false => {
@@ -189,13 +209,13 @@ fn new_may_end(step: &NewStep, (run, by): (RunId, u32), end: End<'_>, known: &Kn
     let ended: Vec<u32> = after.iter().copied().filter(ended).collect();
     let (edges, came) = (after.len() as u32, ended.len() as u32);
     let needs = step.policy.quorum.of(edges);
-    let joins = step.kind == StepKind::Join && needs <= came;
     let plain = Terms::default();
     let unmet = |on: &u32| {
         let terms = step.terms.get(on).unwrap_or(&plain);
         *on != by || !end.meets(terms)
     };
-    joins || (needs > edges - came && ended.iter().any(unmet))
+    let starts = needs <= came && (step.kind == StepKind::Join || known.may_run_out(run));
+    starts || (needs > edges - came && ended.iter().any(unmet))
 }
 
 /// The old steps that a new one depends on, and whether it asks for their output.

@@ -53,14 +53,14 @@ pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
     let completes = matches!(decision, Decision::Complete(_));
     let grown = grow.zip(step).filter(|_| completes);
     // Before its end, so that its run does not end with it.
-    let begun = grown.map(|(growth, step)| (step.0, grow::apply(work, step, growth)));
+    if let Some((growth, step)) = grown {
+        let fresh = grow::apply(work, step, growth);
+        steps::begin(work, step.0, fresh);
+    }
     if cancelled {
         end_cancelled(work, id, decision, usage);
     } else {
         decide(work, id, &retry, decision, usage);
-    }
-    if let Some((run, steps)) = begun {
-        steps::begin(work, run, steps);
     }
     Ok(state(work, id))
 }

@@ -191,7 +191,12 @@ pub(super) fn spread(work: &mut Work, run: RunId, mut ended: Vec<u32>) {
             if step.state != StepState::Pending {
                 continue;
             }
+            let starts = budget::is_waiting(step);
             arrive(work, (run, from, to), &terms);
+            if starts {
+                // Nothing but the budget holds it back, and that was counted when it was met.
+                continue;
+            }
             let step = &work.rows.steps[&(run, to)];
             if step.waiting_on == 0 {
                 ended.extend(release(work, run, to).then_some(to));

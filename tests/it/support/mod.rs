@@ -10,6 +10,7 @@ pub mod own_backend;
 pub mod planned;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub mod runs;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod whole;

@@ -44,7 +44,8 @@ impl Workload {
         let held = self.pick(held);
         let parent = known.or(held.filter(|_| self.chance(15)));
         let priority = self.rng.i16(-2..3);
-        Command::Launch(Box::new(NewRun { spec, priority, steps, parent, budget: None }))
+        let budget = self.chance(25).then(|| self.budget());
+        Command::Launch(Box::new(NewRun { spec, priority, steps, parent, budget }))
     }
 
     fn new_step(&mut self, name: String) -> NewStep {
@@ -66,10 +67,22 @@ impl Workload {
                 6..9 => OnFailure::Ignore,
                 _ => OnFailure::StopRun,
             },
+            uses: self
+                .chance(30)
+                .then(|| Limits { tokens: Some(self.rng.u64(0..9)), ..Limits::default() }),
             delay_ms: self.chance(5).then(|| self.rng.u64(0..30_000)),
             ..Policy::default()
         };
         step
+    }
+
+    fn budget(&mut self) -> Budget {
+        let limits = Limits {
+            tokens: Some(self.rng.u64(0..25)),
+            cost_micros: None,
+            wall_ms: self.chance(20).then(|| self.rng.u64(0..90_000)),
+        };
+        Budget::new(limits, self.pick([OnBreach::Ask, OnBreach::Fail]).unwrap_or_default())
     }
 
     /// Gives a step terms on its edges and a quorum that they can mostly meet.

@@ -18,6 +18,7 @@ pub const STEPS_OF: &str =
     "SELECT run_id, no, step_id, kind, state, waiting_on, open_edges, attempt,
     task_id, lane, agent, options, policy, reserved, reason, updated_at
     FROM segue_flow_steps WHERE run_id = ?1";
+/// By the index that has nothing else: without statistics SQLite takes that of the key.
 pub const STEPS_HUNGRY: &str =
     "SELECT run_id, no, step_id, kind, state, waiting_on, open_edges, attempt,
     task_id, lane, agent, options, policy, reserved, reason, updated_at
