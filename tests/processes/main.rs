@@ -4,6 +4,7 @@
 
 #![cfg(all(feature = "sqlite", target_os = "linux"))]
 
+mod budgets;
 mod child;
 mod gates;
 mod hardship;
@@ -12,6 +13,8 @@ mod killing;
 mod ordeal;
 mod place;
 mod sharing;
+#[path = "../it/support/spending.rs"]
+mod spending;
 
 use std::path::{Path, PathBuf};
 
@@ -31,6 +34,7 @@ fn a_child_plays_its_role() {
             "open" => open(&folder).await,
             "write" => write(&folder).await,
             "ordeal" => killing::work(&folder).await,
+            "spend" => budgets::work(&folder).await,
             "gate" => gates::work(&folder).await,
             "judge" => gates::judge(&folder).await,
             "bell" => work(&folder, by_bell(&folder)).await,
