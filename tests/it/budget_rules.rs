@@ -170,3 +170,23 @@ fn what_one_raise_adds_is_there_for_all_that_wait() {
     assert_eq!(states(&runs), [StepState::Running; 3]);
     assert_eq!(budget(&runs, run).reserved.tokens, 28);
 }
+
+/// What fails for want of a budget fails like any other step.
+#[test]
+fn a_step_that_fails_for_the_budget_stops_the_run_where_its_failure_does() {
+    for (waits, reserved) in [(true, 8), (false, 0)] {
+        let mut steps: Vec<_> = (0..4).map(|no| step(format!("s{no}"), vec![])).collect();
+        steps[1].policy.uses = Some(tokens(6));
+        steps[1].policy.on_failure = OnFailure::StopRun;
+        steps[1].after = if waits { vec![] } else { vec![0] };
+        steps[3].after = vec![2];
+        steps[0].policy.uses = Some(tokens(reserved));
+        let budget = Budget::new(tokens(10), OnBreach::Fail);
+        let (mut runs, run) = Runs::launch_within(steps, Some(budget));
+        assert_eq!(runs.state(run, 1), StepState::Pending);
+        end(&mut runs, run, 0, done(), tokens(8));
+        use StepState::{Cancelled, Completed, Failed};
+        assert_eq!(states(&runs), [Completed, Failed, Cancelled, Cancelled], "waits: {waits}");
+        assert_eq!(runs.rows.runs[&run].state, RunState::Failed);
+    }
+}
