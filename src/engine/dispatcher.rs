@@ -354,6 +354,7 @@ pub(super) fn give_back(claimed: &Claimed) -> Command {
         usage: None,
         said: None,
         grow: None,
+        memo: None,
     }))
 }
 
@@ -398,7 +399,8 @@ fn failed(mut batch: Batch, error: &Error) -> Batch {
         if let Command::Settle(settle) = command {
             let message = error.to_string();
             let fault = Fault { kind: FaultKind::Error, message, retryable: false };
-            (settle.decision, settle.grow, settle.said) = (Decision::Fail(fault), None, None);
+            settle.decision = Decision::Fail(fault);
+            (settle.grow, settle.said, settle.memo) = (None, None, None);
         }
     }
     batch

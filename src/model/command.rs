@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Answer, Ask, Changes, Chat, Claim, Claimed, DagError, Growth, Instance, NewMessage, NewRun,
-    Payload, Phase, Retry, RetryRun, RunState, Session, Task, TaskFlags, TaskSpec, TaskState,
+    Payload, Phase, Recall, Retry, RetryRun, RunState, Session, Task, TaskFlags, TaskSpec,
+    TaskState,
 };
 use crate::{
     clock::Timestamp,
@@ -134,6 +135,8 @@ pub struct Settle {
     pub said: Option<(ChatId, Vec<NewMessage>)>,
     /// What it adds to its run, where it completed.
     pub grow: Option<Growth>,
+    /// The work it did, to be remembered where it completed.
+    pub memo: Option<Recall>,
 }
 
 /// What a worker decides about the task that it holds.

@@ -15,6 +15,7 @@ mod event;
 mod flow;
 mod inbox;
 mod instance;
+mod memo;
 mod payload;
 mod plan;
 mod policy;
@@ -42,8 +43,10 @@ pub use flow::{
     Band, Growth, NewRun, NewStep, RetryRun, Run, RunAttempt, RunFlags, RunSpec, RunState, Step,
     StepKind, StepState,
 };
+pub(crate) use flow::{flow_label, flow_need};
 pub use inbox::{Answer, Ask, Item, ItemKind, ItemState};
 pub use instance::{Due, Host, Instance};
+pub use memo::{Memo, MemoKey, Recall};
 pub use payload::Payload;
 pub use plan::{Plan, Split};
 pub use policy::{Condition, OnFailure, Otherwise, Policy, Quorum, Terms, Tolerance};

@@ -154,6 +154,7 @@ fn stands_alone(settle: &Settle) -> bool {
         && held.step.is_none()
         && settle.said.is_none()
         && settle.grow.is_none()
+        && settle.memo.is_none()
         && !plain.iter().any(|flag| held.flags.has(*flag))
 }
 

@@ -403,6 +403,7 @@ pub(super) fn imported_attempt(import: &Import) -> Attempt {
         output: import.output.clone(),
         error: import.error.clone().map(storable),
         usage: import.usage.clone(),
+        recalled: None,
     }
 }
 

@@ -292,8 +292,15 @@ async fn rows_that_make_no_sense_fail_their_own_commit_and_the_engine_goes_on(st
     let needs = Needs { tasks: [task].into(), ..Needs::default() };
     let held = engine.backend().read(&needs).await.unwrap().tasks.remove(&task).unwrap();
     let decision = Decision::Complete(Payload::null());
-    let settle =
-        Settle { held, retry: Retry::NEVER, decision, usage: None, said: None, grow: None };
+    let settle = Settle {
+        held,
+        retry: Retry::NEVER,
+        decision,
+        usage: None,
+        said: None,
+        grow: None,
+        memo: None,
+    };
     let commands = vec![model::Command::Settle(Box::new(settle))];
     let failed = engine.backend().commit(Batch { commands, claim: None }).await.unwrap_err();
     assert!(failed.is_bug() && !failed.is_transient(), "{failed}");

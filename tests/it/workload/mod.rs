@@ -281,7 +281,15 @@ impl Workload {
         let usage = self.chance(20).then(|| Payload::trusted("{\"tokens\":3}".into()));
         let (retry, decision) = (self.retry(), self.decision(rows, &held));
         let grow = held.step.filter(|_| self.chance(20)).map(|step| self.growth(rows, step));
-        Some(Command::Settle(Box::new(Settle { held, retry, decision, usage, said, grow })))
+        let memo = self.chance(25).then(|| self.recall(rows));
+        Some(Command::Settle(Box::new(Settle { held, retry, decision, usage, said, grow, memo })))
+    }
+
+    /// One of a few works, done or taken from a task.
+    fn recall(&mut self, rows: &Rows) -> Recall {
+        let key = MemoKey::new([self.rng.u8(0..6); 32]);
+        let known = rows.memos.get(&key).map(|memo| memo.task);
+        Recall { key, from: known.filter(|_| self.chance(70)) }
     }
 
     fn decision(&mut self, rows: &Rows, held: &Task) -> Decision {
