@@ -82,7 +82,10 @@ impl PostgresBackend {
     async fn connect(options: Options) -> Result<Self> {
         let connector = options.connector()?;
         let bell = Bell::new(&connector.schema);
-        let mut tasks = vec![tokio::spawn(wake::notify_others(bell.clone(), connector.clone()))];
+        let mut tasks = Vec::new();
+        if options.notify {
+            tasks.push(tokio::spawn(wake::notify_others(bell.clone(), connector.clone())));
+        }
         if options.listen {
             tasks.push(tokio::spawn(wake::listen(bell.clone(), connector.clone())));
         }
