@@ -84,7 +84,8 @@ impl Place {
             Some(folder) => Address::File(folder.path().join("work.db")),
             None => Address::Schema { url: cluster::durable_url(), schema: cluster::schema() },
         };
-        runtime.block_on(async { Ok::<_, super::Error>(address.backend().await?.migrate().await?) })?;
+        runtime
+            .block_on(async { Ok::<_, super::Error>(address.backend().await?.migrate().await?) })?;
         Ok(Self { kind, address, runtime: Arc::clone(runtime), _folder: folder })
     }
 

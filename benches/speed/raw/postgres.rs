@@ -191,7 +191,8 @@ impl Chat for Talk {
     fn tail(&mut self) -> Result<usize> {
         let (mut after, mut count) = (0_i64, 0);
         loop {
-            let page = self.runtime.block_on(self.client.query(&self.page, &[&self.chat, &after]))?;
+            let page =
+                self.runtime.block_on(self.client.query(&self.page, &[&self.chat, &after]))?;
             match std::hint::black_box(&page).last() {
                 Some(row) => after = row.get(0),
                 None => return Ok(count),

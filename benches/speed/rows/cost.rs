@@ -79,9 +79,7 @@ fn memory(bench: &mut Bench, kind: Kind) -> Result<()> {
         }
     });
     let engine = runtime.block_on(builder.paused().start())?;
-    runtime.block_on(async {
-        super::enqueue_from(&engine, 1, 1).await
-    })?;
+    runtime.block_on(async { super::enqueue_from(&engine, 1, 1).await })?;
     let idle = resident()?;
     raw::fill(&place, 0, 100_000)?;
     engine.resume();

@@ -54,8 +54,7 @@ fn chains(bench: &mut Bench, kind: Kind) -> Result<()> {
     let (place, other) = (Place::new(&runtime, kind)?, Place::new(&runtime, kind)?);
     let mut raw = raw::own(&other)?;
     let flow = chain(10);
-    let engine =
-        runtime.block_on(place.engine().concurrency(CONCURRENCY).flow(&flow).start())?;
+    let engine = runtime.block_on(place.engine().concurrency(CONCURRENCY).flow(&flow).start())?;
     let row = format!("{}: steps of chains of 10, against raw commits of 1", kind.name());
     if bench.wants(&row) {
         let times = bench.size(40);

@@ -34,7 +34,8 @@ fn start(bench: &Bench, place: &Place) -> Result<(Engine, Arc<dyn Backend>)> {
 
 fn large(bench: &mut Bench, kind: Kind) -> Result<()> {
     let runtime = Arc::clone(&bench.runtime);
-    let (finished, waiting) = if bench.is_quick() { (100_000, 20_000) } else { (1_000_000, 100_000) };
+    let (finished, waiting) =
+        if bench.is_quick() { (100_000, 20_000) } else { (1_000_000, 100_000) };
     let head = format!("{}: {finished} finished, {waiting} waiting against 0, 100: ", kind.name());
     let rows = ["enqueue one by one", "settle and claim 100", "pickup of another process, p50"];
     if !rows.iter().any(|row| bench.wants(&format!("{head}{row}"))) {
@@ -64,9 +65,7 @@ fn large(bench: &mut Bench, kind: Kind) -> Result<()> {
             for (worker, engine) in [(&mut worker, &engine), (&mut idle, &other)] {
                 runtime.block_on(enqueue_from(engine, 100, rounds))?;
                 rates.push(Rate::time(100 * rounds, || {
-                    (0..rounds).try_for_each(|_| {
-                        runtime.block_on(worker.exchange(100)).map(drop)
-                    })
+                    (0..rounds).try_for_each(|_| runtime.block_on(worker.exchange(100)).map(drop))
                 })?);
             }
             Ok((rates[0], rates[1]))
@@ -113,9 +112,7 @@ impl Snapshot {
     fn release(self, bench: &Bench) -> Result<()> {
         match self {
             Self::Sqlite(conn) => Ok(conn.execute_batch("COMMIT")?),
-            Self::Postgres(client) => {
-                Ok(bench.runtime.block_on(client.batch_execute("COMMIT"))?)
-            }
+            Self::Postgres(client) => Ok(bench.runtime.block_on(client.batch_execute("COMMIT"))?),
         }
     }
 }

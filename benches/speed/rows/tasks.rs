@@ -58,9 +58,8 @@ fn enqueue(bench: &mut Bench, kind: Kind) -> Result<()> {
     if bench.wants(&row) {
         let calls = bench.size(16);
         bench.ratio(&row, Target::AtLeast(0.6), || {
-            let own = Rate::time(calls * 1000, || {
-                runtime.block_on(enqueue_from(&engine, 1000, calls))
-            })?;
+            let own =
+                Rate::time(calls * 1000, || runtime.block_on(enqueue_from(&engine, 1000, calls)))?;
             let raw = Rate::time(calls * 1000, || (0..calls).try_for_each(|_| raw.enqueue(1000)))?;
             Ok((own, raw))
         })?;
@@ -132,8 +131,7 @@ impl Worker {
         let commands = commands.collect();
         self.seq += 1;
         let serves = Arc::clone(&self.serves);
-        let claim =
-            Claim { instance: self.instance, seq: self.seq, limit, serves, again: false };
+        let claim = Claim { instance: self.instance, seq: self.seq, limit, serves, again: false };
         let claim = (limit > 0).then_some(claim);
         let done = self.backend.commit(Batch { commands, claim }).await?;
         self.held = done.claimed;
@@ -167,9 +165,8 @@ fn exchanges(bench: &mut Bench, kind: Kind) -> Result<()> {
                     Ok(())
                 })
             })?;
-            let raw = Rate::time(count, || {
-                (0..rounds).try_for_each(|_| raw.exchange(batch).map(drop))
-            })?;
+            let raw =
+                Rate::time(count, || (0..rounds).try_for_each(|_| raw.exchange(batch).map(drop)))?;
             Ok((own, raw))
         })?;
     }

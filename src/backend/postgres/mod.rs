@@ -20,10 +20,19 @@ mod prune;
 mod rows;
 mod save;
 mod sql;
+mod swift;
 mod tls;
 mod wake;
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
@@ -154,9 +163,16 @@ impl Shared {
         Ok(())
     }
 
-    async fn try_commit(&self, batch: Batch) -> Attempted<Committed> {
+    /// `swift` says whether to commit in few round trips; it is unset where that fails.
+    async fn try_commit(&self, batch: Batch, swift: &AtomicBool) -> Attempted<Committed> {
         let context = Context { lanes: &self.lanes, clock: &self.clock, newest: self.newest };
         let transaction = self.transaction().await?;
+        if swift.swap(false, Ordering::Relaxed) && swift::suits(context, &batch) {
+            return match swift::commit(context, transaction.line(), batch).await {
+                Ok(done) => transaction.release_after(Ok(done)),
+                failed => transaction.end_after(failed).await,
+            };
+        }
         let mut pipe = Pipe::default();
         pipe.add(sql::BEGIN, Vec::new());
         let done = commit::carry_out(context, transaction.line(), pipe, batch).await;
@@ -248,6 +264,9 @@ async fn retried<T, F: Future<Output = Attempted<T>>>(work: impl Fn() -> F) -> R
         match work().await {
             Err(failure) if failure.again => {
                 tracing::debug!(?failure, tried, "a transaction is tried again");
+                if failure.missed {
+                    continue;
+                }
                 let wait = fastrand::u64(0..4 << tried);
                 tokio::time::sleep(Duration::from_millis(wait)).await;
             }
@@ -284,7 +303,8 @@ impl Backend for PostgresBackend {
     }
 
     async fn commit(&self, batch: Batch) -> Result<Committed> {
-        let done = retried(|| self.0.try_commit(batch.clone())).await?;
+        let swift = AtomicBool::new(true);
+        let done = retried(|| self.0.try_commit(batch.clone(), &swift)).await?;
         if done.is_news() {
             self.0.bell.ring();
         }

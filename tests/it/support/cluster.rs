@@ -101,7 +101,12 @@ impl Cluster {
     }
 
     pub fn start_again(&self) {
-        self.control(&["start", "-w", "-o", &format!("{} -k {}", self.settings, self.dir.display())]);
+        self.control(&[
+            "start",
+            "-w",
+            "-o",
+            &format!("{} -k {}", self.settings, self.dir.display()),
+        ]);
     }
 
     /// What the server has logged.
