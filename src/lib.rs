@@ -90,7 +90,7 @@ pub mod view;
 pub use api::{
     Added, Agent, Builder, Chat, ChatSpec, Context, Dependency, Draft, Ended, Engine, Enqueue,
     Flow, Inputs, ItemPolicy, Items, Launch, NewTask, OpenStep, Run, RunWaiting, Session,
-    SessionSpec, Step, StepWaiting, Task, Template, Verdict, Waiting, Watch, any, at_least,
+    SessionSpec, Step, StepWaiting, Steps, Task, Template, Verdict, Waiting, Watch, any, at_least,
 };
 pub use engine::Repaired;
 pub use error::{Error, Result};

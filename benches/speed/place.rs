@@ -1,6 +1,9 @@
 //! A database of a bench: made when it is needed, and thrown away.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use segue::{
     Builder, Engine,
@@ -9,7 +12,10 @@ use segue::{
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
-use super::{Result, cluster};
+use super::{
+    Result,
+    cluster::{self, Cluster},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -23,6 +29,15 @@ impl Kind {
             Self::Sqlite => "sqlite",
             Self::Postgres => "postgres",
         }
+    }
+}
+
+/// The address of a server that waits for the disk, or of the one that is named.
+fn url() -> String {
+    static SHARED: OnceLock<Cluster> = OnceLock::new();
+    match std::env::var("SEGUE_TEST_POSTGRES_URL") {
+        Ok(url) => url,
+        Err(_) => SHARED.get_or_init(Cluster::durable).url(),
     }
 }
 
@@ -82,7 +97,7 @@ impl Place {
         let folder = (kind == Kind::Sqlite).then(tempfile::tempdir).transpose()?;
         let address = match &folder {
             Some(folder) => Address::File(folder.path().join("work.db")),
-            None => Address::Schema { url: cluster::durable_url(), schema: cluster::schema() },
+            None => Address::Schema { url: url(), schema: cluster::schema() },
         };
         runtime
             .block_on(async { Ok::<_, super::Error>(address.backend().await?.migrate().await?) })?;

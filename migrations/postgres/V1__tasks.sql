@@ -127,6 +127,8 @@ CREATE TABLE task_attempts (
     output      text,
     error       text,
     usage       text,
+    -- The task whose output it took instead of doing the work again.
+    recalled    uuid,
     PRIMARY KEY (task_id, lease)
 );
 

@@ -14,6 +14,10 @@ CREATE TABLE flow_runs (
     -- Where it was forked from.
     fork_run   uuid,
     fork_step  integer,
+    -- Of the code that its steps need; '' where any of the version will do.
+    fingerprint text NOT NULL,
+    -- The state of the files that it works on, as the host names it.
+    base       text,
     created_at timestamptz NOT NULL
 );
 CREATE INDEX flow_runs_by_project ON flow_runs (project_id, id);
@@ -91,6 +95,14 @@ CREATE TABLE flow_step_inputs (
     input  text NOT NULL,
     PRIMARY KEY (run_id, no)
 );
+
+-- Work that was done, by a hash of what it is made of: the attempt that did it last.
+CREATE TABLE memos (
+    key     bytea PRIMARY KEY CHECK (length(key) = 32),
+    task_id uuid NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    lease   bigint NOT NULL
+);
+CREATE INDEX memos_by_task ON memos (task_id);
 
 UPDATE meta SET value = 2 WHERE name = 'writer_min';
 

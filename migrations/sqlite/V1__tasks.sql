@@ -125,6 +125,8 @@ CREATE TABLE segue_task_attempts (
     output      TEXT,
     error       TEXT,
     usage       TEXT,
+    -- The task whose output it took instead of doing the work again.
+    recalled    BLOB,
     PRIMARY KEY (task_id, lease)
 ) STRICT;
 

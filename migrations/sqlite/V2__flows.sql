@@ -14,6 +14,10 @@ CREATE TABLE segue_flow_runs (
     -- Where it was forked from.
     fork_run   BLOB,
     fork_step  INTEGER,
+    -- Of the code that its steps need; '' where any of the version will do.
+    fingerprint TEXT NOT NULL,
+    -- The state of the files that it works on, as the host names it.
+    base       TEXT,
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX segue_flow_runs_by_project ON segue_flow_runs (project_id, id);
@@ -91,5 +95,13 @@ CREATE TABLE segue_flow_step_inputs (
     input  TEXT NOT NULL,
     PRIMARY KEY (run_id, no)
 ) STRICT, WITHOUT ROWID;
+
+-- Work that was done, by a hash of what it is made of: the attempt that did it last.
+CREATE TABLE segue_memos (
+    key     BLOB PRIMARY KEY NOT NULL CHECK (length(key) = 32),
+    task_id BLOB NOT NULL REFERENCES segue_tasks (id) ON DELETE CASCADE,
+    lease   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX segue_memos_by_task ON segue_memos (task_id);
 
 UPDATE segue_meta SET value = 2 WHERE name = 'writer_min';

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
 
 use super::context::Context;
 use crate::{
@@ -12,6 +13,7 @@ use crate::{
     id::{ChatId, MessageId},
     model::{
         Access, Chat, Command, Message, NewMessage, Page, Payload, Query, Retry, Role, TaskOptions,
+        TaskSpec,
     },
 };
 
@@ -85,9 +87,19 @@ pub(crate) async fn turn<T: Serialize + DeserializeOwned>(
         (None, Some(run)) => context.job().core.run_spec(run).await?.model.clone(),
         (model, _) => model.clone(),
     };
-    let mut done = speak(context.job(), &*handler, model, prompt).await?;
-    done.output = typed::<T>(&done.output)?;
-    Ok(done)
+    let recipe = recipe_of(context.spec(), &recipe.name, model.as_deref());
+    let given = json!([recipe, prompt]);
+    let work = async {
+        let done = speak(context.job(), &*handler, model, prompt).await?;
+        Ok(Done { output: typed::<T>(&done.output)?, ..done })
+    };
+    super::flow::once(context, || given, work).await
+}
+
+/// What decides what an agent makes of a prompt.
+fn recipe_of(spec: &TaskSpec, agent: &str, model: Option<&str>) -> Value {
+    let model = model.or(spec.model.as_deref());
+    json!([agent, model, spec.mode, spec.thinking, spec.options.access])
 }
 
 /// The reply as a `T`: as it is, or its words read as JSON.

@@ -150,7 +150,11 @@ impl Builder {
         self.flows.push(Arc::clone(plan));
         let own = Arc::clone(plan);
         self.registered.push(Box::new(move |registry, host| {
-            registry.insert(own.need(), Arc::new(FlowHandler { plan: own, host }));
+            registry.insert_flow(
+                own.label(),
+                own.needs(),
+                Arc::new(FlowHandler { plan: own, host }),
+            );
         }));
         plan.nested.iter().for_each(|nested| self.insert_flow(nested));
     }

@@ -4,7 +4,12 @@ use std::sync::{Arc, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{builder::HostState, enqueue::NewTask, flow::Growing, task::Task};
+use super::{
+    builder::HostState,
+    enqueue::NewTask,
+    flow::{Growing, Memory},
+    task::Task,
+};
 use crate::{
     engine::Job,
     failure::Failure,
@@ -18,16 +23,27 @@ pub struct Context {
     job: Job,
     host: HostState,
     pub(super) growing: Option<Growing>,
+    memory: Option<Memory>,
 }
 
 impl Context {
     pub(crate) fn new(job: Job, host: HostState) -> Self {
-        Self { job, host, growing: None }
+        Self { job, host, growing: None, memory: None }
     }
 
     /// The context of a step, which may add others.
-    pub(crate) fn of_step(job: Job, host: HostState, growing: Growing) -> Self {
-        Self { job, host, growing: Some(growing) }
+    pub(crate) fn of_step(
+        job: Job,
+        host: HostState,
+        growing: Growing,
+        memory: Option<Memory>,
+    ) -> Self {
+        Self { job, host, growing: Some(growing), memory }
+    }
+
+    /// Where the work of the step is remembered, if it is.
+    pub(super) fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
     }
 
     pub(crate) fn job(&self) -> &Job {
@@ -52,6 +68,12 @@ impl Context {
     /// The run that the task is a step of.
     pub fn run(&self) -> Option<RunId> {
         self.job.claimed.task.step.map(|(run, _)| run)
+    }
+
+    /// The state of the files that the run works on, as it was
+    /// [launched with](crate::Launch::base).
+    pub fn base(&self) -> Option<&str> {
+        self.growing.as_ref().and_then(|growing| growing.run().base.as_deref())
     }
 
     /// Says what the attempt has used, for the [budget](crate::Launch::budget) of its run and

@@ -24,7 +24,8 @@ pub use context::Context;
 pub use engine::Engine;
 pub use enqueue::{Enqueue, NewTask};
 pub use flow::{
-    Added, Draft, Ended, Flow, Inputs, ItemPolicy, Items, Step, Template, Verdict, any, at_least,
+    Added, Draft, Ended, Flow, Inputs, ItemPolicy, Items, Step, Steps, Template, Verdict, any,
+    at_least,
 };
 pub use run::{Launch, Run};
 pub use session::{Session, SessionSpec};

@@ -29,6 +29,7 @@ pub struct Launch<O> {
     spec: RunSpec,
     priority: i16,
     budget: Option<Budget>,
+    fresh: bool,
     output: PhantomData<fn() -> O>,
 }
 
@@ -46,11 +47,22 @@ impl<O> Launch<O> {
             labels: BTreeMap::new(),
             meta: None,
             forked_from: None,
+            fingerprint: String::new(),
+            base: None,
             created_at: crate::clock::Timestamp::ZERO,
         };
         let input = Payload::of(input).map_err(Error::from);
         let plan = Arc::clone(&flow.plan);
-        Self { core, plan, input, spec, priority: 0, budget: None, output: PhantomData }
+        Self {
+            core,
+            plan,
+            input,
+            spec,
+            priority: 0,
+            budget: None,
+            fresh: false,
+            output: PhantomData,
+        }
     }
 
     /// What it may use. Agents' steps and runs under it reserve what they may use before they
@@ -90,6 +102,20 @@ impl<O> Launch<O> {
         self
     }
 
+    /// The state of the files that it works on, as the host names it: the id of a commit or
+    /// tree. Steps find it in [`Context::base`](crate::Context::base); it decides what
+    /// [remembered](crate::Draft::memo) work is the same; runs under the run have the same.
+    pub fn base(mut self, base: impl Into<String>) -> Self {
+        self.spec.base = Some(base.into());
+        self
+    }
+
+    /// Does all work again that was [remembered](crate::Draft::memo), and remembers it anew.
+    pub fn fresh(mut self) -> Self {
+        self.fresh = true;
+        self
+    }
+
     /// One of the host's labels.
     pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.spec.labels.insert(name.into(), value.into());
@@ -109,11 +135,12 @@ impl<O> Launch<O> {
         self.plan.check()?;
         let shape = self.plan.shape(self.spec.band);
         let definition = Payload::of(&shape.definition())?;
-        let spec = RunSpec { input: self.input?, definition, ..self.spec };
+        let fingerprint = shape.fingerprint.clone();
+        let spec = RunSpec { input: self.input?, definition, fingerprint, ..self.spec };
         let id = spec.id;
-        let steps = shape.new_steps(&self.plan.need());
-        let new =
-            NewRun { spec, priority: self.priority, steps, parent: None, budget: self.budget };
+        let steps = shape.new_steps(&spec.need());
+        let (priority, budget, fresh) = (self.priority, self.budget, self.fresh);
+        let new = NewRun { spec, priority, steps, parent: None, budget, fresh };
         self.core.submit(Command::Launch(Box::new(new))).await?;
         Ok(Run::new(self.core, id))
     }

@@ -13,7 +13,7 @@ use crate::{
     id::{InstanceId, ItemId, RunId, TaskId},
     model::{
         Instance, ItemState, Lane, LaneId, Needs, Page, Phase, Query, Rows, RunFlags, Task,
-        TaskFilter, TaskFlags, TaskState,
+        TaskFilter, TaskFlags, TaskState, flow_label,
     },
 };
 
@@ -68,6 +68,9 @@ pub enum Waiting {
     /// A worker with this code: `task:NAME`, `agent:NAME` or `flow:NAME@VERSION`. None that
     /// lives has it.
     CodeMissing(String),
+    /// A worker with the steps that this flow, `flow:NAME@VERSION`, had when the run was launched.
+    /// Those that live have other steps under the same version.
+    CodeChanged(String),
     /// A worker with this tag. None that lives has it.
     NoWorkerWithTag(String),
 }
@@ -91,6 +94,11 @@ impl fmt::Display for Waiting {
             Self::Capacity { key, slots } => write!(f, "a free slot of `{key}`, which has {slots}"),
             Self::Parked { key, until } => write!(f, "`{key}`, which is parked until {until}"),
             Self::CodeMissing(need) => write!(f, "a worker that has the code of `{need}`"),
+            Self::CodeChanged(need) => write!(
+                f,
+                "a worker that has `{need}` with the steps it had when the run was launched; \
+                 flows whose steps change need another version"
+            ),
             Self::NoWorkerWithTag(tag) => write!(f, "a worker with the tag `{tag}`"),
         }
     }
@@ -214,7 +222,14 @@ fn unserved(lane: &Lane, instances: &[Instance]) -> Option<Waiting> {
     let need = missing.or(lane.needs.first())?;
     Some(match need.strip_prefix("tag:") {
         Some(tag) => Waiting::NoWorkerWithTag(tag.to_owned()),
-        None => Waiting::CodeMissing(need.clone()),
+        None => {
+            let label = flow_label(need);
+            let same = |served: &&&String| flow_label(served) == label;
+            match label != need && served.iter().any(|served| same(&served)) {
+                true => Waiting::CodeChanged(label.to_owned()),
+                false => Waiting::CodeMissing(label.to_owned()),
+            }
+        }
     })
 }
 

@@ -349,6 +349,7 @@ pub(super) fn give_back(claimed: &Claimed) -> Command {
         usage: None,
         said: None,
         grow: None,
+        memo: None,
     }))
 }
 

@@ -15,7 +15,7 @@ use crate::{
     agents::Agent,
     failure::Failure,
     id::ChatId,
-    model::{Claimed, Growth, NewMessage, Payload},
+    model::{Claimed, Growth, NewMessage, Payload, Recall},
 };
 
 /// A boxed future that a handler returns.
@@ -43,18 +43,20 @@ pub(crate) struct Done {
     pub usage: Option<Payload>,
     pub said: Option<(ChatId, Vec<NewMessage>)>,
     pub grow: Option<Growth>,
+    pub memo: Option<Recall>,
 }
 
 impl Done {
     pub fn new(output: Payload) -> Self {
-        Self { output, usage: None, said: None, grow: None }
+        Self { output, usage: None, said: None, grow: None, memo: None }
     }
 }
 
-/// Handlers by what lanes call them: `task:NAME`, `agent:NAME`, `flow:NAME@VERSION`.
+/// Handlers by what lanes call them: `task:NAME`, `agent:NAME`, `flow:NAME@VERSION#FINGERPRINT`.
 #[derive(Default)]
 pub(crate) struct Registry {
     handlers: HashMap<String, Arc<dyn Handler>>,
+    flows: BTreeSet<String>,
     agents: HashMap<String, Arc<dyn Agent>>,
     tags: BTreeSet<String>,
     twice: Option<String>,
@@ -64,6 +66,20 @@ impl Registry {
     pub fn insert(&mut self, name: String, handler: Arc<dyn Handler>) {
         if self.handlers.insert(name.clone(), handler).is_some() {
             self.twice.get_or_insert(name);
+        }
+    }
+
+    /// The steps of a flow, by what their lanes call them.
+    pub fn insert_flow(
+        &mut self,
+        label: String,
+        needs: BTreeSet<String>,
+        handler: Arc<dyn Handler>,
+    ) {
+        let handlers = needs.into_iter().map(|need| (need, Arc::clone(&handler)));
+        self.handlers.extend(handlers);
+        if !self.flows.insert(label.clone()) {
+            self.twice.get_or_insert(label);
         }
     }
 

@@ -85,7 +85,7 @@ async fn handler(core: &Arc<Core>, claimed: &Claimed) -> Result<Arc<dyn super::H
     let name = match (&spec.step, &spec.agent) {
         (Some((run, _)), _) => {
             let run = core.run_spec(*run).await?;
-            format!("flow:{}@{}", run.flow, run.version)
+            run.need()
         }
         (None, Some(agent)) if spec.kind == "agent" => format!("agent:{agent}"),
         _ => format!("task:{}", spec.kind),
@@ -98,10 +98,10 @@ fn settle(job: &Job, end: End) -> Command {
     let (task, spec) = (&job.claimed.task, &job.claimed.spec);
     let stopping = job.core.stopping.is_cancelled();
     let told = job.token.is_cancelled();
-    let mut grow = None;
+    let (mut grow, mut memo) = (None, None);
     let (decision, usage, said) = match end {
         End::Returned(Ok(done)) => {
-            grow = done.grow;
+            (grow, memo) = (done.grow, done.memo);
             match too_large(&done.output) {
                 Some(failure) => (failure.into_decision(), done.usage, done.said),
                 None => (Decision::Complete(done.output), done.usage, done.said),
@@ -121,7 +121,8 @@ fn settle(job: &Job, end: End) -> Command {
     };
     let usage = usage.or_else(|| lock(&job.used).take());
     let retry = spec.options.retry.clone();
-    Command::Settle(Box::new(Settle { held: task.clone(), retry, decision, usage, said, grow }))
+    let held = task.clone();
+    Command::Settle(Box::new(Settle { held, retry, decision, usage, said, grow, memo }))
 }
 
 /// The shutdown ended the attempt: the task's policy for interruptions decides.

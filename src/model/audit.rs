@@ -43,6 +43,7 @@ pub fn audit(rows: &Rows) -> Vec<Violation> {
     audit.specs();
     rows.tasks.values().for_each(|task| audit.task(task));
     audit.attempts();
+    audit.memos();
     audit.slots();
     audit.items();
     rows.steps.values().for_each(|step| audit.step(step));
@@ -295,6 +296,16 @@ impl Audit<'_> {
         self.expect(grown, || format!("{name} was added by a step that did not complete"));
         let lane = self.rows.lanes.contains_key(&step.lane);
         self.expect(lane, || format!("{name} has no lane"));
+    }
+
+    /// Whoever remembers work finds what it returned.
+    fn memos(&mut self) {
+        for memo in self.rows.memos.values() {
+            let attempt = self.rows.attempts.get(&(memo.task, memo.lease));
+            let done = attempt.filter(|row| row.outcome == AttemptOutcome::Completed);
+            let found = done.is_some_and(|row| row.output.is_some());
+            self.expect(found, || format!("memo {} leads to no result", memo.key));
+        }
     }
 
     /// Names are unique in a run, and only steps have inputs.

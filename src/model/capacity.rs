@@ -15,7 +15,7 @@ pub type LaneId = i64;
 pub struct Lane {
     /// Its number.
     pub id: LaneId,
-    /// What a worker must have: `task:NAME`, `agent:NAME`, `flow:NAME@VERSION`, `tag:NAME`.
+    /// What a worker must have: `task:NAME`, `agent:NAME`, `flow:NAME@VERSION#FINGERPRINT`, `tag:NAME`.
     pub needs: Vec<String>,
     /// The capacity keys that each of its tasks holds while it runs.
     pub keys: Vec<String>,

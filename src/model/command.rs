@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Answer, Ask, Changes, Chat, Claim, Claimed, DagError, Growth, Instance, NewMessage, NewRun,
-    Payload, Phase, Retry, RetryRun, RunState, Session, Task, TaskFlags, TaskSpec, TaskState,
+    Payload, Phase, Recall, Retry, RetryRun, RunState, Session, Task, TaskFlags, TaskSpec,
+    TaskState,
 };
 use crate::{
     clock::Timestamp,
@@ -19,6 +20,8 @@ use crate::{
 pub enum Command {
     /// Make a task.
     Enqueue(Box<TaskSpec>),
+    /// Make tasks, all of them or, where one is refused, none.
+    EnqueueAll(Vec<TaskSpec>),
     /// Adopt the row that another program inserted.
     Adopt(TaskId),
     /// Hand in what became of an attempt.
@@ -134,6 +137,8 @@ pub struct Settle {
     pub said: Option<(ChatId, Vec<NewMessage>)>,
     /// What it adds to its run, where it completed.
     pub grow: Option<Growth>,
+    /// The work it did, to be remembered where it completed.
+    pub memo: Option<Recall>,
 }
 
 /// What a worker decides about the task that it holds.
@@ -220,6 +225,8 @@ pub enum Outcome {
         /// Whether this command made it.
         created: bool,
     },
+    /// The tasks exist, in the order of the command: each with whether it was made now.
+    Tasks(Vec<(TaskId, bool)>),
     /// The task is now in this state.
     State(TaskState),
     /// A run exists. `created` is false where it did before.

@@ -116,6 +116,15 @@ pub enum Event {
         /// For what.
         reason: String,
     },
+    /// A step's work was done before: it takes what that returned.
+    StepRecalled {
+        /// The step's number.
+        no: u32,
+        /// Its name.
+        name: String,
+        /// The task that did it.
+        from: TaskId,
+    },
     /// A step ended.
     StepEnded {
         /// The step's number.

@@ -82,6 +82,8 @@ impl RunFlags {
     pub const LOST_STEP: Self = Self(4);
     /// One of its steps failed and stops the rest.
     pub const STOPPING: Self = Self(8);
+    /// Its steps take nothing that was returned before: their work is done again.
+    pub const FRESH: Self = Self(16);
 
     /// From the stored bits.
     pub const fn from_bits(bits: u16) -> Self {
@@ -161,6 +163,10 @@ pub struct RunSpec {
     pub input: Payload,
     /// The steps it started with, as JSON: name, kind, dependencies, agent.
     pub definition: Payload,
+    /// The fingerprint of the code that its steps need: empty where any of the version will do.
+    pub fingerprint: String,
+    /// The state of the files that it works on, as the host names it.
+    pub base: Option<String>,
     /// The host's labels.
     pub labels: BTreeMap<String, String>,
     /// The host's own data, up to 4 KiB.
@@ -343,6 +349,29 @@ pub struct NewRun {
     pub parent: Option<TaskId>,
     /// What it may use, where that is limited.
     pub budget: Option<Budget>,
+    /// Whether its steps take nothing that was returned before.
+    pub fresh: bool,
+}
+
+impl RunSpec {
+    /// What workers of its flow say they have.
+    pub fn need(&self) -> String {
+        flow_need(&self.flow, self.version, &self.fingerprint)
+    }
+}
+
+/// What workers say they have of a flow in this version, with this fingerprint.
+pub(crate) fn flow_need(flow: &str, version: u32, fingerprint: &str) -> String {
+    match fingerprint {
+        "" => format!("flow:{flow}@{version}"),
+        _ => format!("flow:{flow}@{version}#{fingerprint}"),
+    }
+}
+
+/// What a worker says it has, without the fingerprint.
+pub(crate) fn flow_label(need: &str) -> &str {
+    let flow = need.starts_with("flow:").then(|| need.rsplit_once('#')).flatten();
+    flow.map_or(need, |(label, _)| label)
 }
 
 impl NewStep {

@@ -15,6 +15,7 @@ mod event;
 mod flow;
 mod inbox;
 mod instance;
+mod memo;
 mod payload;
 mod plan;
 mod policy;
@@ -42,8 +43,10 @@ pub use flow::{
     Band, Growth, NewRun, NewStep, RetryRun, Run, RunAttempt, RunFlags, RunSpec, RunState, Step,
     StepKind, StepState,
 };
+pub(crate) use flow::{flow_label, flow_need};
 pub use inbox::{Answer, Ask, Item, ItemKind, ItemState};
 pub use instance::{Due, Host, Instance};
+pub use memo::{Memo, MemoKey, Recall};
 pub use payload::Payload;
 pub use plan::{Plan, Split};
 pub use policy::{Condition, OnFailure, Otherwise, Policy, Quorum, Terms, Tolerance};
@@ -66,6 +69,8 @@ pub mod limits {
     pub const META_BYTES: usize = 4 << 10;
     /// A name: project, kind, label, capacity key, unique key, step.
     pub const NAME_BYTES: usize = 255;
+    /// Tasks that one command makes.
+    pub const TASKS_AT_ONCE: usize = 10_000;
     /// Steps of one run.
     pub const STEPS: usize = 100_000;
     /// Interruptions (the worker died) after which a task fails instead of running again.

@@ -185,6 +185,10 @@ pub struct Policy {
     /// What it may use of its run's budget; unless it is said, all that is left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uses: Option<Limits>,
+    /// Its work is taken from an earlier attempt, of any run, that has this number and the same
+    /// input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memo: Option<u32>,
     /// The step that added it to the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grown_by: Option<u32>,

@@ -48,6 +48,7 @@ impl Rows {
         self.tasks.retain(|id, _| !gone.contains(id));
         self.specs.retain(|id, _| !gone.contains(id));
         self.attempts.retain(|(id, _), _| !gone.contains(id));
+        self.memos.retain(|_, memo| !gone.contains(&memo.task));
         self.items.retain(|_, item| !gone.contains(&item.task));
         self.unique.retain(|_, id| !gone.contains(id));
     }

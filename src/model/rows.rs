@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Attempt, CapacityKey, Chat, Entry, Instance, Item, Lane, LaneId, Message, Payload, Run,
-    RunAttempt, RunSpec, Session, Slot, Step, Stream, Task, TaskSpec, Terms,
+    Attempt, CapacityKey, Chat, Entry, Instance, Item, Lane, LaneId, Memo, MemoKey, Message,
+    Payload, Run, RunAttempt, RunSpec, Session, Slot, Step, Stream, Task, TaskSpec, Terms,
 };
 use crate::{
     clock::Timestamp,
@@ -32,6 +32,8 @@ pub struct Needs {
     pub attempts: BTreeSet<TaskId>,
     /// Hot and cold rows of the tasks whose parent is one of these.
     pub children: BTreeSet<TaskId>,
+    /// Where the results of these works are.
+    pub memos: BTreeSet<MemoKey>,
     /// Items of the inbox that belong to these tasks.
     pub items_of: BTreeSet<TaskId>,
     /// Items of the inbox.
@@ -101,7 +103,7 @@ macro_rules! by_field {
     };
 }
 by_field! {
-    routes runs tasks specs attempts children items_of items unique capacity lanes sessions
+    routes runs tasks specs attempts memos children items_of items unique capacity lanes sessions
     chats messages run_specs steps dependents graphs step_inputs run_attempts runs_under hungry instances
 }
 
@@ -118,6 +120,8 @@ pub struct Rows {
     pub foreign: BTreeSet<TaskId>,
     /// Attempts, by task and lease.
     pub attempts: BTreeMap<(TaskId, i64), Attempt>,
+    /// Where the results of works are.
+    pub memos: BTreeMap<MemoKey, Memo>,
     /// Items of the inbox.
     pub items: BTreeMap<ItemId, Item>,
     /// Holders of unique keys, by project and key.
@@ -168,6 +172,8 @@ pub struct Changes {
     pub tasks: Vec<Task>,
     /// Attempts that ended: insert.
     pub attempts: Vec<Attempt>,
+    /// Where the results of works are now: insert or replace.
+    pub memos: BTreeMap<MemoKey, Memo>,
     /// Tasks whose slots are free again.
     pub freed: Vec<TaskId>,
     /// Unique keys that are taken: insert, after those in `unique_freed` are gone.
@@ -230,6 +236,7 @@ impl Changes {
         self.new_tasks.retain(|task| !missed.contains(&task.id));
         self.tasks.retain(|task| !missed.contains(&task.id));
         self.attempts.retain(|attempt| !missed.contains(&attempt.task));
+        self.memos.retain(|_, memo| !missed.contains(&memo.task));
         self.freed.retain(|task| !missed.contains(task));
     }
 }
@@ -265,6 +272,7 @@ impl Rows {
         self.tasks.extend(changes.tasks.into_iter().map(|task| (task.id, task)));
         let attempts = changes.attempts.into_iter();
         self.attempts.extend(attempts.map(|row| ((row.task, row.lease), row)));
+        self.memos.extend(changes.memos);
         self.unique.retain(|_, id| !changes.unique_freed.contains(id));
         let taken = changes.unique.into_iter();
         self.unique.extend(taken.map(|(p, key, id)| ((p, key), id)));

@@ -70,6 +70,7 @@ impl Rows {
         let below = needs.dependents.iter().map(|(run, no)| (*run, *no, 0)..=(*run, *no, u32::MAX));
         let edges = whole.chain(below).flat_map(|range| self.edges.range(range));
         rows.edges = edges.map(|(key, terms)| (*key, terms.clone())).collect();
+        rows.memos = by_key(&self.memos, &needs.memos);
         rows.step_inputs = by_key(&self.step_inputs, &needs.step_inputs);
         let begun = |run| (run, 0)..=(run, u32::MAX);
         rows.run_attempts = ranges(&self.run_attempts, &needs.run_attempts, begun);

@@ -426,4 +426,6 @@ pub struct Attempt {
     pub error: Option<String>,
     /// What it used: `{"tokens": n, ...}`.
     pub usage: Option<Payload>,
+    /// The task whose output it took instead of doing the work again.
+    pub recalled: Option<TaskId>,
 }

@@ -83,6 +83,12 @@ pub struct RunInfo {
     /// What it was launched with.
     #[serde(with = "json")]
     pub input: Payload,
+    /// The fingerprint of the code that its steps need.
+    #[serde(default)]
+    pub fingerprint: String,
+    /// The state of the files that it works on, as the host names it.
+    #[serde(default)]
+    pub base: Option<String>,
     /// The host's labels.
     pub labels: BTreeMap<String, String>,
     /// The host's own data.
@@ -190,6 +196,9 @@ pub struct AttemptRecord {
     /// What it used.
     #[serde(default, with = "maybe_json", skip_serializing_if = "Option::is_none")]
     pub usage: Option<Payload>,
+    /// The task whose output it took instead of doing the work again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recalled: Option<TaskId>,
 }
 
 /// One step depends on another.
@@ -298,6 +307,11 @@ impl StepRecord {
         last.is_some_and(|row| row.outcome == AttemptOutcome::Awaited)
     }
 
+    /// The task whose output it took, if it did.
+    pub(super) fn recalled(&self) -> Option<TaskId> {
+        self.task.as_ref()?.attempts.last()?.recalled
+    }
+
     /// What it returned, if it completed.
     pub(super) fn output(&self) -> Option<&Payload> {
         let attempts = self.task.iter().flat_map(|task| task.attempts.iter().rev());
@@ -324,6 +338,8 @@ fn info(sources: &Sources<'_>) -> RunInfo {
         model: spec.model.clone(),
         priority: run.priority,
         input: bare(&spec.input),
+        fingerprint: spec.fingerprint.clone(),
+        base: spec.base.clone(),
         labels: spec.labels.clone(),
         meta: spec.meta.as_ref().map(bare),
         returns: sources.returns,
@@ -388,6 +404,7 @@ fn attempt_record(attempt: &Attempt) -> AttemptRecord {
         output: attempt.output.as_ref().map(bare),
         error: attempt.error.clone(),
         usage: attempt.usage.as_ref().map(bare),
+        recalled: attempt.recalled,
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Row {
     /// In order of time; they do not overlap, unless clocks differ.
     pub spans: Vec<Span>,
     pub attempts: usize,
+    /// Its output is that of earlier work.
+    pub recalled: bool,
     pub worked: Duration,
 }
 
@@ -129,6 +131,7 @@ impl Row {
             more => format!(" \u{d7}{more}"),
         };
         match self.standing {
+            Standing::Completed if self.recalled => "recalled".to_owned() + &often,
             Standing::Completed => text::duration(self.worked) + &often,
             other if self.attempts == 0 => other.name().to_owned(),
             other => format!("{} {}{often}", other.name(), text::duration(self.worked)),
@@ -170,6 +173,7 @@ fn row(step: &StepRecord, now: Timestamp) -> Row {
         standing: Standing::of(step),
         spans: step.task.as_ref().map(|task| spans(task, now)).unwrap_or_default(),
         attempts: step.attempts(),
+        recalled: step.recalled().is_some(),
         worked: step.worked(now),
     }
 }

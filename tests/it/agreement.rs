@@ -190,7 +190,7 @@ fn differ(one: &Rows, other: &Rows) -> Option<String> {
     }
     tables! {
         tasks specs foreign attempts items unique capacity slots lanes sessions chats messages
-        runs run_specs run_attempts steps step_inputs edges instances entries
+        memos runs run_specs run_attempts steps step_inputs edges instances entries
     }
     assert_eq!(one, other, "a table is missing from the list");
     None
@@ -378,7 +378,15 @@ fn way_out(rows: &Rows) -> Vec<Command> {
 fn complete(held: &Task) -> Command {
     let (held, retry) = (held.clone(), Retry::NEVER);
     let decision = Decision::Complete(Payload::null());
-    Command::Settle(Box::new(Settle { held, retry, decision, usage: None, said: None, grow: None }))
+    Command::Settle(Box::new(Settle {
+        held,
+        retry,
+        decision,
+        usage: None,
+        said: None,
+        grow: None,
+        memo: None,
+    }))
 }
 
 struct Finisher {

@@ -219,6 +219,7 @@ fn runs_below_runs_are_cancelled_together() {
             steps: vec![step("a", vec![]), step("b", vec![0])],
             parent: Some(held.id),
             budget: None,
+            fresh: false,
         };
         runs.plan(vec![Command::Launch(Box::new(child)), settle(held, Decision::Await(id), None)]);
     }
@@ -256,7 +257,8 @@ impl Worker<'_> {
         decide: impl Fn(u32) -> (Decision, Option<Growth>),
     ) -> RunState {
         let id = RunId::new();
-        let new = NewRun { spec: spec(id), priority: 0, steps, parent: None, budget: None };
+        let new =
+            NewRun { spec: spec(id), priority: 0, steps, parent: None, budget: None, fresh: false };
         let mut commands = vec![Command::Launch(Box::new(new))];
         while !commands.is_empty() {
             let held = self.commit(commands).await.into_iter();

@@ -1,7 +1,10 @@
 //! Flows that are wrong, and flows that are large: through the plan alone, where the work
 //! that a step costs can be counted.
 
-use segue::{id::TaskId, model::*};
+use segue::{
+    id::{RunId, TaskId},
+    model::*,
+};
 
 use crate::support::runs::{Runs, done, failed, step};
 
@@ -128,4 +131,36 @@ fn a_step_frees_the_slots_that_only_its_lane_names() {
     flow.sound();
     flow.end(vec![task], &done());
     assert_eq!(flow.rows.slots[&("k".into(), 0)].held, None);
+}
+
+#[test]
+fn a_step_that_waits_for_the_budget_waits_again_for_what_is_added_before_it() {
+    let limited = |name| {
+        let uses = Some(Limits { tokens: Some(10), ..Limits::default() });
+        NewStep { policy: Policy { uses, ..Policy::default() }, ..step(name, vec![]) }
+    };
+    let (mut runs, other) = Runs::launch(vec![step("other", vec![])]);
+    let spec = RunSpec { id: RunId::new(), ..runs.rows.run_specs[&other].clone() };
+    let run = spec.id;
+    let limits = Limits { tokens: Some(10), ..Limits::default() };
+    let launch = NewRun {
+        spec,
+        priority: 0,
+        steps: vec![step("grows", vec![]), limited("has it"), limited("waits")],
+        parent: None,
+        budget: Some(Budget::new(limits, OnBreach::Fail)),
+        fresh: false,
+    };
+    runs.plan(vec![Command::Launch(Box::new(launch))]);
+    let waiting = |runs: &Runs| runs.rows.runs[&run].budget.as_ref().unwrap().waiting;
+    assert_eq!(waiting(&runs), 1);
+    let growth = Growth { steps: vec![step("x", vec![0])], into: vec![(0, 2, Terms::default())] };
+    runs.end_step(run, 0, done(), Some(growth));
+    assert_eq!(waiting(&runs), 0);
+    runs.sound();
+    runs.end_step(run, 1, done(), None);
+    assert_eq!(runs.rows.steps[&(run, 2)].state, StepState::Pending, "its new edge is not met");
+    runs.end_step(run, 3, done(), None);
+    assert_eq!(runs.rows.steps[&(run, 2)].state, StepState::Running);
+    runs.sound();
 }

@@ -4,6 +4,7 @@ mod agreement;
 mod audits;
 mod conformance;
 mod costs;
+mod durability;
 #[cfg(feature = "sqlite")]
 mod engine;
 mod evidence;

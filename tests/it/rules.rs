@@ -264,6 +264,7 @@ fn the_commands_of_a_batch_take_effect_in_order() {
         usage: None,
         said: None,
         grow: None,
+        memo: None,
     };
     let commands = vec![Command::Cancel(held.id), Command::Settle(Box::new(settle))];
     let receipts = world.commit(Batch { commands, claim: None }).receipts;
@@ -312,6 +313,7 @@ fn a_block_must_ask_what_can_be_answered() {
             usage: None,
             said: None,
             grow: None,
+            memo: None,
         };
         let refused = world.one(Command::Settle(Box::new(settle))).unwrap_err();
         assert!(matches!(refused, Rejection::Invalid(_)), "{refused}");

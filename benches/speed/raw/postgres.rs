@@ -214,7 +214,8 @@ pub fn fill(place: &Place, finished: usize, waiting: usize) -> Result<()> {
          INSERT INTO task_states SELECT id, CASE WHEN n > {0} THEN 1 ELSE 6 END,
              (SELECT max(id) FROM lanes), 0, 'epoch', (n <= {0})::int, 0, 0, (n <= {0})::int,
              (n <= {0})::int, NULL, 0, NULL, 0, 0, now(), now() FROM n ORDER BY id;
-         INSERT INTO task_attempts SELECT id, 1, 1, id, now(), now(), 1, 'null'
+         INSERT INTO task_attempts (task_id, lease, attempt, holder, started_at, ended_at,
+             outcome, output) SELECT id, 1, 1, id, now(), now(), 1, 'null'
              FROM n WHERE n <= {0} ORDER BY id;
          DROP TABLE n;",
         finished, waiting

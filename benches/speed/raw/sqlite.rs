@@ -222,8 +222,8 @@ pub fn fill(place: &Place, finished: usize, waiting: usize) -> Result<()> {
          INSERT INTO segue_task_states SELECT id, iif(n > {0}, 1, 6),
              (SELECT max(id) FROM segue_lanes), 0, 0, n <= {0}, 0, 0, n <= {0}, n <= {0}, NULL, 0,
              NULL, 0, 0, 1, 2 FROM n ORDER BY id;
-         INSERT INTO segue_task_attempts
-             SELECT id, 1, 1, zeroblob(16), 1, 2, 1, 'null', NULL, NULL FROM n WHERE n <= {0}
+         INSERT INTO segue_task_attempts (task_id, lease, attempt, holder, started_at, ended_at,
+             outcome, output) SELECT id, 1, 1, zeroblob(16), 1, 2, 1, 'null' FROM n WHERE n <= {0}
              ORDER BY id;
          COMMIT; DROP TABLE n; PRAGMA wal_checkpoint(TRUNCATE);",
         finished, waiting

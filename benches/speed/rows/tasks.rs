@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use segue::{
+    NewTask,
     backend::Backend,
     id::InstanceId,
     model::{Batch, Claim, Claimed, Command, Decision, Payload, Settle},
@@ -58,8 +59,15 @@ fn enqueue(bench: &mut Bench, kind: Kind) -> Result<()> {
     if bench.wants(&row) {
         let calls = bench.size(16);
         bench.ratio(&row, Target::AtLeast(0.6), || {
-            let own =
-                Rate::time(calls * 1000, || runtime.block_on(enqueue_from(&engine, 1000, calls)))?;
+            let own = Rate::time(calls * 1000, || {
+                runtime.block_on(async {
+                    for _ in 0..calls {
+                        let tasks = (0..1000).map(|_| NewTask::new("count", &()));
+                        engine.enqueue_all(tasks).await?;
+                    }
+                    Ok(())
+                })
+            })?;
             let raw = Rate::time(calls * 1000, || (0..calls).try_for_each(|_| raw.enqueue(1000)))?;
             Ok((own, raw))
         })?;
@@ -126,6 +134,7 @@ impl Worker {
                 usage: None,
                 said: None,
                 grow: None,
+                memo: None,
             }))
         });
         let commands = commands.collect();

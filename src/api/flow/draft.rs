@@ -14,15 +14,14 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     Flow, FlowPlan, Shape,
     inputs::{Given, Inputs, Items, Joined, Link, Source, Step},
-    plan::{Code, StepPlan, Template, TemplatePlan},
+    memo,
+    plan::{Code, StepPlan, Template, TemplatePlan, fingerprint},
 };
 use crate::{
     api::{agent::Agent, context::Context},
     engine::{Done, Working},
     failure::Failure,
-    model::{
-        Band, Limits, NewStep, OnFailure, Otherwise, Payload, Policy, StepKind, TaskOptions, Terms,
-    },
+    model::{Band, NewStep, Payload, Policy, StepKind, TaskOptions, Terms},
 };
 
 /// A flow in the making.
@@ -64,9 +63,14 @@ where
     F: Fn(Context, S::Value) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<T, Failure>> + Send + 'static,
 {
+    let function = Arc::new(function);
     Box::new(move |context: Context, given: Vec<Given>| -> Working {
-        let work = inputs.decode(&mut given.iter()).map(|value| function(context, value));
-        Box::pin(async move { done(&work?.await?) })
+        let (value, function) = (inputs.decode(&mut given.iter()), Arc::clone(&function));
+        Box::pin(async move {
+            let (value, own) = (value?, context.clone());
+            let work = async move { done(&function(own, value).await?) };
+            memo::once(&context, || memo::value(&given), work).await
+        })
     })
 }
 
@@ -218,37 +222,6 @@ impl Draft {
         Template::new(self.id, self.templates.len() - 1)
     }
 
-    /// Changes a step's options: retry, timeout, tags, capacity keys.
-    pub fn options<T>(&mut self, step: Step<T>, change: impl FnOnce(&mut TaskOptions)) {
-        if let Some(no) = self.own(step.draft, step.source, "options") {
-            change(&mut self.steps[no as usize].new.options);
-        }
-    }
-
-    /// What the failure of a step does to the run. Unless it is said, the run fails once all
-    /// that does not depend on the step has ended.
-    pub fn on_failure<T>(&mut self, step: Step<T>, effect: OnFailure) {
-        if let Some(no) = self.own(step.draft, step.source, "on_failure") {
-            self.steps[no as usize].new.policy.on_failure = effect;
-        }
-    }
-
-    /// What a step uses of its run's [budget](crate::Launch::budget) at most. It is reserved
-    /// before the step starts; of a step that does not say, all that is left is, so that
-    /// no other that draws on the budget runs beside it.
-    pub fn uses<T>(&mut self, step: Step<T>, limits: Limits) {
-        if let Some(no) = self.own(step.draft, step.source, "uses") {
-            self.steps[no as usize].new.policy.uses = Some(limits);
-        }
-    }
-
-    /// What becomes of a step that can't start any more. Unless it is said, it is skipped.
-    pub fn otherwise<T>(&mut self, step: Step<T>, end: Otherwise) {
-        if let Some(no) = self.own(step.draft, step.source, "otherwise") {
-            self.steps[no as usize].new.policy.otherwise = end;
-        }
-    }
-
     /// Makes a step's output, Markdown, the report of the run.
     pub fn reports(&mut self, step: Step<String>) {
         if self.own(step.draft, step.source, "reports").is_some() {
@@ -267,6 +240,7 @@ impl Draft {
         let shape = Shape {
             draft: self.id,
             band: self.band,
+            fingerprint: fingerprint(&self.steps, &self.templates, output.source),
             steps: self.steps,
             templates: self.templates,
             returns: output.source,
@@ -319,7 +293,7 @@ impl Draft {
 
     /// The number of a step of this draft. One of another is a fault of the flow: it would
     /// never start, or start with something else.
-    fn own(&mut self, draft: u64, source: Source, user: &str) -> Option<u32> {
+    pub(super) fn own(&mut self, draft: u64, source: Source, user: &str) -> Option<u32> {
         if draft != self.id {
             let fault = format!("`{user}` uses a step of another flow");
             self.fault.get_or_insert(fault);

@@ -17,21 +17,25 @@ use super::{
 use crate::{
     api::context::Context,
     failure::Failure,
-    model::{Growth, NewStep, Payload, Terms, Tolerance},
+    model::{Growth, NewStep, Payload, RunSpec, Terms, Tolerance},
 };
 
 /// What a step is about to add to its run.
 #[derive(Clone, Debug)]
 pub(crate) struct Growing {
     shape: Arc<Shape>,
-    /// What workers of the flow say they have.
-    need: String,
+    spec: Arc<RunSpec>,
     growth: Arc<Mutex<Growth>>,
 }
 
 impl Growing {
-    pub fn new(shape: Arc<Shape>, need: String) -> Self {
-        Self { shape, need, growth: Arc::default() }
+    pub fn new(shape: Arc<Shape>, spec: Arc<RunSpec>) -> Self {
+        Self { shape, spec, growth: Arc::default() }
+    }
+
+    /// The run, as it was launched.
+    pub fn run(&self) -> &RunSpec {
+        &self.spec
     }
 
     fn with<R>(&self, work: impl FnOnce(&mut Growth) -> R) -> R {
@@ -142,7 +146,7 @@ impl Context {
         let known = growing.shape.templates.get(template.at);
         let known = known.filter(|_| growing.shape.draft == template.draft);
         let missing = || Failure::fatal("a template of another flow");
-        Ok(in_lane(&known.ok_or_else(missing)?.step, &growing.need))
+        Ok(in_lane(&known.ok_or_else(missing)?.step, &growing.spec.need()))
     }
 
     /// Adds steps and edges as they are.

@@ -6,6 +6,8 @@ use super::{
     FlowPlan, given,
     grow::Growing,
     inputs::{Given, Source},
+    memo::Memory,
+    plan::{StepPlan, TemplatePlan},
 };
 use crate::{
     api::{builder::HostState, context::Context},
@@ -28,31 +30,35 @@ impl Handler for FlowHandler {
             let missing = || Failure::fatal("a step that its flow does not have");
             let (run, no) = job.claimed.task.step.ok_or_else(missing)?;
             let spec = job.core.run_spec(run).await?;
-            let shape = Arc::clone(plan.shape(spec.band));
-            let growing = Growing::new(Arc::clone(&shape), plan.need());
+            let shape = Arc::clone(plan.shape_of(&spec));
             let task = job.claimed.task.id;
             let own = match no as usize >= shape.steps.len() || spec.forked_from.is_some() {
                 true => own_input(&job.core, run, no).await?,
                 false => None,
             };
-            let context = Context::of_step(job.clone(), host, growing.clone());
-            let done = match shape.steps.get(no as usize) {
-                Some(step) => {
-                    let sources = &step.sources;
+            let (code, policy, name, given) = match shape.steps.get(no as usize) {
+                Some(StepPlan { new, sources, code }) => {
                     let given = match own {
                         Some((_, input)) => instead(sources, &input)?,
                         None => given::find(&job.core, (run, task), &spec.input, sources).await?,
                     };
-                    (step.code)(context, given).await?
+                    (code, &new.policy, &new.name, given)
                 }
                 None => {
-                    let (code, input) = own.ok_or_else(missing)?;
-                    let template = shape.templates.iter().find(|known| known.name() == code);
-                    (template.ok_or_else(missing)?.code)(context, vec![Given::Output(input)])
-                        .await?
+                    let (name, input) = own.ok_or_else(missing)?;
+                    let template = shape.templates.iter().find(|known| known.name() == name);
+                    let TemplatePlan { step, code } = template.ok_or_else(missing)?;
+                    (code, &step.policy, &step.name, vec![Given::Output(input)])
                 }
             };
-            Ok(Done { grow: growing.take(), ..done })
+            let memory = policy.memo.map(|number| Memory::of(&spec, name, number));
+            let growing = Growing::new(Arc::clone(&shape), spec);
+            let context = Context::of_step(job, host, growing.clone(), memory);
+            let done = code(context, given).await?;
+            let grow = growing.take();
+            // Steps that it added are not part of what is remembered.
+            let memo = done.memo.filter(|_| grow.is_none());
+            Ok(Done { grow, memo, ..done })
         })
     }
 }

@@ -6,10 +6,12 @@ mod grow;
 mod handler;
 mod inputs;
 mod kinds;
+mod memo;
 mod plan;
 mod subrun;
+mod tell;
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{collections::BTreeSet, marker::PhantomData, sync::Arc};
 
 use serde::Serialize;
 
@@ -19,15 +21,20 @@ pub use self::{
     inputs::{Ended, Inputs, Items, Step, any, at_least},
     kinds::{ItemPolicy, Verdict},
     plan::Template,
+    tell::Steps,
 };
-pub(crate) use self::{grow::Growing, handler::FlowHandler};
+pub(crate) use self::{
+    grow::Growing,
+    handler::FlowHandler,
+    memo::{Memory, once},
+};
 use self::{
     inputs::Source,
     plan::{StepPlan, TemplatePlan, in_lane},
 };
 use crate::{
     error::{Error, Result},
-    model::{Band, Dag, NewStep},
+    model::{Band, Dag, NewStep, RunSpec, flow_need},
 };
 
 /// A flow that can be launched with an `I` and returns an `O`.
@@ -113,9 +120,21 @@ impl FlowPlan {
         own.unwrap_or(&self.shapes[0])
     }
 
-    /// How lanes and registries call it.
-    pub fn need(&self) -> String {
-        format!("flow:{}@{}", self.name, self.version)
+    /// The steps of a run. Its fingerprint says which, whatever its band has become since.
+    pub fn shape_of(&self, run: &RunSpec) -> &Arc<Shape> {
+        let launched = self.shapes.iter().find(|shape| shape.fingerprint == run.fingerprint);
+        launched.unwrap_or_else(|| self.shape(run.band))
+    }
+
+    /// Its name and version.
+    pub fn label(&self) -> String {
+        flow_need(&self.name, self.version, "")
+    }
+
+    /// How lanes and registries call the code of each of its shapes.
+    pub fn needs(&self) -> BTreeSet<String> {
+        let need = |shape: &Arc<Shape>| flow_need(&self.name, self.version, &shape.fingerprint);
+        self.shapes.iter().map(need).collect()
     }
 
     /// # Errors
@@ -143,6 +162,8 @@ pub(crate) struct Shape {
     /// The draft that it was.
     draft: u64,
     band: Band,
+    /// Of all that the code of its steps relies on.
+    pub fingerprint: String,
     pub steps: Vec<StepPlan>,
     /// Code for steps that are added while a run goes on.
     pub templates: Vec<TemplatePlan>,

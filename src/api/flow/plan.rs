@@ -2,6 +2,9 @@
 
 use std::{fmt, marker::PhantomData};
 
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
 use super::inputs::{Given, Source};
 use crate::{
     api::context::Context,
@@ -50,6 +53,31 @@ pub(crate) fn in_lane(step: &NewStep, need: &str) -> NewStep {
     let needs = std::iter::once(need.to_owned()).chain(agent).chain(tags).collect();
     let lane = Lane::new(needs, step.options.capacity.clone());
     NewStep { lane: Some(lane), ..step.clone() }
+}
+
+/// A hash of all that the code of steps relies on: which there are, what does them, and what
+/// they take. A run's steps are done by code with the fingerprint that it was launched with.
+/// The text that is hashed never changes for a flow that does not: runs outlive programs.
+pub(super) fn fingerprint(
+    steps: &[StepPlan],
+    templates: &[TemplatePlan],
+    returns: Source,
+) -> String {
+    let source = |source: &Source| match source {
+        Source::Input => Value::Null,
+        Source::Step(no) => json!(no),
+        Source::Items(no) => json!([no]),
+    };
+    let step = |step: &NewStep, sources: &[Source]| {
+        let tolerated: Vec<_> =
+            step.terms.iter().map(|(no, terms)| (no, terms.tolerates)).collect();
+        let sources: Vec<_> = sources.iter().map(source).collect();
+        json!([step.name, step.kind as u8, step.agent, step.after, tolerated, sources])
+    };
+    let of_steps: Vec<_> = steps.iter().map(|plan| step(&plan.new, &plan.sources)).collect();
+    let of_templates: Vec<_> = templates.iter().map(|plan| step(&plan.step, &[])).collect();
+    let text = json!([1, of_steps, of_templates, source(&returns)]).to_string();
+    Sha256::digest(text)[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Code for steps that are added while a run goes on: each takes an `I` and returns a `T`.

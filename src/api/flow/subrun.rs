@@ -7,7 +7,7 @@ use crate::{
     engine::Done,
     failure::Failure,
     id::RunId,
-    model::{Budget, Command, Needs, NewRun, Payload, RetryRun, RunSpec, RunState},
+    model::{Budget, Command, Needs, NewRun, Payload, RetryRun, RunFlags, RunSpec, RunState},
 };
 
 /// Launches the run, waits for its end without a worker, and returns what it returned. Where
@@ -58,14 +58,23 @@ pub(super) async fn attend(
     output.map(Done::new).ok_or_else(|| Failure::fatal(format!("run {id} has no output")))
 }
 
-/// What the run may use: what the step has reserved of its own run's budget.
-async fn share(context: &Context) -> Result<Option<Budget>, Failure> {
-    let Some((run, no)) = context.job().claimed.task.step else { return Ok(None) };
-    let needs = Needs { runs: [run].into(), steps: [(run, no)].into(), ..Needs::default() };
+/// What a run has of the one that it is launched by.
+#[derive(Default)]
+struct Share {
+    /// What the step has reserved of its own run's budget.
+    budget: Option<Budget>,
+    fresh: bool,
+}
+
+async fn share(context: &Context) -> Result<Share, Failure> {
+    let Some((id, no)) = context.job().claimed.task.step else { return Ok(Share::default()) };
+    let needs = Needs { runs: [id].into(), steps: [(id, no)].into(), ..Needs::default() };
     let mut rows = context.job().core.backend.read(&needs).await?;
-    let budget = rows.runs.remove(&run).and_then(|run| run.budget);
-    let reserved = rows.steps.remove(&(run, no)).and_then(|step| step.reserved);
-    Ok(budget.zip(reserved).map(|(budget, reserved)| budget.share(reserved)))
+    let run = rows.runs.remove(&id);
+    let fresh = run.as_ref().is_some_and(|run| run.flags.has(RunFlags::FRESH));
+    let reserved = rows.steps.remove(&(id, no)).and_then(|step| step.reserved);
+    let budget = run.and_then(|run| run.budget).zip(reserved);
+    Ok(Share { budget: budget.map(|(budget, reserved)| budget.share(reserved)), fresh })
 }
 
 async fn launch(
@@ -79,6 +88,7 @@ async fn launch(
         Some(run) => job.core.run_spec(run).await?.band,
         None => Default::default(),
     };
+    let share = share(context).await?;
     let shape = plan.shape(band);
     let spec = RunSpec {
         id,
@@ -92,9 +102,11 @@ async fn launch(
         labels: context.spec().labels.clone(),
         meta: None,
         forked_from: None,
+        fingerprint: shape.fingerprint.clone(),
+        base: context.base().map(str::to_owned),
         created_at: Timestamp::ZERO,
     };
-    let steps = shape.new_steps(&plan.need());
-    let (parent, budget) = (Some(context.task()), share(context).await?);
-    Ok(NewRun { spec, priority: job.claimed.task.priority, steps, parent, budget })
+    let steps = shape.new_steps(&spec.need());
+    let (parent, budget, fresh) = (Some(context.task()), share.budget, share.fresh);
+    Ok(NewRun { spec, priority: job.claimed.task.priority, steps, parent, budget, fresh })
 }

@@ -4,9 +4,10 @@ use super::kit::{Kit, done, fault, new_run, new_step, run, settle};
 use crate::{
     id::{RunId, TaskId},
     model::{
-        Command, Condition, Decision, Growth, Needs, NewRun, NewStep, OnFailure, Otherwise,
-        Outcome, Payload, Phase, Policy, Prune, Quorum, Rejection, RetryRun, RunAttempt, RunState,
-        StepKind, StepState, Task, Terms, Tolerance,
+        Band, Command, Condition, Decision, Growth, Memo, MemoKey, Needs, NewRun, NewStep,
+        OnFailure, Otherwise, Outcome, Page, Payload, Phase, Policy, Prune, Query, Quorum, Recall,
+        Rejection, RetryRun, RunAttempt, RunFilter, RunFlags, RunSpec, RunState, Settle, StepKind,
+        StepState, Task, Terms, Tolerance,
     },
 };
 
@@ -326,4 +327,77 @@ pub(super) async fn a_task_waits_for_the_run_it_launched(kit: Kit) {
     assert!(matches!(late, Rejection::Invalid(_)), "its task is cancelled");
     let nobody = kit.refused(Command::Launch(Box::new(below(TaskId::new())))).await;
     assert!(matches!(nobody, Rejection::NotFound { .. }), "{nobody}");
+}
+
+/// A run whose one step has completed work with this key.
+async fn remembered(kit: &Kit, key: MemoKey, from: Option<TaskId>) -> TaskId {
+    kit.launch(&[("work", &[])]).await;
+    let held = kit.claim_one().await;
+    let Command::Settle(own) = settle(&held, done()) else { unreachable!("it settles") };
+    let memo = Some(Recall { key, from });
+    kit.done(Command::Settle(Box::new(Settle { memo, ..*own }))).await;
+    held.id
+}
+
+pub(super) async fn work_is_remembered_with_its_last_attempt(kit: Kit) {
+    let (key, other) = (MemoKey::new([7; 32]), MemoKey::new([8; 32]));
+    let first = remembered(&kit, key, None).await;
+    remembered(&kit, other, None).await;
+    kit.advance(10);
+    let time = kit.now();
+    let last = remembered(&kit, key, Some(first)).await;
+    let found = read(&kit, Needs { memos: [key].into(), ..Needs::default() }).await;
+    assert_eq!(found.memos, [(key, Memo { key, task: last, lease: 1 })].into());
+    let rows = kit.rows().await;
+    assert_eq!(rows.attempts[&(last, 1)].recalled, Some(first));
+    assert_eq!(rows.attempts[&(first, 1)].recalled, None);
+    kit.all_entries_show().await;
+    let never = crate::clock::Timestamp::ZERO;
+    let prune = Prune { tasks_before: never, runs_before: time, entries_before: never, limit: 100 };
+    assert_eq!(kit.backend().prune(&prune).await.expect("pruning works").runs, 2);
+    let left = kit.rows().await.memos;
+    assert_eq!(left.keys().collect::<Vec<_>>(), [&key], "what was pruned is forgotten");
+    assert_eq!(left[&key].task, last);
+
+    // What fails, or was to be cancelled, is not remembered.
+    kit.launch(&[("fails", &[])]).await;
+    let held = kit.claim_one().await;
+    let Command::Settle(own) = settle(&held, fault()) else { unreachable!("it settles") };
+    let memo = Some(Recall { key: other, from: None });
+    kit.done(Command::Settle(Box::new(Settle { memo, ..*own }))).await;
+    let run = kit.launch(&[("stops", &[])]).await;
+    let held = kit.claim_one().await;
+    kit.done(Command::CancelRun(run)).await;
+    let Command::Settle(own) = settle(&held, done()) else { unreachable!("it settles") };
+    kit.done(Command::Settle(Box::new(Settle { memo, ..*own }))).await;
+    assert_eq!(kit.rows().await.memos, left);
+}
+
+pub(super) async fn every_field_of_a_run_is_kept(kit: Kit) {
+    let mut new = run(&[("a", &[])]);
+    let spec = RunSpec {
+        project: "p".into(),
+        flow: "a flow".into(),
+        version: 7,
+        band: Band::Large,
+        model: Some("big".into()),
+        input: Payload::text("it's"),
+        definition: Payload::text("steps"),
+        fingerprint: "0123".into(),
+        base: Some("c0ffee".into()),
+        meta: Some(Payload::text("meta")),
+        ..new.spec
+    };
+    let id = spec.id;
+    new = NewRun { spec: spec.clone(), priority: -3, fresh: true, ..new };
+    kit.done(Command::Launch(Box::new(new))).await;
+    let rows = kit.rows().await;
+    assert_eq!(rows.run_specs[&id], RunSpec { created_at: kit.now(), ..spec });
+    let run = &rows.runs[&id];
+    assert_eq!((run.priority, run.project.as_str(), run.open_steps), (-3, "p", 1));
+    assert!(run.flags.has(RunFlags::FRESH));
+    let query = Query::Runs { filter: RunFilter::default(), after: None, limit: 5 };
+    let found = kit.backend().list(&query).await.expect("a list works");
+    let Page::Runs(views) = found else { panic!("another list") };
+    assert_eq!((&views[0].spec, &views[0].run), (&rows.run_specs[&id], run));
 }

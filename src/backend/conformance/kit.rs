@@ -246,6 +246,9 @@ fn without_created(receipt: &Receipt) -> Receipt {
     receipt.clone().map(|outcome| match outcome {
         Outcome::Task { id, .. } => Outcome::Task { id, created: false },
         Outcome::Run { id, .. } => Outcome::Run { id, created: false },
+        Outcome::Tasks(tasks) => {
+            Outcome::Tasks(tasks.into_iter().map(|(id, _)| (id, false)).collect())
+        }
         other => other,
     })
 }
@@ -271,7 +274,15 @@ pub(super) fn settle(held: &Task, decision: Decision) -> Command {
 
 pub(super) fn settle_retrying(held: &Task, retry: Retry, decision: Decision) -> Command {
     let held = held.clone();
-    Command::Settle(Box::new(Settle { held, retry, decision, usage: None, said: None, grow: None }))
+    Command::Settle(Box::new(Settle {
+        held,
+        retry,
+        decision,
+        usage: None,
+        said: None,
+        grow: None,
+        memo: None,
+    }))
 }
 
 pub(super) fn done() -> Decision {
@@ -320,9 +331,11 @@ pub(super) fn new_run(steps: Vec<NewStep>) -> NewRun {
         labels: [("kind".to_owned(), "test".to_owned())].into(),
         meta: None,
         forked_from: None,
+        fingerprint: String::new(),
+        base: None,
         created_at: Timestamp::ZERO,
     };
-    NewRun { spec, priority: 0, steps, parent: None, budget: None }
+    NewRun { spec, priority: 0, steps, parent: None, budget: None, fresh: false }
 }
 
 pub(super) fn new_step(name: &str, after: Vec<u32>) -> NewStep {

@@ -123,6 +123,7 @@ macro_rules! conformance_clauses {
         $then! {
             tasks {
                 an_enqueued_task_is_stored_once
+                tasks_are_enqueued_together_or_not_at_all
                 every_field_of_a_task_is_kept
                 large_values_are_kept_and_larger_ones_refused
                 text_that_no_database_takes_is_refused_or_mended
@@ -187,6 +188,8 @@ macro_rules! conformance_clauses {
                 a_run_is_done_again_in_three_ways
                 what_a_step_added_goes_when_it_is_done_again
                 a_fork_owns_what_it_keeps
+                work_is_remembered_with_its_last_attempt
+                every_field_of_a_run_is_kept
                 a_task_waits_for_the_run_it_launched
             }
             people {

@@ -122,6 +122,10 @@ impl<'a> Load<'a> {
         if !needs.attempts.is_empty() {
             self.add(sql::ATTEMPTS, params![tasks(&needs.attempts)], put_attempt);
         }
+        if !needs.memos.is_empty() {
+            let keys: Vec<_> = needs.memos.iter().map(|key| key.as_bytes().to_vec()).collect();
+            self.add(sql::MEMO, params![keys], put_memo);
+        }
         if !needs.items_of.is_empty() {
             self.add(sql::ITEMS_OF, params![tasks(&needs.items_of)], put_item);
         }
@@ -186,10 +190,11 @@ impl<'a> Load<'a> {
 
     /// A dump, for audits.
     fn add_everything(&mut self) {
-        let all: [(&'static str, Read); 19] = [
+        let all: [(&'static str, Read); 20] = [
             (sql::all(sql::TASK), put_task),
             (sql::all(sql::SPEC), put_spec),
             (sql::all(sql::ATTEMPTS), put_attempt),
+            (sql::all(sql::MEMO), put_memo),
             (sql::all(sql::ITEM), put_item),
             (sql::UNIQUE_ALL, put_unique),
             (sql::all(sql::CAPACITY), put_capacity),
@@ -283,6 +288,7 @@ macro_rules! puts {
 puts! {
     put_task: task in tasks by |row| row.id;
     put_attempt: attempt in attempts by |row| (row.task, row.lease);
+    put_memo: memo in memos by |row| row.key;
     put_item: item in items by |row| row.id;
     put_capacity: capacity in capacity by |row| row.name.clone();
     put_slot: slot in slots by |row| (row.key.clone(), row.n);

@@ -15,9 +15,9 @@ use crate::{
     id::RunId,
     model::{
         Answer, Attempt, AttemptOutcome, Band, CapacityKey, CapacityView, Chat, Claimed, Cursor,
-        Entry, Host, Instance, Item, ItemKind, ItemState, Lane, Message, Payload, Phase, Role, Run,
-        RunAttempt, RunFlags, RunSpec, RunState, Session, Slot, Step, StepKind, StepState, Stream,
-        Task, TaskFlags, TaskOptions, TaskSpec, Terms,
+        Entry, Host, Instance, Item, ItemKind, ItemState, Lane, Memo, MemoKey, Message, Payload,
+        Phase, Role, Run, RunAttempt, RunFlags, RunSpec, RunState, Session, Slot, Step, StepKind,
+        StepState, Stream, Task, TaskFlags, TaskOptions, TaskSpec, Terms,
     },
 };
 
@@ -244,6 +244,7 @@ pub(super) fn attempt(cells: &mut Cells<'_>) -> Result<Attempt> {
         output: cells.payload_or_null()?,
         error: cells.next()?,
         usage: cells.payload_or_null()?,
+        recalled: cells.id_or_null()?,
     })
 }
 
@@ -348,6 +349,8 @@ pub(super) fn run_spec(cells: &mut Cells<'_>) -> Result<RunSpec> {
         labels: cells.labels()?,
         meta: cells.payload_or_null()?,
         forked_from: cells.step()?,
+        fingerprint: cells.next()?,
+        base: cells.next()?,
         created_at: cells.time()?,
     })
 }
@@ -380,6 +383,12 @@ pub(super) fn edge(cells: &mut Cells<'_>) -> Result<((RunId, u32, u32), Terms)> 
 
 pub(super) fn step_input(cells: &mut Cells<'_>) -> Result<((RunId, u32), Payload)> {
     Ok(((cells.id()?, cells.count()?), cells.payload()?))
+}
+
+pub(super) fn memo(cells: &mut Cells<'_>) -> Result<Memo> {
+    let key: &[u8] = cells.next()?;
+    let key = key.try_into().map_err(|_| unreadable("a key of another length".into()))?;
+    Ok(Memo { key: MemoKey::new(key), task: cells.id()?, lease: cells.next()? })
 }
 
 pub(super) fn run_attempt(cells: &mut Cells<'_>) -> Result<RunAttempt> {

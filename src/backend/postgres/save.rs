@@ -248,6 +248,7 @@ fn attempt_columns<'a>(attempts: impl IntoIterator<Item = &'a Attempt>) -> Vec<P
         row.output.as_ref().map(|output| output.as_str()),
         row.error.as_deref(),
         row.usage.as_ref().map(|usage| usage.as_str()),
+        row.recalled.map(TaskId::as_uuid),
     )
 }
 
@@ -268,6 +269,12 @@ fn put_around_tasks<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
             sql::INSERT_UNIQUE,
             columns!(changes.unique, |row| row.0.as_str(), row.1.as_str(), row.2.as_uuid()),
         );
+    }
+    if !changes.memos.is_empty() {
+        let memos: Vec<_> = changes.memos.values().collect();
+        let columns =
+            columns!(memos, |memo| &memo.key.as_bytes()[..], memo.task.as_uuid(), memo.lease);
+        pipe.add(sql::PUT_MEMO, columns);
     }
     if !changes.items.is_empty() {
         pipe.add(
@@ -389,6 +396,8 @@ fn put_runs<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
                 row.meta.as_ref().map(|meta| meta.as_str()),
                 row.forked_from.map(|(run, _)| run.as_uuid()),
                 row.forked_from.map(|(_, no)| no as i32),
+                row.fingerprint.as_str(),
+                row.base.as_deref(),
                 Time(row.created_at),
             ),
         );

@@ -142,6 +142,10 @@ fn load_runs(conn: &Connection, needs: &Needs, found: &mut Rows) -> Result<()> {
         let begun = all(conn, sql::RUN_ATTEMPTS, [run], rows::run_attempt)?;
         found.run_attempts.extend(begun.into_iter().map(|row| ((row.run, row.attempt), row)));
     }
+    for key in &needs.memos {
+        let memo = one(conn, sql::MEMO, [key.as_bytes()], rows::memo)?;
+        found.memos.extend(memo.map(|memo| (memo.key, memo)));
+    }
     for (run, no) in &needs.step_inputs {
         let input = one(conn, sql::STEP_INPUT, (run, no), rows::step_input)?;
         found.step_inputs.extend(input);
@@ -181,6 +185,7 @@ fn everything(conn: &Connection) -> Result<Rows> {
         attempts: keyed(all(conn, sql::all(sql::ATTEMPTS), [], rows::attempt)?, |row| {
             (row.task, row.lease)
         }),
+        memos: keyed(all(conn, sql::all(sql::MEMO), [], rows::memo)?, |row| row.key),
         items: keyed(all(conn, sql::all(sql::ITEM), [], rows::item)?, |row| row.id),
         unique: all(conn, sql::UNIQUE_ALL, [], rows::unique)?.into_iter().collect(),
         capacity: keyed(all(conn, sql::all(sql::CAPACITY), [], rows::capacity)?, |row| {

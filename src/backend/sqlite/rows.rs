@@ -13,9 +13,9 @@ use crate::{
     id::{ArenaId, ChatId, InstanceId, ItemId, MessageId, RunId, SessionId, TaskId},
     model::{
         Answer, Attempt, AttemptOutcome, Band, CapacityKey, CapacityView, Chat, Cursor, Entry,
-        Host, Instance, Item, ItemKind, ItemState, Lane, Message, Payload, Phase, Role, Run,
-        RunAttempt, RunFlags, RunSpec, RunState, Session, Slot, Step, StepKind, StepState, Stream,
-        Task, TaskFlags, TaskOptions, TaskSpec, Terms,
+        Host, Instance, Item, ItemKind, ItemState, Lane, Memo, MemoKey, Message, Payload, Phase,
+        Role, Run, RunAttempt, RunFlags, RunSpec, RunState, Session, Slot, Step, StepKind,
+        StepState, Stream, Task, TaskFlags, TaskOptions, TaskSpec, Terms,
     },
 };
 
@@ -199,6 +199,7 @@ pub(super) fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
         output: cells.next()?,
         error: cells.next()?,
         usage: cells.next()?,
+        recalled: cells.next()?,
     })
 }
 
@@ -311,6 +312,8 @@ pub(super) fn run_spec(row: &Row<'_>) -> rusqlite::Result<RunSpec> {
         labels: cells.labels()?,
         meta: cells.next()?,
         forked_from: cells.step()?,
+        fingerprint: cells.next()?,
+        base: cells.next()?,
         created_at: cells.next()?,
     })
 }
@@ -345,6 +348,11 @@ pub(super) fn edge(row: &Row<'_>) -> rusqlite::Result<((RunId, u32, u32), Terms)
 
 pub(super) fn step_input(row: &Row<'_>) -> rusqlite::Result<((RunId, u32), Payload)> {
     Ok(((row.get(0)?, row.get(1)?), row.get(2)?))
+}
+
+pub(super) fn memo(row: &Row<'_>) -> rusqlite::Result<Memo> {
+    let mut cells = Cells::new(row);
+    Ok(Memo { key: MemoKey::new(cells.next()?), task: cells.next()?, lease: cells.next()? })
 }
 
 pub(super) fn run_attempt(row: &Row<'_>) -> rusqlite::Result<RunAttempt> {

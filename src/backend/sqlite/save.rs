@@ -102,6 +102,9 @@ fn save_around_tasks(conn: &Connection, changes: &Changes) -> Result<()> {
     for (project, key, task) in &changes.unique {
         run(conn, sql::INSERT_UNIQUE, (project, key, task))?;
     }
+    for memo in changes.memos.values() {
+        run(conn, sql::PUT_MEMO, (memo.key.as_bytes(), memo.task, memo.lease))?;
+    }
     changes.items.iter().try_for_each(|item| put_item(conn, item))?;
     changes.capacity.iter().try_for_each(|key| put_capacity(conn, key))?;
     for row in &changes.instances {
@@ -254,7 +257,8 @@ fn insert_attempt(conn: &Connection, row: &Attempt) -> rusqlite::Result<()> {
         row.outcome as u8,
         row.output,
         row.error,
-        row.usage
+        row.usage,
+        row.recalled
     ];
     run(conn, sql::INSERT_ATTEMPT, params).map(drop)
 }
@@ -311,6 +315,8 @@ fn insert_run_spec(conn: &Connection, row: &RunSpec) -> rusqlite::Result<()> {
         row.meta,
         row.forked_from.map(|(run, _)| run),
         row.forked_from.map(|(_, no)| no),
+        row.fingerprint,
+        row.base,
         row.created_at
     ];
     run(conn, sql::INSERT_RUN_SPEC, params).map(drop)

@@ -44,6 +44,9 @@ pub(super) fn retry(work: &mut Work, id: RunId, attempt: u32, how: RetryRun) -> 
     run.failed_steps = 0;
     let ends = [RunFlags::CANCELLING, RunFlags::LOST_STEP, RunFlags::STOPPING];
     run.flags = ends.into_iter().fold(run.flags, RunFlags::without);
+    if how == RetryRun::All {
+        run.flags = run.flags.with(RunFlags::FRESH);
+    }
     let attempt = run.attempt;
     work.put_run_attempt(RunAttempt {
         run: id,
@@ -182,7 +185,7 @@ pub(super) fn fork(
     work.insert_run(Run {
         id,
         state: RunState::Running,
-        flags: RunFlags::default(),
+        flags: RunFlags::FRESH,
         open_steps: again.len() as u32,
         failed_steps: 0,
         attempt: 1,
@@ -260,6 +263,7 @@ fn copy_task(work: &mut Work, old: TaskId, step: (RunId, u32)) -> TaskId {
         output,
         error: None,
         usage: None,
+        recalled: None,
     };
     work.rows.attempts.insert((id, 1), attempt.clone());
     work.changes.attempts.push(attempt);

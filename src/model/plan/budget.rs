@@ -105,6 +105,13 @@ pub(super) fn is_waiting(step: &Step) -> bool {
     pending && step.waiting_on == 0
 }
 
+/// One step less waits for the budget of a run that has one.
+pub(super) fn waits_no_more(work: &mut Work, run: RunId) {
+    if let Some(budget) = work.run(run).budget.as_mut() {
+        budget.waiting = budget.waiting.saturating_sub(1);
+    }
+}
+
 /// Asks a person on behalf of a step for which nothing is left: its task is there, and
 /// blocked.
 pub(super) fn ask(work: &mut Work, run: RunId, task: TaskId) {

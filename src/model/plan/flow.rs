@@ -28,7 +28,7 @@ pub(super) fn launch(work: &mut Work, new: NewRun) -> Receipt {
     if let Some(parent) = new.parent {
         task::check_parent(work, parent)?;
     }
-    let NewRun { mut spec, priority, steps, parent, mut budget } = new;
+    let NewRun { mut spec, priority, steps, parent, mut budget, fresh } = new;
     if let Some(budget) = &mut budget {
         budget.begin(work.now);
     }
@@ -36,7 +36,7 @@ pub(super) fn launch(work: &mut Work, new: NewRun) -> Receipt {
     work.insert_run(Run {
         id,
         state: RunState::Running,
-        flags: RunFlags::default(),
+        flags: if fresh { RunFlags::FRESH } else { RunFlags::default() },
         project: spec.project.clone(),
         priority,
         open_steps: steps.len() as u32,
@@ -51,7 +51,7 @@ pub(super) fn launch(work: &mut Work, new: NewRun) -> Receipt {
     });
     let event = Event::RunLaunched { flow: spec.flow.clone(), steps: steps.len() as u32 };
     work.tell(Stream::Run(id), event);
-    let code = code(&spec);
+    let code = spec.need();
     insert_spec(work, spec);
     let mut fresh = Vec::new();
     for (no, step) in (0..).zip(steps) {
@@ -62,14 +62,9 @@ pub(super) fn launch(work: &mut Work, new: NewRun) -> Receipt {
     Ok(Outcome::Run { id, created: true })
 }
 
-/// What workers of a flow say they have.
-fn code(spec: &RunSpec) -> String {
-    format!("flow:{}@{}", spec.flow, spec.version)
-}
-
 /// The code of a run's flow.
 pub(super) fn code_of(work: &Work, id: RunId) -> String {
-    work.rows.run_specs.get(&id).map(code).unwrap_or_default()
+    work.rows.run_specs.get(&id).map(RunSpec::need).unwrap_or_default()
 }
 
 /// The cold row of a new run, and the record of its first beginning.
@@ -95,7 +90,7 @@ fn check(new: &NewRun) -> Result<(), Rejection> {
     fits("the run's meta", meta, limits::META_BYTES)?;
     are_names([&spec.project, &spec.flow].into_iter().chain(spec.labels.keys()))?;
     are_texts(spec.labels.values())?;
-    are_texts(&spec.model)?;
+    are_texts(spec.model.iter().chain(&spec.base).chain([&spec.fingerprint]))?;
     steps.iter().try_for_each(check_step)?;
     Ok(Dag::check(steps)?)
 }

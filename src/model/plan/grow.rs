@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    flow,
+    budget, flow,
     steps::{self, Fresh},
     work::Work,
 };
@@ -204,9 +204,14 @@ pub(super) fn apply(work: &mut Work, (run, by): (RunId, u32), growth: Growth) ->
     for (place, to, terms) in growth.into {
         if work.rows.steps[&(run, to)].state == StepState::Pending {
             work.insert_edge((run, base + place, to), terms);
+            let waited = budget::is_waiting(&work.rows.steps[&(run, to)]);
             let step = work.step(run, to);
             step.open_edges += 1;
             step.waiting_on += u32::from(step.policy.quorum == Quorum::All);
+            if waited && step.waiting_on > 0 {
+                // It waits for the edge again, and no longer for the budget.
+                budget::waits_no_more(work, run);
+            }
         }
     }
     new

@@ -9,8 +9,8 @@ use crate::{
     id::{ItemId, RunId, TaskId},
     model::{
         Ask, Attempt, AttemptOutcome, Decision, Event, Fault, FaultKind, Import, Interrupted,
-        ItemKind, Outcome, Payload, Phase, Receipt, Rejection, Retry, Settle, Stream, Task,
-        TaskFlags, TaskState, limits, plan::work::Work,
+        ItemKind, Memo, Outcome, Payload, Phase, Recall, Receipt, Rejection, Retry, Settle, Stream,
+        Task, TaskFlags, TaskState, limits, plan::work::Work,
     },
 };
 
@@ -20,6 +20,15 @@ struct Result {
     output: Option<Payload>,
     error: Option<String>,
     usage: Option<Payload>,
+    recalled: Option<TaskId>,
+}
+
+impl Result {
+    /// Of an attempt that left nothing else. None: work that was not started, or broke off.
+    fn of(outcome: Option<AttemptOutcome>) -> Self {
+        let outcome = outcome.unwrap_or(AttemptOutcome::Interrupted);
+        Self { outcome, output: None, error: None, usage: None, recalled: None }
+    }
 }
 
 /// Settles the attempt that `settle.held` describes. One that another claim or decision has
@@ -38,7 +47,7 @@ pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
         chat::append(work, chat, messages)?;
     }
     let step = task_step(work, id);
-    let Settle { retry, mut decision, usage, grow, .. } = settle;
+    let Settle { retry, mut decision, usage, grow, memo, .. } = settle;
     // Only what completes adds anything.
     let completes = matches!(decision, Decision::Complete(_)) && !cancelled;
     let grow = grow.filter(|_| completes);
@@ -57,12 +66,29 @@ pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
         let fresh = grow::apply(work, step, growth);
         steps::begin(work, step.0, fresh);
     }
+    let memo = memo.filter(|_| completes && !cancelled);
+    if let Some(memo) = memo {
+        remember(work, id, memo);
+    }
+    let recalled = memo.and_then(|memo| memo.from);
+    let outcome = outcome_of(&decision);
+    let result = Result { usage, recalled, ..Result::of(outcome) };
     if cancelled {
-        end_cancelled(work, id, decision, usage);
+        end_cancelled(work, id, decision, result);
     } else {
-        decide(work, id, &retry, decision, usage);
+        decide(work, id, &retry, decision, result);
     }
     Ok(state(work, id))
+}
+
+/// Where the result of the work is from now on. What was taken from an earlier one is told.
+fn remember(work: &mut Work, id: TaskId, recall: Recall) {
+    let lease = work.rows.tasks[&id].lease;
+    work.changes.memos.insert(recall.key, Memo { key: recall.key, task: id, lease });
+    if let (Some(from), Some((run, no))) = (recall.from, task_step(work, id)) {
+        let name = work.rows.steps[&(run, no)].name.clone();
+        work.tell(Stream::Run(run), Event::StepRecalled { no, name, from });
+    }
 }
 
 /// The run and number of the step that a task does, where its run is known.
@@ -141,10 +167,8 @@ fn outcome_of(decision: &Decision) -> Option<AttemptOutcome> {
 }
 
 /// Carries out a decision on a task that nobody asked to cancel.
-fn decide(work: &mut Work, id: TaskId, retry: &Retry, decision: Decision, usage: Option<Payload>) {
+fn decide(work: &mut Work, id: TaskId, retry: &Retry, decision: Decision, result: Result) {
     let now = work.now;
-    let outcome = outcome_of(&decision).unwrap_or(AttemptOutcome::Interrupted);
-    let result = Result { outcome, output: None, error: None, usage };
     match decision {
         Decision::Complete(output) => {
             close(work, id, Result { output: Some(output), ..result });
@@ -191,13 +215,7 @@ fn await_run(work: &mut Work, id: TaskId, run: RunId) {
 }
 
 /// Ends an attempt that someone asked to cancel. Output that was produced is kept.
-fn end_cancelled(work: &mut Work, id: TaskId, decision: Decision, usage: Option<Payload>) {
-    let mut result = Result {
-        outcome: outcome_of(&decision).unwrap_or(AttemptOutcome::Cancelled),
-        output: None,
-        error: None,
-        usage,
-    };
+fn end_cancelled(work: &mut Work, id: TaskId, decision: Decision, mut result: Result) {
     match decision {
         Decision::Complete(output) => result.output = Some(output),
         Decision::Fail(fault) => result.error = Some(fault.message),
@@ -270,6 +288,7 @@ fn close(work: &mut Work, id: TaskId, result: Result) {
         output: result.output,
         error: result.error,
         usage: result.usage,
+        recalled: result.recalled,
     };
     work.rows.attempts.insert((id, attempt.lease), attempt.clone());
     work.changes.attempts.push(attempt);
@@ -359,8 +378,7 @@ pub(super) fn rescue(work: &mut Work, id: TaskId, lease: i64) -> Receipt {
     }
     let cancelled = task.flags.has(TaskFlags::CANCEL);
     let error = Some("its worker died".to_owned());
-    let outcome = AttemptOutcome::Interrupted;
-    close(work, id, Result { outcome, output: None, error, usage: None });
+    close(work, id, Result { error, ..Result::of(None) });
     let task = work.task(id);
     task.interruptions += 1;
     let interruptions = task.interruptions;

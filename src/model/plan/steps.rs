@@ -162,13 +162,13 @@ pub(super) fn close(
     let name = step.name.clone();
     let owner = work.run(run);
     owner.open_steps -= 1;
-    if let Some(budget) = owner.budget.as_mut().filter(|_| hungry) {
-        budget.waiting = budget.waiting.saturating_sub(1);
-    }
     match state {
         StepState::Failed if counts => owner.failed_steps += 1,
         StepState::Cancelled if counts => owner.flags = owner.flags.with(RunFlags::LOST_STEP),
         _ => {}
+    }
+    if hungry {
+        budget::waits_no_more(work, run);
     }
     work.tell(Stream::Run(run), Event::StepEnded { no, name, state, reason });
 }

@@ -32,7 +32,6 @@ each_backend!(
     a_report_is_the_step_that_reports_or_all_that_is_known,
     a_cancelled_run_stops_its_steps_and_then_ends,
     a_paused_run_starts_nothing_more,
-    a_version_without_code_waits_and_runs_beside_the_new_one,
     the_same_run_is_launched_once,
     a_band_chooses_the_width,
     runs_are_listed_by_project_and_state,
@@ -367,22 +366,6 @@ fn versioned(version: u32) -> Flow<(), u32> {
     let input = draft.input::<()>();
     let step = draft.code("step", input, move |_, ()| async move { Ok(version) });
     draft.returns(input, step)
-}
-
-async fn a_version_without_code_waits_and_runs_beside_the_new_one(store: Store) {
-    let (old, new) = (versioned(1), versioned(2));
-    let engine = store.builder().flow(&new).start().await.unwrap();
-    let waits = engine.launch(&old, ()).await.unwrap();
-    let runs = engine.launch(&new, ()).await.unwrap();
-    assert_eq!(runs.output().await.unwrap(), 2);
-    engine.run_until_idle().await.unwrap();
-    let task = engine.task(waits.steps().await.unwrap()[0].task.unwrap());
-    let missing = Waiting::CodeMissing("flow:versioned@1".into());
-    assert_eq!(task.why().await.unwrap(), missing);
-    assert_eq!(engine.stuck().await.unwrap(), [(task.id(), missing)]);
-    engine.shutdown().await.unwrap();
-    let both = store.builder().flow(&old).flow(&new).start().await.unwrap();
-    assert_eq!(both.run_of(&old, waits.id()).output().await.unwrap(), 1);
 }
 
 async fn the_same_run_is_launched_once(store: Store) {

@@ -76,6 +76,7 @@ fn settle(claimed: &Claimed, decision: Decision) -> Command {
         usage: None,
         said: None,
         grow: None,
+        memo: None,
     }))
 }
 

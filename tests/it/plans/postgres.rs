@@ -79,7 +79,7 @@ const ROWS: &str = "
     INSERT INTO capacity_keys SELECT 'k' || n, 1000, t FROM n WHERE n < 20;
     INSERT INTO slots SELECT 'k' || n % 20, n / 20, CASE WHEN n % 3 = 0 THEN id END, 1
         FROM n WHERE n < 20000;
-    INSERT INTO flow_runs SELECT id, 'p', 'f', 1, 'small', NULL, '', '', NULL, NULL, NULL, NULL, t
+    INSERT INTO flow_runs SELECT id, 'p', 'f', 1, 'small', NULL, '', '', NULL, NULL, NULL, NULL, '', NULL, t
         FROM n WHERE n < 500;
     INSERT INTO flow_run_states SELECT id, n % 2, 0, 9, 0, 100, 1,
         CASE WHEN n % 3 = 0 THEN id(n + 1000) END, NULL, 9, t, 'p', 0, t FROM n WHERE n < 500;
@@ -87,6 +87,7 @@ const ROWS: &str = "
     INSERT INTO flow_steps SELECT id(n % 500), n / 500, 's', 0, 0, 1, 1, 1, id, 0, NULL, NULL,
         NULL, NULL, NULL, t FROM n WHERE n < 50000;
     INSERT INTO flow_edges SELECT run_id, no, no + 1 FROM flow_steps WHERE no < 99;
+    INSERT INTO memos SELECT sha256(id::text::bytea), id, 1 FROM tasks;
     INSERT INTO flow_step_inputs SELECT run_id, no, '1' FROM flow_steps;
     INSERT INTO entries (stream, seq, kind, at, body)
         SELECT id(n % 500), n / 500 + 1, 0, t, '' FROM n WHERE n < 50000;
@@ -122,7 +123,7 @@ const HOT: &[Case] = &[
         "ARRAY[id(70)], ARRAY[6], ARRAY[now()], ARRAY[1], ARRAY[0], ARRAY[0], ARRAY[1], ARRAY[2],
          ARRAY[NULL::uuid], ARRAY[0], ARRAY[0], ARRAY[now()], ARRAY[now()], ARRAY[id(70)],
          ARRAY[9], ARRAY[1], ARRAY[NULL::uuid], ARRAY[now()], ARRAY[now()], ARRAY[0],
-         ARRAY[NULL], ARRAY[NULL], ARRAY[NULL]",
+         ARRAY[NULL], ARRAY[NULL], ARRAY[NULL], ARRAY[NULL::uuid]",
         "task_states_pkey",
     ),
     (
@@ -130,7 +131,7 @@ const HOT: &[Case] = &[
         "ARRAY[id(70)], ARRAY[6], ARRAY[now()], ARRAY[1], ARRAY[0], ARRAY[0], ARRAY[1], ARRAY[2],
          ARRAY[NULL::uuid], ARRAY[0], ARRAY[0], ARRAY[now()], ARRAY[now()], ARRAY[id(70)],
          ARRAY[9], ARRAY[1], ARRAY[NULL::uuid], ARRAY[now()], ARRAY[now()], ARRAY[0],
-         ARRAY[NULL], ARRAY[NULL], ARRAY[NULL], 2",
+         ARRAY[NULL], ARRAY[NULL], ARRAY[NULL], ARRAY[NULL::uuid], 99",
         "meta_pkey task_states_pkey",
     ),
     (
@@ -140,7 +141,7 @@ const HOT: &[Case] = &[
          ARRAY[NULL::uuid], ARRAY[NULL::int], ARRAY[NULL], ARRAY[NULL], ARRAY[NULL], ARRAY[NULL],
          ARRAY[NULL], ARRAY[NULL], ARRAY[NULL], ARRAY[NULL], ARRAY[now()], ARRAY[1], ARRAY[1],
          ARRAY[now()], ARRAY[0], ARRAY[0], ARRAY[0], ARRAY[0], ARRAY[0], ARRAY[NULL::uuid],
-         ARRAY[0], ARRAY[0], ARRAY[now()], ARRAY[now()], 2",
+         ARRAY[0], ARRAY[0], ARRAY[now()], ARRAY[now()], 99",
         "meta_pkey",
     ),
     (
@@ -157,6 +158,7 @@ const HOT: &[Case] = &[
     ),
     (sql::RUNS_UNDER, "ARRAY[id(1300)]", "flow_run_states_under"),
     (sql::RUN_ATTEMPTS, "ARRAY[id(77)]", "flow_run_attempts_pkey"),
+    (sql::MEMO, "ARRAY[sha256('a')]", "memos_pkey"),
     (sql::STEP_INPUT, "ARRAY[id(77)], ARRAY[7]", "flow_step_inputs_pkey"),
     (sql::DELETE_EDGE, "ARRAY[id(77)], ARRAY[7], ARRAY[8]", "flow_edges_pkey"),
     (sql::DELETE_STEP[0], "ARRAY[id(77)], ARRAY[7]", "flow_step_inputs_pkey"),
@@ -170,7 +172,7 @@ const HOT: &[Case] = &[
     (
         sql::CLAIM_OR_FAIL,
         "now(), ARRAY[1, 2, 3], ARRAY[]::bigint[], ARRAY[]::text[],
-         ARRAY[0, 1, 2, 3, 4, 5, 6, 7], 10, id(1), 77, 2",
+         ARRAY[0, 1, 2, 3, 4, 5, 6, 7], 10, id(1), 77, 99",
         "capacity_keys_pkey meta_pkey slots_pkey task_states_pkey task_states_ready tasks_pkey",
     ),
     (

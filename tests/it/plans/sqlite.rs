@@ -109,8 +109,8 @@ const ROWS: &str = "
     INSERT INTO segue_capacity_keys SELECT 'k' || n, 1000, n FROM n WHERE n < 20;
     INSERT INTO segue_slots SELECT 'k' || (n % 20), n / 20, CASE WHEN n % 3 = 0 THEN id END, 1
         FROM n WHERE n < 20000;
-    INSERT INTO segue_flow_runs SELECT id, 'p', 'f', 1, 'small', NULL, '', '', NULL, NULL, NULL, NULL, n
-        FROM n WHERE n < 500;
+    INSERT INTO segue_flow_runs SELECT id, 'p', 'f', 1, 'small', NULL, '', '', NULL, NULL, NULL, NULL,
+        '', NULL, n FROM n WHERE n < 500;
     INSERT INTO segue_flow_run_states SELECT id, n % 2, 0, 9, 0, 100, 1,
         CASE WHEN n % 3 = 0 THEN unhex(printf('%032x', n + 1000)) END, NULL, 9, n, 'p', 0, n
         FROM n WHERE n < 500;
@@ -119,6 +119,7 @@ const ROWS: &str = "
         1, id, 0, NULL, NULL, NULL, NULL, NULL, n FROM n WHERE n < 50000;
     INSERT INTO segue_flow_edges SELECT run_id, no, no + 1, NULL
         FROM segue_flow_steps WHERE no < 99;
+    INSERT INTO segue_memos SELECT randomblob(32), id, 1 FROM segue_tasks;
     INSERT INTO segue_flow_step_inputs SELECT run_id, no, '1' FROM segue_flow_steps;
     INSERT INTO segue_entries (stream, seq, kind, at, body)
         SELECT unhex(printf('%032x', n % 500)), n / 500 + 1, 0, n, '' FROM n WHERE n < 50000;
@@ -154,7 +155,11 @@ const HOT: &[Case] = &[
         &[READY, "1", "0", "1", "0", "0", "1", "2", "NULL", "0", "0", "0", "0"],
         "SEARCH task_states PRIMARY KEY (id=?)",
     ),
-    (sql::INSERT_ATTEMPT, &[ID, "9", "1", "NULL", "0", "0", "0", "NULL", "NULL", "NULL"], ""),
+    (
+        sql::INSERT_ATTEMPT,
+        &[ID, "9", "1", "NULL", "0", "0", "0", "NULL", "NULL", "NULL", "NULL"],
+        "",
+    ),
     (sql::FREE_SLOTS, &[ID], "SEARCH slots INDEX slots_by_task (task_id=?)"),
     (sql::FREE_UNIQUE, &[ID], "SEARCH unique_keys COVERING INDEX unique_keys_by_task (task_id=?)"),
     (sql::DROP_SLOTS_OF, &[ID], "SEARCH slots COVERING INDEX slots_by_task (task_id=?)"),
@@ -169,6 +174,7 @@ const HOT: &[Case] = &[
         "SEARCH flow_run_states INDEX flow_run_states_under (parent_task_id=?)",
     ),
     (sql::RUN_ATTEMPTS, &[ID], "SEARCH flow_run_attempts PRIMARY KEY (run_id=?)"),
+    (sql::MEMO, &["randomblob(32)"], "SEARCH memos PRIMARY KEY (key=?)"),
     (sql::STEP_INPUT, &[ID, "7"], "SEARCH flow_step_inputs PRIMARY KEY (run_id=? AND no=?)"),
     (
         sql::DELETE_EDGE,

@@ -62,6 +62,7 @@ fn settle(held: &Claimed, decision: Decision) -> Command {
         usage: None,
         said: None,
         grow: None,
+        memo: None,
     }))
 }
 

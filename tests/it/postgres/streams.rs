@@ -34,9 +34,18 @@ fn chain(steps: u32) -> NewRun {
         labels: Default::default(),
         meta: None,
         forked_from: None,
+        fingerprint: String::new(),
+        base: None,
         created_at: Timestamp::ZERO,
     };
-    NewRun { spec, priority: 0, steps: (0..steps).map(step).collect(), parent: None, budget: None }
+    NewRun {
+        spec,
+        priority: 0,
+        steps: (0..steps).map(step).collect(),
+        parent: None,
+        budget: None,
+        fresh: false,
+    }
 }
 
 #[tokio::test]

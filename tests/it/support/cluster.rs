@@ -143,15 +143,6 @@ pub fn url() -> String {
     }
 }
 
-/// The address of a server that waits for the disk, or of the one that is named.
-pub fn durable_url() -> String {
-    static SHARED: OnceLock<Cluster> = OnceLock::new();
-    match std::env::var("SEGUE_TEST_POSTGRES_URL") {
-        Ok(url) => url,
-        Err(_) => SHARED.get_or_init(Cluster::durable).url(),
-    }
-}
-
 /// Runs statements with PostgreSQL's own client program. Returns what it printed.
 pub fn psql(url: &str, sql: &str) -> String {
     let mut program = Command::new(programs().join("psql"));

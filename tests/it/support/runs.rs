@@ -33,6 +33,8 @@ pub fn spec(id: RunId) -> RunSpec {
         labels: [].into(),
         meta: None,
         forked_from: None,
+        fingerprint: String::new(),
+        base: None,
         created_at: Timestamp::from_micros(1_000_000),
     }
 }
@@ -48,7 +50,15 @@ pub fn failed() -> Decision {
 
 pub fn settle(held: Task, decision: Decision, grow: Option<Growth>) -> Command {
     let retry = Retry::NEVER;
-    Command::Settle(Box::new(Settle { held, retry, decision, usage: None, said: None, grow }))
+    Command::Settle(Box::new(Settle {
+        held,
+        retry,
+        decision,
+        usage: None,
+        said: None,
+        grow,
+        memo: None,
+    }))
 }
 
 impl Runs {
@@ -56,7 +66,8 @@ impl Runs {
         let now = Timestamp::from_micros(1_000_000);
         let mut this = Self { rows: Rows::default(), now, loaded: (0, 0), total: 0 };
         let id = RunId::new();
-        let new = NewRun { spec: spec(id), priority: 0, steps, parent: None, budget: None };
+        let new =
+            NewRun { spec: spec(id), priority: 0, steps, parent: None, budget: None, fresh: false };
         this.plan(vec![Command::Launch(Box::new(new))]);
         (this, id)
     }

@@ -115,6 +115,8 @@ impl World {
             labels: BTreeMap::new(),
             meta: None,
             forked_from: None,
+            fingerprint: String::new(),
+            base: None,
             created_at: Timestamp::ZERO,
         };
         self.run = Some(id);
@@ -124,6 +126,7 @@ impl World {
             steps,
             parent: None,
             budget: None,
+            fresh: false,
         }));
         self.one(launch).unwrap();
     }
@@ -249,6 +252,7 @@ impl World {
             usage: None,
             said: None,
             grow: None,
+            memo: None,
         }))
     }
 

@@ -37,6 +37,8 @@ impl Workload {
             labels: [].into(),
             meta: None,
             forked_from: None,
+            fingerprint: String::new(),
+            base: self.chance(30).then(|| "0f3a".to_owned()),
             created_at: Timestamp::ZERO,
         };
         let known = self.chance(15).then(|| self.task(rows));
@@ -45,7 +47,8 @@ impl Workload {
         let parent = known.or(held.filter(|_| self.chance(15)));
         let priority = self.rng.i16(-2..3);
         let budget = self.chance(25).then(|| self.budget());
-        Command::Launch(Box::new(NewRun { spec, priority, steps, parent, budget }))
+        let fresh = self.chance(20);
+        Command::Launch(Box::new(NewRun { spec, priority, steps, parent, budget, fresh }))
     }
 
     fn new_step(&mut self, name: String) -> NewStep {

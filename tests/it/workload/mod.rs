@@ -153,7 +153,11 @@ impl Workload {
             };
         }
         match self.rng.u32(0..100) {
-            0..18 => Command::Enqueue(Box::new(self.spec(rows))),
+            0..14 => Command::Enqueue(Box::new(self.spec(rows))),
+            14..18 => {
+                let count = self.rng.u32(0..5);
+                Command::EnqueueAll((0..count).map(|_| self.spec(rows)).collect())
+            }
             18..52 => self.settle(rows).unwrap_or_else(|| self.launch(rows)),
             52..57 => self.rescue(rows),
             57..61 => Command::Cancel(self.task(rows)),
@@ -281,7 +285,15 @@ impl Workload {
         let usage = self.chance(20).then(|| Payload::trusted("{\"tokens\":3}".into()));
         let (retry, decision) = (self.retry(), self.decision(rows, &held));
         let grow = held.step.filter(|_| self.chance(20)).map(|step| self.growth(rows, step));
-        Some(Command::Settle(Box::new(Settle { held, retry, decision, usage, said, grow })))
+        let memo = self.chance(25).then(|| self.recall(rows));
+        Some(Command::Settle(Box::new(Settle { held, retry, decision, usage, said, grow, memo })))
+    }
+
+    /// One of a few works, done or taken from a task.
+    fn recall(&mut self, rows: &Rows) -> Recall {
+        let key = MemoKey::new([self.rng.u8(0..6); 32]);
+        let known = rows.memos.get(&key).map(|memo| memo.task);
+        Recall { key, from: known.filter(|_| self.chance(70)) }
     }
 
     fn decision(&mut self, rows: &Rows, held: &Task) -> Decision {

@@ -7,7 +7,7 @@ pub const RUN: &str = "SELECT id, state, flags, project_id, priority, open_steps
     next_no, attempt, parent_task_id, budget, next_seq, updated_at, ended_at FROM flow_run_states
     WHERE id = ANY ($1::uuid[]) ORDER BY id";
 pub const RUN_SPEC: &str = "SELECT id, project_id, flow_name, version, band, model, input,
-    definition, labels, meta, fork_run, fork_step, created_at
+    definition, labels, meta, fork_run, fork_step, fingerprint, base, created_at
     FROM flow_runs WHERE id = ANY ($1::uuid[])";
 pub const STEP: &str =
     "SELECT s.run_id, s.no, step_id, kind, state, waiting_on, open_edges, attempt,
@@ -47,13 +47,15 @@ pub const STEP_INPUT: &str = "SELECT i.run_id, i.no, input
     FROM unnest($1::uuid[], $2::int[]) AS k (run_id, no)
     JOIN flow_step_inputs i ON i.run_id = k.run_id AND i.no = k.no";
 pub const STEP_INPUTS_ALL: &str = "SELECT run_id, no, input FROM flow_step_inputs";
+pub const MEMO: &str = "SELECT key, task_id, lease FROM memos WHERE key = ANY ($1::bytea[])";
 
 // ---- saving
 
 pub const INSERT_RUN_SPEC: &str = "INSERT INTO flow_runs (id, project_id, flow_name, version, band,
-    model, input, definition, labels, meta, fork_run, fork_step, created_at)
+    model, input, definition, labels, meta, fork_run, fork_step, fingerprint, base, created_at)
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::text[], $6::text[],
-    $7::text[], $8::text[], $9::text[], $10::text[], $11::uuid[], $12::int[], $13::timestamptz[])";
+    $7::text[], $8::text[], $9::text[], $10::text[], $11::uuid[], $12::int[], $13::text[], $14::text[],
+    $15::timestamptz[])";
 pub const PUT_RUN: &str = "INSERT INTO flow_run_states (id, state, flags, project_id, priority,
     open_steps, failed_steps, next_no, attempt, parent_task_id, budget, next_seq, updated_at, ended_at)
     SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::smallint[], $4::text[], $5::smallint[],
@@ -83,6 +85,9 @@ pub const INSERT_EDGE: &str = "INSERT INTO flow_edges (run_id, from_no, to_no, t
 pub const PUT_STEP_INPUT: &str = "INSERT INTO flow_step_inputs (run_id, no, input)
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[])
     ON CONFLICT (run_id, no) DO UPDATE SET input = excluded.input";
+pub const PUT_MEMO: &str = "INSERT INTO memos (key, task_id, lease)
+    SELECT * FROM unnest($1::bytea[], $2::uuid[], $3::bigint[])
+    ON CONFLICT (key) DO UPDATE SET task_id = excluded.task_id, lease = excluded.lease";
 pub const PUT_RUN_ATTEMPT: &str = "INSERT INTO flow_run_attempts (run_id, attempt, how, state,
     started_at, ended_at) SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::smallint[],
     $5::timestamptz[], $6::timestamptz[])
@@ -121,7 +126,7 @@ pub const DELETE_RUN: [&str; 2] = [
 pub const LIST_RUNS: &str = "SELECT s.id, s.state, s.flags, s.project_id, s.priority, s.open_steps,
     s.failed_steps, s.next_no, s.attempt, s.parent_task_id, s.budget, s.next_seq, s.updated_at,
     s.ended_at, r.id, r.project_id, r.flow_name, r.version, r.band, r.model, r.input, r.definition,
-    r.labels, r.meta, r.fork_run, r.fork_step, r.created_at
+    r.labels, r.meta, r.fork_run, r.fork_step, r.fingerprint, r.base, r.created_at
     FROM flow_runs r JOIN flow_run_states s ON s.id = r.id
     WHERE ($1::text IS NULL OR r.project_id = $1)
     AND ($2::smallint[] IS NULL OR s.state = ANY ($2))

@@ -72,7 +72,7 @@ pub const CHILD_TASKS: &str = "SELECT s.id, phase, lane, s.priority, s.run_at, a
     FROM task_states s WHERE s.id IN
     (SELECT t.id FROM tasks t WHERE t.parent_task_id = ANY ($1::uuid[])) ORDER BY s.id";
 pub const ATTEMPTS: &str = "SELECT task_id, lease, attempt, holder, started_at, ended_at, outcome,
-    output, error, usage FROM task_attempts WHERE task_id = ANY ($1::uuid[])";
+    output, error, usage, recalled FROM task_attempts WHERE task_id = ANY ($1::uuid[])";
 pub const ITEM: &str = "SELECT id, task_id, lease, kind, key, body, options, state, answer,
     answered_by, created_at, answered_at FROM inbox_items WHERE id = ANY ($1::uuid[])";
 pub const ITEMS_OF: &str = "SELECT id, task_id, lease, kind, key, body, options, state, answer,
@@ -172,10 +172,11 @@ macro_rules! update_task {
     holder, claim, flags, started_at, ended_at)
     WHERE s.id = u.id AND s.lease = u.lease AND s.rev = u.rev - 1 RETURNING s.id),
     ended AS (INSERT INTO task_attempts (task_id, lease, attempt, holder, started_at, ended_at,
-    outcome, output, error, usage)
+    outcome, output, error, usage, recalled)
     SELECT a.* FROM unnest($14::uuid[], $15::bigint[], $16::int[], $17::uuid[], $18::timestamptz[],
-    $19::timestamptz[], $20::smallint[], $21::text[], $22::text[], $23::text[]) AS a (task_id,
-    lease, attempt, holder, started_at, ended_at, outcome, output, error, usage)
+    $19::timestamptz[], $20::smallint[], $21::text[], $22::text[], $23::text[],
+    $24::uuid[]) AS a (task_id, lease, attempt, holder, started_at, ended_at, outcome, output,
+    error, usage, recalled)
     WHERE a.task_id IN (SELECT id FROM held) OR a.task_id IS NULL)"
     };
 }
@@ -184,11 +185,11 @@ macro_rules! update_task {
 /// its attempt. The ids of the others are returned.
 pub const UPDATE_TASK: &str = concat!(update_task!(), " SELECT id FROM held");
 /// The same for all of them, or it fails.
-pub const UPDATE_TASK_OR_FAIL: &str = concat!(update_task!(), all_or_fail!("held", "$24"));
+pub const UPDATE_TASK_OR_FAIL: &str = concat!(update_task!(), all_or_fail!("held", "$25"));
 pub const INSERT_ATTEMPT: &str = "INSERT INTO task_attempts (task_id, lease, attempt, holder,
-    started_at, ended_at, outcome, output, error, usage)
+    started_at, ended_at, outcome, output, error, usage, recalled)
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::uuid[], $5::timestamptz[],
-    $6::timestamptz[], $7::smallint[], $8::text[], $9::text[], $10::text[])";
+    $6::timestamptz[], $7::smallint[], $8::text[], $9::text[], $10::text[], $11::uuid[])";
 /// Those of tasks that do not run, or not under the lease that took them; slots above their
 /// key's limit go. `phase + 0`, so that the planner does not read all that runs.
 pub const FREE_SLOTS: &str = "WITH free AS MATERIALIZED (
@@ -497,7 +498,7 @@ pub const LIST_TASKS: &str = concat!(
     "SELECT ",
     claimed_columns!(),
     ", a.task_id, a.lease, a.attempt, a.holder, a.started_at, a.ended_at, a.outcome, a.output,
-    a.error, a.usage FROM tasks t LEFT JOIN task_states s ON s.id = t.id
+    a.error, a.usage, a.recalled FROM tasks t LEFT JOIN task_states s ON s.id = t.id
     LEFT JOIN LATERAL (SELECT * FROM task_attempts a WHERE a.task_id = t.id
         ORDER BY a.lease DESC LIMIT 1) a ON true
     WHERE ($1::uuid IS NULL OR t.id < $1) AND ($2::text IS NULL OR t.project_id = $2)

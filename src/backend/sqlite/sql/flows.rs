@@ -9,7 +9,7 @@ pub const RUN: &str = "SELECT id, state, flags, project_id, priority, open_steps
     next_no, attempt, parent_task_id, budget, next_seq, updated_at, ended_at FROM segue_flow_run_states
     WHERE id = ?1";
 pub const RUN_SPEC: &str = "SELECT id, project_id, flow_name, version, band, model, input,
-    definition, labels, meta, fork_run, fork_step, created_at
+    definition, labels, meta, fork_run, fork_step, fingerprint, base, created_at
     FROM segue_flow_runs WHERE id = ?1";
 pub const STEP: &str = "SELECT run_id, no, step_id, kind, state, waiting_on, open_edges, attempt,
     task_id, lane, agent, options, policy, reserved, reason, updated_at
@@ -37,12 +37,14 @@ pub const RUN_ATTEMPTS: &str = "SELECT run_id, attempt, how, state, started_at, 
 pub const STEP_INPUT: &str =
     "SELECT run_id, no, input FROM segue_flow_step_inputs WHERE run_id = ?1 AND no = ?2";
 pub const STEP_INPUTS_ALL: &str = "SELECT run_id, no, input FROM segue_flow_step_inputs";
+pub const MEMO: &str = "SELECT key, task_id, lease FROM segue_memos WHERE key = ?1";
 
 // ---- saving
 
 pub const INSERT_RUN_SPEC: &str = "INSERT INTO segue_flow_runs (id, project_id, flow_name, version,
-    band, model, input, definition, labels, meta, fork_run, fork_step, created_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+    band, model, input, definition, labels, meta, fork_run, fork_step, fingerprint,
+    base, created_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 pub const PUT_RUN: &str = "INSERT OR REPLACE INTO segue_flow_run_states (id, state, flags,
     project_id, priority, open_steps, failed_steps, next_no, attempt, parent_task_id, budget, next_seq,
     updated_at, ended_at)
@@ -57,6 +59,8 @@ pub const INSERT_EDGE: &str = "INSERT INTO segue_flow_edges (run_id, from_no, to
     VALUES (?1, ?2, ?3, ?4)";
 pub const PUT_STEP_INPUT: &str =
     "INSERT OR REPLACE INTO segue_flow_step_inputs (run_id, no, input) VALUES (?1, ?2, ?3)";
+pub const PUT_MEMO: &str =
+    "INSERT OR REPLACE INTO segue_memos (key, task_id, lease) VALUES (?1, ?2, ?3)";
 pub const PUT_RUN_ATTEMPT: &str = "INSERT OR REPLACE INTO segue_flow_run_attempts (run_id, attempt,
     how, state, started_at, ended_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 pub const DELETE_EDGE: &str =

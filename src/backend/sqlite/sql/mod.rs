@@ -35,7 +35,7 @@ pub const SPEC: &str = "SELECT id, project_id, kind, input, priority, run_at, pa
     FROM segue_tasks WHERE id = ?1";
 pub const CHILDREN: &str = "SELECT id FROM segue_tasks WHERE parent_task_id = ?1";
 pub const ATTEMPTS: &str = "SELECT task_id, lease, attempt, holder, started_at, ended_at, outcome,
-    output, error, usage FROM segue_task_attempts WHERE task_id = ?1";
+    output, error, usage, recalled FROM segue_task_attempts WHERE task_id = ?1";
 pub const ITEM: &str = "SELECT id, task_id, lease, kind, key, body, options, state, answer,
     answered_by, created_at, answered_at FROM segue_inbox_items WHERE id = ?1";
 pub const ITEMS_OF: &str = "SELECT id, task_id, lease, kind, key, body, options, state, answer,
@@ -85,8 +85,8 @@ pub const UPDATE_TASK: &str = "UPDATE segue_task_states SET phase = ?2, run_at =
     started_at = ?12, ended_at = ?13 WHERE id = ?1 AND lease = ?7
     AND rev = ?8 - 1";
 pub const INSERT_ATTEMPT: &str = "INSERT INTO segue_task_attempts (task_id, lease, attempt, holder,
-    started_at, ended_at, outcome, output, error, usage)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    started_at, ended_at, outcome, output, error, usage, recalled)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 pub const FREE_SLOTS: &str =
     "UPDATE segue_slots SET task_id = NULL, lease = NULL WHERE task_id = ?1";
 pub const INSERT_UNIQUE: &str =
