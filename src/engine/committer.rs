@@ -23,7 +23,7 @@ use crate::{
 /// Commands that share one commit at most.
 const GATHER: usize = 1_000;
 /// Commits of commands that concern no run may be in flight side by side.
-const PLAIN: usize = 4;
+const PLAIN: usize = 2;
 
 /// Commands that must not overtake each other: those of a run, and shares of the rest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
