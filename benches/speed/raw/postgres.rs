@@ -208,17 +208,16 @@ pub fn fill(place: &Place, finished: usize, waiting: usize) -> Result<()> {
         "SET synchronous_commit = off; SET session_replication_role = replica;
          CREATE TEMP TABLE n AS SELECT n, (lpad(to_hex(1700000000000 + n / 10), 12, '0') || '7'
              || lpad(to_hex(n % 10), 3, '0') || '8' || substr(md5(n::text), 1, 15))::uuid AS id
-             FROM generate_series(1, {0} + {1}) n;
+             FROM generate_series(1, {finished} + {waiting}) n;
          INSERT INTO tasks (id, project_id, kind, input, priority, origin)
              SELECT id, 'default', 'count', 'null', 0, 'filled' FROM n ORDER BY id;
-         INSERT INTO task_states SELECT id, CASE WHEN n > {0} THEN 1 ELSE 6 END,
-             (SELECT max(id) FROM lanes), 0, 'epoch', (n <= {0})::int, 0, 0, (n <= {0})::int,
-             (n <= {0})::int, NULL, 0, NULL, 0, 0, now(), now() FROM n ORDER BY id;
+         INSERT INTO task_states SELECT id, CASE WHEN n > {finished} THEN 1 ELSE 6 END,
+             (SELECT max(id) FROM lanes), 0, 'epoch', (n <= {finished})::int, 0, 0, (n <= {finished})::int,
+             (n <= {finished})::int, NULL, 0, NULL, 0, 0, now(), now() FROM n ORDER BY id;
          INSERT INTO task_attempts (task_id, lease, attempt, holder, started_at, ended_at,
              outcome, output) SELECT id, 1, 1, id, now(), now(), 1, 'null'
-             FROM n WHERE n <= {0} ORDER BY id;
-         DROP TABLE n;",
-        finished, waiting
+             FROM n WHERE n <= {finished} ORDER BY id;
+         DROP TABLE n;"
     );
     place.runtime().block_on(async {
         client.batch_execute(&sql).await?;

@@ -214,19 +214,18 @@ pub fn fill(place: &Place, finished: usize, waiting: usize) -> Result<()> {
     conn.execute_batch(&format!(
         "PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE;
          CREATE TEMP TABLE n AS WITH RECURSIVE c (n) AS
-             (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {0} + {1})
+             (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {finished} + {waiting})
              SELECT n, unhex(printf('%012x7%03x8%015x', 1700000000000 + n / 10, n % 10,
-                 random() & 0xffffffffffff)) AS id FROM c WHERE {0} + {1} > 0;
+                 random() & 0xffffffffffff)) AS id FROM c WHERE {finished} + {waiting} > 0;
          INSERT INTO segue_tasks (id, project_id, kind, input, priority, origin, created_at)
              SELECT id, 'default', 'count', 'null', 0, 'filled', 1 FROM n ORDER BY id;
-         INSERT INTO segue_task_states SELECT id, iif(n > {0}, 1, 6),
-             (SELECT max(id) FROM segue_lanes), 0, 0, n <= {0}, 0, 0, n <= {0}, n <= {0}, NULL, 0,
+         INSERT INTO segue_task_states SELECT id, iif(n > {finished}, 1, 6),
+             (SELECT max(id) FROM segue_lanes), 0, 0, n <= {finished}, 0, 0, n <= {finished}, n <= {finished}, NULL, 0,
              NULL, 0, 0, 1, 2 FROM n ORDER BY id;
          INSERT INTO segue_task_attempts (task_id, lease, attempt, holder, started_at, ended_at,
-             outcome, output) SELECT id, 1, 1, zeroblob(16), 1, 2, 1, 'null' FROM n WHERE n <= {0}
+             outcome, output) SELECT id, 1, 1, zeroblob(16), 1, 2, 1, 'null' FROM n WHERE n <= {finished}
              ORDER BY id;
-         COMMIT; DROP TABLE n; PRAGMA wal_checkpoint(TRUNCATE);",
-        finished, waiting
+         COMMIT; DROP TABLE n; PRAGMA wal_checkpoint(TRUNCATE);"
     ))?;
     Ok(())
 }
