@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn a_mark_is_read_as_it_is_written() {
         let mark = Mark::new(Uuid::now_v7());
-        assert_eq!(mark.to_string().parse::<Mark>().unwrap(), mark);
+        assert_eq!(mark.to_string().parse::<Mark>().expect("a mark"), mark);
         assert!("no mark".parse::<Mark>().is_err());
     }
 
@@ -176,7 +176,7 @@ mod tests {
     fn this_process_carries_no_mark() {
         let mark = Mark::new(Uuid::now_v7());
         assert!(mark.processes().is_empty());
-        let own = Process::read(std::process::id()).unwrap();
+        let own = Process::read(std::process::id()).expect("this process");
         assert!(own.carries("") == std::env::var_os(VARIABLE).is_some());
     }
 }
