@@ -378,15 +378,7 @@ fn way_out(rows: &Rows) -> Vec<Command> {
 fn complete(held: &Task) -> Command {
     let (held, retry) = (held.clone(), Retry::NEVER);
     let decision = Decision::Complete(Payload::null());
-    Command::Settle(Box::new(Settle {
-        held,
-        retry,
-        decision,
-        usage: None,
-        said: None,
-        grow: None,
-        memo: None,
-    }))
+    Command::Settle(Box::new(Settle::new(held, retry, decision)))
 }
 
 struct Finisher {
