@@ -11,7 +11,7 @@
 
 use std::{collections::BTreeMap, fs, io, path::PathBuf};
 
-use segue::{Context, Ended, Engine, Failure, Flow, ItemPolicy};
+use segue::{Context, Ended, Engine, Failure, Flow, ItemPolicy, view::Glyphs};
 use serde::{Deserialize, Serialize};
 
 /// How many words one step looks up.
@@ -140,6 +140,8 @@ async fn main() -> segue::Result<()> {
     }
     let [planned, counts, located] =
         ["", "count", "locate"].map(|name| steps.get(name).unwrap_or(&0));
+    // Of many steps the first are drawn, and the rest in one line.
+    println!("{}", run.record().await?.timeline_text(100, Glyphs::Unicode));
     println!("steps: {planned} planned, {counts} added by `count`, {located} by `locate`");
     engine.shutdown().await
 }

@@ -17,11 +17,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use segue::{
-    Context, Engine, Failure, Flow, Waiting,
-    id::RunId,
-    model::{RunState, StepState},
-};
+use segue::{Context, Engine, Failure, Flow, id::RunId};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -109,7 +105,7 @@ async fn child(file: &Path, run: &str, role: &str) -> Outcome<()> {
         }
         "new" => {
             let engine = builder.flow(&new).start().await?;
-            println!("  the old run waits for: {}", waits(&engine, run).await?);
+            println!("  the old run waits for: {}", engine.run(run).why().await?);
             let fresh = engine.launch(&new, "Bob".into()).await?;
             println!("  a new run returned: {}", fresh.output().await?);
             engine.shutdown().await?;
@@ -123,14 +119,4 @@ async fn child(file: &Path, run: &str, role: &str) -> Outcome<()> {
         }
     }
     Ok(())
-}
-
-/// What the step that is next waits for.
-async fn waits(engine: &Engine, run: RunId) -> Outcome<Waiting> {
-    let run = engine.run(run);
-    assert_eq!(run.state().await?, RunState::Running);
-    let steps = run.steps().await?;
-    let next = steps.iter().find(|step| step.state == StepState::Running);
-    let task = next.and_then(|step| step.task).ok_or("a run without a step that is next")?;
-    Ok(engine.task(task).why().await?)
 }

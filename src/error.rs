@@ -1,6 +1,6 @@
 //! The error of the crate.
 
-use std::{error::Error as StdError, fmt};
+use std::{any::Any, error::Error as StdError, fmt};
 
 use crate::model::Rejection;
 
@@ -30,6 +30,7 @@ enum Kind {
     CursorExpired,
     Task,
     Closed,
+    Bug,
 }
 
 impl Error {
@@ -73,6 +74,18 @@ impl Error {
         let message = "the entries after this cursor were pruned; read the present state and \
                        watch from the start";
         Self::new(Kind::CursorExpired, message)
+    }
+
+    /// The rules came upon something that can't be: a bug of segue, or rows that others have
+    /// changed. Nothing was changed.
+    pub fn bug(message: impl Into<String>) -> Self {
+        Self::new(Kind::Bug, message)
+    }
+
+    /// The same, of what a panic left behind.
+    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
+        let text = panic_text(panic);
+        Self::bug(format!("a bug in segue, or rows that others have changed: {text}"))
     }
 
     pub(crate) fn task(message: impl Into<String>) -> Self {
@@ -139,10 +152,23 @@ impl Error {
         self.kind == Kind::Task
     }
 
+    /// Whether the rules came upon something that can't be: a bug of segue, or rows that others
+    /// have changed. Nothing was changed, and the same call fails again.
+    pub fn is_bug(&self) -> bool {
+        self.kind == Kind::Bug
+    }
+
     /// Whether the engine was shut down.
     pub fn is_closed(&self) -> bool {
         self.kind == Kind::Closed
     }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a message")
 }
 
 impl fmt::Display for Error {

@@ -500,6 +500,7 @@ fn a_folder_is_counted_by_as_many_steps_as_it_has_files() {
         &format!("31 files, 1 that are no text, {words} different words"),
         "in one file only: 1",
         "steps: 7 planned, 32 added by `count`, 1 by `locate`",
+        "tell",
     ] {
         assert!(said.contains(line), "{said}");
     }
@@ -516,7 +517,7 @@ fn a_run_ends_with_the_version_that_it_began_with() {
         "version 1:",
         "  it dies in the step `hello`",
         "version 2 alone:",
-        "  the old run waits for: a worker that has the code of `flow:greet@1`",
+        "  the old run waits for: `hello`: a worker that has the code of `flow:greet@1`",
         "  a new run returned: Hello dear Bob, says version 2",
         "both, side by side:",
         "  the old run returned: HELLO ADA, says version 1",

@@ -1,6 +1,13 @@
 //! Setting up an engine.
 
-use std::{any::Any, fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    any::{Any, TypeId},
+    collections::HashMap,
+    fmt,
+    future::Future,
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -20,19 +27,24 @@ use crate::{
     model::{Command, Payload},
 };
 
-/// The host's own state, of whatever type.
+/// The host's own state: one value of each type.
 #[derive(Clone, Default)]
-pub(crate) struct HostState(Option<Arc<dyn Any + Send + Sync>>);
+pub(crate) struct HostState(Arc<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
 
 impl HostState {
     pub fn get<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        self.0.clone()?.downcast().ok()
+        Arc::clone(self.0.get(&TypeId::of::<T>())?).downcast().ok()
+    }
+
+    /// Whether there was none of this type.
+    fn insert<T: Send + Sync + 'static>(&mut self, state: T) -> bool {
+        Arc::make_mut(&mut self.0).insert(TypeId::of::<T>(), Arc::new(state)).is_none()
     }
 }
 
 impl fmt::Debug for HostState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "HostState" } else { "HostState(none)" })
+        write!(f, "HostState({} values)", self.0.len())
     }
 }
 
@@ -58,6 +70,8 @@ pub struct Builder {
     flows: Vec<Arc<FlowPlan>>,
     capacity: Vec<(String, Option<u32>)>,
     host: HostState,
+    /// The type of which the host gave two values.
+    twice: Option<&'static str>,
     paused: bool,
 }
 
@@ -108,6 +122,7 @@ impl Builder {
             flows: Vec::new(),
             capacity: Vec::new(),
             host: HostState::default(),
+            twice: None,
             paused: false,
         }
     }
@@ -170,9 +185,13 @@ impl Builder {
         self
     }
 
-    /// The host's own state, which handlers get from [`Context::host`].
+    /// The host's own state, which handlers get by its type from [`Context::host`]. Values of
+    /// different types live beside each other; a second one of the same type is a
+    /// [usage error](Error::is_usage) at the start.
     pub fn host<T: Send + Sync + 'static>(mut self, state: T) -> Self {
-        self.host = HostState(Some(Arc::new(state)));
+        if !self.host.insert(state) {
+            self.twice = Some(std::any::type_name::<T>());
+        }
         self
     }
 
@@ -328,6 +347,11 @@ impl Builder {
         let mut registry = Registry::default();
         for register in self.registered {
             register(&mut registry, self.host.clone());
+        }
+        if let Some(name) = self.twice {
+            return Err(Error::usage(format!(
+                "host() was given two values of type {name}; give each a type of its own"
+            )));
         }
         if let Some(name) = registry.twice() {
             return Err(Error::usage(format!(

@@ -251,7 +251,8 @@ impl<O> Run<O> {
         self.command(Command::CancelRun(self.id)).await
     }
 
-    /// Lets nothing of it start. What runs goes on.
+    /// Lets nothing of it start. What runs goes on, also a run that one of its steps has launched:
+    /// that is paused by itself.
     ///
     /// # Errors
     /// A refusal when it has ended.

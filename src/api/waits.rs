@@ -1,6 +1,6 @@
 //! Why a run, or one of its steps, is not done.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use super::{
     report,
@@ -38,6 +38,13 @@ pub enum StepWaiting {
         task: TaskId,
         /// What [`Task::why`](crate::Task::why) says.
         waiting: Waiting,
+    },
+    /// The end of a run that it launched under itself.
+    Run {
+        /// The run.
+        run: RunId,
+        /// What that waits for.
+        waiting: Box<RunWaiting>,
     },
     /// Nothing: the commit that moves it is under way.
     Moving,
@@ -93,6 +100,7 @@ impl StepWaiting {
     pub fn moves_by_itself(&self) -> bool {
         match self {
             Self::Task { waiting, .. } => waiting.moves_by_itself(),
+            Self::Run { waiting, .. } => !waiting.is_stuck(),
             Self::RunPaused(_) | Self::Budget => false,
             Self::Ended { .. } | Self::Dependencies(_) | Self::Moving => true,
         }
@@ -129,6 +137,7 @@ impl fmt::Display for StepWaiting {
             Self::RunPaused(run) => write!(f, "someone to resume run {run}"),
             Self::Budget => f.write_str("what others give back of the run's budget"),
             Self::Task { waiting, .. } => waiting.fmt(f),
+            Self::Run { run, waiting } => write!(f, "run {run}, which waits for {waiting}"),
             Self::Moving => f.write_str("nothing: it moves"),
         }
     }
@@ -175,7 +184,10 @@ pub(super) async fn of_run<O>(run: &Run<O>) -> Result<RunWaiting> {
         if owner.state.is_terminal() {
             return Ok(RunWaiting::Ended { state: owner.state, reason: report::reasons(&rows) });
         }
-        let steps = open_steps(run, &rows).await?;
+        let mut steps = open_steps(run, &rows).await?;
+        for step in &mut steps {
+            look_under(&run.core, &mut step.waiting).await?;
+        }
         // All of them ended since they were read: others were released then.
         if steps.is_empty() && !owner.flags.has(RunFlags::PAUSED) {
             tokio::task::yield_now().await;
@@ -188,6 +200,16 @@ pub(super) async fn of_run<O>(run: &Run<O>) -> Result<RunWaiting> {
         });
     }
     Ok(RunWaiting::Steps(Vec::new()))
+}
+
+/// Says of a step that waits for a run under it what that run waits for.
+async fn look_under(core: &Arc<Core>, waiting: &mut StepWaiting) -> Result<()> {
+    if let StepWaiting::Task { waiting: Waiting::Run(id), .. } = *waiting {
+        let under: Run = Run::new(Arc::clone(core), id);
+        let found = Box::pin(of_run(&under)).await?;
+        *waiting = StepWaiting::Run { run: id, waiting: Box::new(found) };
+    }
+    Ok(())
 }
 
 async fn open_steps<O>(run: &Run<O>, rows: &Rows) -> Result<Vec<OpenStep>> {
@@ -229,7 +251,8 @@ pub(super) async fn of_step<O>(run: &Run<O>, name: &str) -> Result<StepWaiting> 
         };
         let ended = matches!(waiting, Some(StepWaiting::Task { waiting: Waiting::Ended(_), .. }));
         // Where it stood a moment ago is no answer: it moved between two reads.
-        if let Some(waiting) = waiting.filter(|_| !ended) {
+        if let Some(mut waiting) = waiting.filter(|_| !ended) {
+            look_under(&run.core, &mut waiting).await?;
             return Ok(waiting);
         }
         tokio::task::yield_now().await;

@@ -116,7 +116,7 @@ impl Shared {
     async fn commit_one(&self, command: Command) -> Answer {
         metrics::counter!("segue_commits_total").increment(1);
         let batch = Batch { commands: vec![command], claim: None };
-        let mut committed = self.persist(batch).await?;
+        let mut committed = self.persist(&batch).await?;
         let receipt = committed.receipts.pop();
         let receipt = receipt.ok_or_else(|| Error::database("a command without an answer"))?;
         Ok((receipt, Some(committed)))
@@ -139,7 +139,8 @@ impl Shared {
     async fn commit(&self, gathered: Queue) {
         let (commands, replies): (Vec<_>, Vec<_>) = gathered.into_iter().unzip();
         metrics::counter!("segue_commits_total").increment(1);
-        match self.persist(Batch { commands, claim: None }).await {
+        let batch = Batch { commands, claim: None };
+        match self.persist(&batch).await {
             Ok(mut committed) => {
                 let receipts = std::mem::take(&mut committed.receipts);
                 let mut committed = Some(committed);
@@ -151,6 +152,12 @@ impl Shared {
                     }
                 }
             }
+            // One of them brings out a bug: the others need not suffer.
+            Err(error) if error.is_bug() && replies.len() > 1 => {
+                for (command, reply) in batch.commands.into_iter().zip(replies) {
+                    let _ = reply.send(self.commit_one(command).await);
+                }
+            }
             Err(error) => {
                 for reply in replies {
                     let _ = reply.send(Err(error.share()));
@@ -160,7 +167,7 @@ impl Shared {
     }
 
     /// Commits, and tries again while the database is away, for as long as callers wait.
-    async fn persist(&self, batch: Batch) -> Result<Committed> {
+    async fn persist(&self, batch: &Batch) -> Result<Committed> {
         let start = Instant::now();
         let mut pause = Duration::from_millis(10);
         loop {

@@ -20,8 +20,8 @@ use crate::{
     error::{Error, Result},
     id::{RunId, TaskId},
     model::{
-        Batch, Claim, Claimed, Command, Committed, Decision, Outcome, Payload, Receipt, Settle,
-        TaskState,
+        Batch, Claim, Claimed, Command, Committed, Decision, Fault, FaultKind, Outcome, Payload,
+        Receipt, Settle, TaskState,
     },
 };
 
@@ -202,8 +202,13 @@ impl Dispatcher {
         let core = Arc::clone(&self.core);
         self.commits.spawn(async move {
             let batch = Batch { commands, claim: claim.clone() };
-            let result = persist(&core, batch).await;
-            Answer { partition, claim, settled, result }
+            match persist(&core, batch.clone()).await {
+                Err(error) if error.is_bug() => {
+                    let (settled, result) = apart(&core, batch, settled).await;
+                    Answer { partition, claim, settled, result }
+                }
+                result => Answer { partition, claim, settled, result },
+            }
         });
     }
 
@@ -351,6 +356,54 @@ pub(super) fn give_back(claimed: &Claimed) -> Command {
         grow: None,
         memo: None,
     }))
+}
+
+/// Commits each result for itself, since one of them brings out a bug. That one is handed in as
+/// a failure. Where even that can't be recorded the task stays held, so that it is not done
+/// again and again; the others go on.
+async fn apart(
+    core: &Core,
+    batch: Batch,
+    settled: Vec<Settled>,
+) -> (Vec<Settled>, Result<Committed>) {
+    let (mut all, mut kept) = (Committed::default(), Vec::new());
+    let claim = batch.claim.map(|claim| (Batch { commands: vec![], claim: Some(claim) }, None));
+    let each = batch.commands.into_iter().zip(settled);
+    let each = each
+        .map(|(command, settled)| (Batch { commands: vec![command], claim: None }, Some(settled)));
+    for (batch, settled) in each.chain(claim) {
+        let mut result = persist(core, batch.clone()).await;
+        if let Err(error) = &result
+            && error.is_bug()
+        {
+            result = persist(core, failed(batch, error)).await;
+        }
+        match result {
+            Ok(committed) => {
+                all.extend(committed);
+                kept.extend(settled);
+            }
+            Err(error) if error.is_bug() => {
+                let task = settled.map(|settled| settled.held.0.to_string());
+                tracing::error!(task, %error, "what an attempt handed in can't be recorded");
+            }
+            Err(error) => return (kept, Err(error)),
+        }
+    }
+    (kept, Ok(all))
+}
+
+/// The same attempts, which have failed.
+fn failed(mut batch: Batch, error: &Error) -> Batch {
+    for command in &mut batch.commands {
+        if let Command::Settle(settle) = command {
+            let message = error.to_string();
+            let fault = Fault { kind: FaultKind::Error, message, retryable: false };
+            settle.decision = Decision::Fail(fault);
+            (settle.grow, settle.said, settle.memo) = (None, None, None);
+        }
+    }
+    batch
 }
 
 /// Commits, for as long as it takes: results are not given up because the database is away.

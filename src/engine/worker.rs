@@ -8,6 +8,7 @@ use tracing::Instrument;
 
 use super::{Core, Done, Job, lock};
 use crate::{
+    error::panic_text,
     failure::Failure,
     model::{Claimed, Command, Decision, FaultKind, Payload, Settle, limits},
 };
@@ -72,9 +73,7 @@ type Caught = Result<Result<Done, Failure>, Box<dyn std::any::Any + Send>>;
 
 fn returned(result: Caught) -> End {
     End::Returned(result.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        let message = format!("panicked: {}", text.as_deref().unwrap_or("without a message"));
+        let message = format!("panicked: {}", panic_text(&*panic));
         Err(Failure::fault(FaultKind::Panic, message, true))
     }))
 }

@@ -354,6 +354,18 @@ impl Committed {
         self.ended_runs.extend(ended.map(|run| run.id));
     }
 
+    /// What two commits did, one after the other.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.receipts.extend(other.receipts);
+        self.claimed.extend(other.claimed);
+        self.woke |= other.woke;
+        self.stops |= other.stops;
+        self.next = self.next.into_iter().chain(other.next).min();
+        self.ended |= other.ended;
+        self.streams.extend(other.streams);
+        self.ended_runs.extend(other.ended_runs);
+    }
+
     /// Whether other processes should be told of it.
     pub fn is_news(&self) -> bool {
         self.woke || self.ended || !self.streams.is_empty()

@@ -109,6 +109,34 @@ fn what_is_wrong_with_a_flow_is_named() {
     assert_eq!(Dag::check(&many), Err(DagError::TooManySteps(limits::STEPS + 1)));
 }
 
+/// It is not one that is met: nothing of what names it is stored.
+#[test]
+fn a_dependency_that_matches_no_step_is_an_error_when_a_flow_is_launched_and_when_it_grows() {
+    let (mut flow, run) = Runs::launch(vec![step("a", vec![]), step("b", vec![0])]);
+    let before = flow.rows.clone();
+    let steps = vec![step("x", vec![]), step("y", vec![0, 7])];
+    let spec = crate::support::runs::spec(segue::id::RunId::new());
+    let new = NewRun { spec, priority: 0, steps, parent: None, budget: None, fresh: false };
+    let unknown = |step: &str, on| DagError::UnknownDependency { step: step.into(), on };
+    let receipts = flow.try_plan(vec![Command::Launch(Box::new(new))]);
+    assert_eq!(receipts, [Err(unknown("y", 7).into())]);
+    assert_eq!(flow.rows, before);
+    let into = vec![(0, 7, Terms::default())];
+    let grown = [
+        Growth { steps: vec![step("n", vec![0, 7])], into: vec![] },
+        Growth { steps: vec![step("n", vec![0])], into },
+        Growth { steps: vec![step("n", vec![Growth::NEW + 1])], into: vec![] },
+    ];
+    for growth in grown {
+        let (mut flow, run) = Runs::launch(vec![step("a", vec![]), step("b", vec![0])]);
+        flow.end_step(run, 0, done(), Some(growth));
+        assert_eq!(flow.state(run, 0), StepState::Failed, "the one that adds them fails");
+        assert_eq!(flow.rows.steps.len(), 2);
+        flow.sound();
+    }
+    flow.end_step(run, 0, done(), None);
+}
+
 #[test]
 fn a_step_without_a_lane_waits_for_its_flows_code() {
     let mut wanted = step("a", vec![]);

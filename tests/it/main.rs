@@ -2,6 +2,7 @@
 
 mod agreement;
 mod audits;
+mod budget_rules;
 mod conformance;
 mod costs;
 #[cfg(feature = "sqlite")]

@@ -253,3 +253,44 @@ fn the_page_on_flows_shows_these_tables() {
         assert!(PAGE.contains(&table), "src/docs/flows.md lacks this table:\n{table}");
     }
 }
+
+#[test]
+fn a_condition_holds_of_what_it_says() {
+    use serde_json::json;
+    let at = |place: &str| place.to_owned();
+    let (least, most) = (|n| Condition::AtLeast(at("/n"), n), |n| Condition::AtMost(at("/n"), n));
+    let rows = [
+        (Condition::Is(at("/n"), json!(2)), true),
+        (Condition::Is(at("/n"), json!(3)), false),
+        (Condition::Is(at(""), json!({ "n": 2, "nothing": null })), true),
+        (Condition::Exists(at("/n")), true),
+        (Condition::Exists(at("/nothing")), false),
+        (Condition::Exists(at("/other")), false),
+        (least(2.0), true),
+        (least(2.1), false),
+        (most(2.0), true),
+        (most(1.9), false),
+        (Condition::AtMost(at("/other"), 9.0), false),
+        (Condition::Not(Box::new(most(2.0))), false),
+        (Condition::Not(Box::new(most(1.0))), true),
+        (Condition::All(vec![least(1.0), most(3.0)]), true),
+        (Condition::All(vec![least(1.0), most(1.0)]), false),
+        (Condition::Any(vec![least(3.0), most(3.0)]), true),
+        (Condition::Any(vec![least(3.0), most(1.0)]), false),
+    ];
+    let output = Payload::of(&json!({ "n": 2, "nothing": null })).unwrap();
+    for (condition, holds) in rows {
+        assert_eq!(condition.holds(Some(&output)), holds, "{condition:?}");
+        assert!(!condition.holds(None), "nothing holds of no output: {condition:?}");
+    }
+}
+
+/// A step that failed before the run was cancelled does not make it one that failed.
+#[test]
+fn a_run_that_someone_cancels_is_cancelled_whatever_failed() {
+    let (mut runs, run) = Runs::launch(vec![step("a", vec![]), step("b", vec![])]);
+    runs.end_step(run, 0, failed(), None);
+    runs.plan(vec![Command::CancelRun(run)]);
+    assert_eq!(runs.rows.runs[&run].state, RunState::Cancelled);
+    runs.sound();
+}

@@ -1,8 +1,11 @@
 //! The rules of runs, as data.
 
-use segue::model::TaskOptions;
+use segue::model::{Command, Event, OnFailure, TaskOptions};
 
-use crate::support::world::{World, check};
+use crate::support::{
+    runs::{Runs, failed, step},
+    world::{World, check},
+};
 
 #[test]
 fn a_step_starts_when_all_that_it_depends_on_has_completed() {
@@ -107,4 +110,23 @@ fn cancelling_a_run_cancels_what_its_steps_made() {
     world.script("cancel run");
     assert_eq!(world.task_line("child"), "cancelled");
     assert_eq!(world.task_line("a"), "running cancelling attempt=1 lease=1");
+}
+
+/// Cancelling ends the steps one by one, and each might end the run.
+#[test]
+fn the_end_of_a_run_is_told_once() {
+    let mut first = step("a", vec![]);
+    first.policy.on_failure = OnFailure::StopRun;
+    for stops in [false, true] {
+        let steps = vec![first.clone(), step("b", vec![]), step("c", vec![1])];
+        let (mut runs, run) = Runs::launch(steps);
+        match stops {
+            true => runs.end_step(run, 0, failed(), None),
+            false => runs.plan(vec![Command::CancelRun(run)]),
+        }
+        let events = runs.rows.entries.values().flat_map(|entry| &entry.events);
+        let ends = events.filter(|event| matches!(event, Event::RunEnded { .. }));
+        assert_eq!(ends.count(), 1, "stops: {stops}");
+        runs.sound();
+    }
 }

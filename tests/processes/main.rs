@@ -4,14 +4,22 @@
 
 #![cfg(all(feature = "sqlite", target_os = "linux"))]
 
+mod budgets;
 mod child;
+#[cfg(feature = "postgres")]
+#[allow(dead_code, reason = "this program needs but a server")]
+#[path = "../it/support/cluster.rs"]
+mod cluster;
 mod gates;
 mod hardship;
 mod killing;
+mod large;
 #[path = "../it/support/ordeal.rs"]
 mod ordeal;
 mod place;
 mod sharing;
+#[path = "../it/support/spending.rs"]
+mod spending;
 
 use std::path::{Path, PathBuf};
 
@@ -31,8 +39,10 @@ fn a_child_plays_its_role() {
             "open" => open(&folder).await,
             "write" => write(&folder).await,
             "ordeal" => killing::work(&folder).await,
+            "spend" => budgets::work(&folder).await,
             "gate" => gates::work(&folder).await,
             "judge" => gates::judge(&folder).await,
+            "large" => large::work(&folder).await,
             "bell" => work(&folder, by_bell(&folder)).await,
             "hold" => work(&folder, engine(&folder).concurrency(4)).await,
             _ => work(&folder, engine(&folder)).await,

@@ -6,8 +6,10 @@ use crate::{
     clock::Timestamp,
     engine::Done,
     failure::Failure,
-    id::RunId,
-    model::{Budget, Command, Needs, NewRun, Payload, RetryRun, RunFlags, RunSpec, RunState},
+    id::{RunId, TaskId},
+    model::{
+        Budget, Command, Needs, NewRun, Payload, RetryRun, Rows, RunFlags, RunSpec, RunState, Usage,
+    },
 };
 
 /// Launches the run, waits for its end without a worker, and returns what it returned. Where
@@ -23,6 +25,7 @@ pub(super) async fn attend(
         runs: [id].into(),
         run_specs: [id].into(),
         graphs: [id].into(),
+        attempts: [context.task()].into(),
         ..Needs::default()
     };
     let mut rows = core.backend.read(&needs).await?;
@@ -31,9 +34,8 @@ pub(super) async fn attend(
         return Err(Failure::await_run(id));
     };
     if run.state.is_terminal() {
-        // What it has used since the step looked last.
         let used = run.budget.as_ref().map(|budget| budget.used).unwrap_or_default();
-        context.used(&used)?;
+        context.used(&used.minus(told(&rows, context.task())))?;
     }
     match run.state {
         RunState::Running => return Err(Failure::await_run(id)),
@@ -56,6 +58,13 @@ pub(super) async fn attend(
     let rows = core.backend.read(&needs).await?;
     let output = task.and_then(|task| output_of(&rows, task)).cloned();
     output.map(Done::new).ok_or_else(|| Failure::fatal(format!("run {id} has no output")))
+}
+
+/// What earlier attempts of the step have said that the run has used.
+fn told(rows: &Rows, task: TaskId) -> Usage {
+    let attempts = rows.attempts.range((task, 0)..=(task, i64::MAX)).map(|(_, attempt)| attempt);
+    let usage = attempts.filter_map(|attempt| attempt.usage.as_ref()).map(Usage::of);
+    usage.fold(Usage::default(), Usage::plus)
 }
 
 /// What a run has of the one that it is launched by.

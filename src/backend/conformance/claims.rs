@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::kit::{Kit, done, enqueue, fault, keyed, set, settle, work};
+use super::kit::{Kit, done, enqueue, fault, keyed, new_run, new_step, set, settle, work};
 use crate::{
     id::TaskId,
     model::{
@@ -202,6 +202,27 @@ pub(super) async fn parking_by_a_worker_costs_no_attempt(kit: Kit) {
     assert_eq!(rows.tasks[&task.id].failures, 0);
     kit.advance(10);
     assert_eq!(kit.claim(10).await.len(), 2);
+}
+
+/// Whatever can't start is older and comes first: paused tasks, tasks of a paused run, steps
+/// that wait for others or for a time.
+pub(super) async fn what_waits_hides_nothing_that_is_ready(kit: Kit) {
+    for _ in 0..100 {
+        let paused = kit.enqueue(work()).await;
+        kit.done(Command::Pause(paused)).await;
+        kit.enqueue(TaskSpec { run_at: Some(kit.now() + Duration::from_secs(60)), ..work() }).await;
+    }
+    let mut steps: Vec<_> = (0..200).map(|no| new_step(&format!("s{no}"), vec![])).collect();
+    steps[..100].iter_mut().for_each(|step| step.policy.delay_ms = Some(60_000));
+    steps[100..].iter_mut().for_each(|step| step.after = vec![0]);
+    kit.done(Command::Launch(Box::new(new_run(steps)))).await;
+    let new = new_run((0..100).map(|no| new_step(&format!("s{no}"), vec![])).collect());
+    let run = new.spec.id;
+    kit.done(Command::Launch(Box::new(new))).await;
+    kit.done(Command::PauseRun(run)).await;
+    let ready = kit.enqueue(work()).await;
+    let claimed = kit.claim(1).await;
+    assert_eq!(claimed.iter().map(|task| task.id).collect::<Vec<_>>(), [ready]);
 }
 
 pub(super) async fn a_full_key_hides_nothing_behind_it(kit: Kit) {

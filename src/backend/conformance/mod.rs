@@ -158,6 +158,7 @@ macro_rules! conformance_clauses {
                 a_parked_key_starts_nothing_until_its_time
                 parking_by_a_worker_costs_no_attempt
                 a_full_key_hides_nothing_behind_it
+                what_waits_hides_nothing_that_is_ready
                 a_repeated_claim_takes_the_same_tasks
                 a_claim_sees_what_its_commit_released
                 what_a_commit_woke_is_said
@@ -173,7 +174,7 @@ macro_rules! conformance_clauses {
                 a_run_without_steps_is_complete
                 steps_that_are_no_flow_are_refused
                 a_wide_run_is_joined
-                a_deep_skip_reaches_the_end
+                a_skip_travels_through_10_000_levels
             }
             flows {
                 every_field_of_a_step_is_kept
@@ -236,6 +237,7 @@ macro_rules! conformance_clauses {
                 claims_at_once_never_hand_out_a_task_twice
                 claims_at_once_respect_capacity
                 settles_of_one_run_at_once_release_a_join_once
+                a_run_ends_once_when_its_last_steps_end_at_once
                 one_task_enqueued_at_once_is_made_once
                 a_unique_key_at_once_makes_one_task
                 settles_of_one_attempt_at_once_count_once

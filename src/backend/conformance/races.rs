@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::kit::{Kit, chat, done, enqueue, keyed, new_run, new_step, settle, work};
 use super::people::session;
-use crate::id::MessageId;
+use crate::id::{MessageId, RunId};
 use crate::model::{
     AttemptOutcome, Batch, Chat, Command, Cursor, Event, Needs, NewMessage, Outcome, Payload,
     Rejection, Role, RunState, Stream, TaskOptions, TaskSpec, audit,
@@ -86,12 +86,34 @@ pub(super) async fn settles_of_one_run_at_once_release_a_join_once(kit: Kit) {
         assert!(at_once(6, settle).await.iter().all(Result::is_ok));
         let join = kit.claim_one().await;
         kit.complete(&join).await;
-        let rows = kit.rows().await;
-        assert_eq!(rows.runs[&id].state, RunState::Completed);
-        let of_run = rows.entries.range((Stream::Run(id), 0)..=(Stream::Run(id), i64::MAX));
-        let ends = of_run.flat_map(|(_, entry)| &entry.events);
-        let ends = ends.filter(|event| matches!(event, Event::RunEnded { .. }));
-        assert_eq!(ends.count(), 1);
+        ended_once(&kit, id).await;
+    }
+}
+
+/// A run completed, and its watchers were told so once.
+async fn ended_once(kit: &Kit, id: RunId) {
+    let rows = kit.rows().await;
+    assert_eq!(rows.runs[&id].state, RunState::Completed);
+    let of_run = rows.entries.range((Stream::Run(id), 0)..=(Stream::Run(id), i64::MAX));
+    let ends = of_run.flat_map(|(_, entry)| &entry.events);
+    let ends = ends.filter(|event| matches!(event, Event::RunEnded { .. }));
+    assert_eq!(ends.count(), 1);
+}
+
+/// Nothing waits for these steps: whichever ends last ends the run.
+pub(super) async fn a_run_ends_once_when_its_last_steps_end_at_once(kit: Kit) {
+    for _ in 0..10 {
+        let steps = (0..6).map(|no| new_step(&format!("s{no}"), vec![])).collect();
+        let new = new_run(steps);
+        let id = new.spec.id;
+        kit.done(Command::Launch(Box::new(new))).await;
+        let tasks = kit.claim(10).await;
+        let settle = |n: usize| {
+            let (kit, task) = (kit.clone(), tasks[n].clone());
+            async move { kit.settle(&task, done()).await }
+        };
+        assert!(at_once(6, settle).await.iter().all(Result::is_ok));
+        ended_once(&kit, id).await;
     }
 }
 

@@ -166,8 +166,8 @@ pub(super) async fn a_wide_run_is_joined(kit: Kit) {
     kit.complete(&join).await;
 }
 
-pub(super) async fn a_deep_skip_reaches_the_end(kit: Kit) {
-    const DEPTH: u32 = 2_000;
+pub(super) async fn a_skip_travels_through_10_000_levels(kit: Kit) {
+    const DEPTH: u32 = 10_000;
     let after = |no: u32| if no == 0 { vec![] } else { vec![no - 1] };
     let steps = (0..DEPTH).map(|no| new_step(&format!("s{no}"), after(no))).collect();
     let new = new_run(steps);

@@ -23,10 +23,11 @@ mod sql;
 mod tls;
 mod wake;
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{fmt, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use futures_util::FutureExt;
 use tokio::{runtime::Handle, sync::Mutex, task::JoinHandle};
 use tokio_postgres::Client;
 
@@ -156,7 +157,10 @@ impl Shared {
         let transaction = self.transaction().await?;
         let mut pipe = Pipe::default();
         pipe.add(sql::BEGIN, Vec::new());
-        let done = commit::carry_out(context, transaction.line(), pipe, batch).await;
+        let done = commit::carry_out(context, transaction.line(), pipe, batch);
+        // A panic of the rules is rolled back like any error.
+        let done = AssertUnwindSafe(done).catch_unwind().await;
+        let done = done.unwrap_or_else(|panic| Err(Error::panicked(&*panic).into()));
         transaction.end_after(done).await
     }
 

@@ -2,6 +2,7 @@
 //! one transaction, so that many callers share one sync.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{
         Arc,
@@ -176,7 +177,7 @@ impl Writer {
         may_write(&transaction, self.schema)?;
         let (clock, lanes) = (&self.clock, &mut self.lanes);
         let committed: Result<Vec<_>> =
-            batches.into_iter().map(|batch| carry_out(&transaction, lanes, batch, clock)).collect();
+            batches.into_iter().map(|batch| caught(&transaction, lanes, batch, clock)).collect();
         let committed = committed?;
         transaction.commit()?;
         Ok(committed)
@@ -208,6 +209,13 @@ pub(super) fn may_write(conn: &Connection, schema: i64) -> Result<()> {
         "a newer program has moved this database to schema {oldest}; this one knows {schema} and \
          may no longer write. Restart it with the newer version"
     )))
+}
+
+/// Carries out one batch inside a transaction. A panic of the rules fails it, and the thread
+/// goes on.
+fn caught(conn: &Connection, lanes: &mut Lanes, batch: Batch, clock: &Clock) -> Result<Committed> {
+    let work = AssertUnwindSafe(|| carry_out(conn, lanes, batch, clock));
+    catch_unwind(work).unwrap_or_else(|panic| Err(Error::panicked(&*panic)))
 }
 
 /// Carries out one batch inside a transaction.

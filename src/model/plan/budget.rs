@@ -93,6 +93,10 @@ fn feed(work: &mut Work, run: RunId) -> Vec<u32> {
     let hungry: Vec<u32> = steps.filter(|step| is_waiting(step)).map(|step| step.no).collect();
     let mut ended = Vec::new();
     for no in hungry {
+        // One before it may have failed, and stopped the run.
+        if !is_waiting(&work.rows.steps[&(run, no)]) {
+            continue;
+        }
         work.budget(run).waiting -= 1;
         ended.extend(steps::release(work, run, no).then_some(no));
     }

@@ -15,8 +15,8 @@ use super::{
 use crate::{
     id::RunId,
     model::{
-        Decision, Growth, Needs, NewStep, OnBreach, OnFailure, Otherwise, Payload, Rows, Settle,
-        Step, StepKind, StepState, TaskFlags, Terms,
+        Decision, Growth, Needs, NewStep, OnBreach, OnFailure, Otherwise, Payload, Policy, Rows,
+        Settle, Step, StepKind, StepState, TaskFlags, Terms,
     },
 };
 
@@ -87,7 +87,8 @@ pub(super) fn step(settle: &Settle, (run, no): (RunId, u32), known: &Known<'_>) 
         needs.extend(growing(settle, (run, no), growth, known));
     }
     let fails = ends.iter().any(|end| end.state == StepState::Failed);
-    if fails && step.policy.on_failure == OnFailure::StopRun {
+    let stops = fails && step.policy.on_failure == OnFailure::StopRun;
+    if stops || may_stop(settle, run, known) {
         needs.extend(whole_run(run, rows));
     }
     if !known.asked.graphs.contains(&run) {
@@ -123,6 +124,19 @@ fn hungry<'a>(run: RunId, known: &Known<'_>) -> impl Iterator<Item = (u32, End<'
     let hungry: Vec<u32> =
         steps.filter(|step| fails && is_waiting(step)).map(|step| step.no).collect();
     hungry.into_iter().map(|no| (no, End::of(StepState::Failed)))
+}
+
+/// Whether a step for which nothing is left may stop the run: one that waits for the budget, one
+/// whose last edge this end meets, or one that comes with it.
+fn may_stop(settle: &Settle, run: RunId, known: &Known<'_>) -> bool {
+    let stops = |policy: &Policy| policy.on_failure == OnFailure::StopRun;
+    let mut new = settle.grow.iter().flat_map(|growth| &growth.steps);
+    let mut steps = known.rows.steps.range((run, 0)..=(run, u32::MAX)).map(|(_, step)| step);
+    let fails =
+        |step: &Step| is_waiting(step) || may_end(step, true, known) == Some(StepState::Failed);
+    known.may_run_out(run)
+        && (new.any(|step| stops(&step.policy))
+            || steps.any(|step| stops(&step.policy) && fails(step)))
 }
 
 /// Follows ends to the dependents that may end with them, and from those on.

@@ -74,6 +74,9 @@ pub(super) fn release(work: &mut Work, run: RunId, no: u32) -> bool {
             work.budget(run).waiting += 1;
             let reason = Some("its run's budget is used up".to_owned());
             close(work, (run, no), StepState::Failed, reason);
+            if work.rows.steps[&(run, no)].policy.on_failure == OnFailure::StopRun {
+                stop_run(work, run, no);
+            }
             return true;
         }
     }

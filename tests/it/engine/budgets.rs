@@ -1,14 +1,19 @@
 //! Budgets: what is used beyond them, and what happens then.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 use segue::{
     Agent, Context, Failure, Flow, ItemPolicy,
     agents::{self, Reply, Turn},
-    model::{Budget, ItemKind, Limits, OnBreach, OnFailure, Raise, RunState, StepState, Usage},
+    model::{
+        Budget, ItemKind, Limits, OnBreach, OnFailure, Raise, Retry, RunState, StepState, Usage,
+    },
 };
 use serde_json::json;
 
@@ -20,6 +25,7 @@ each_backend!(
     a_person_raises_a_budget_or_lets_the_step_fail,
     a_failed_attempt_is_booked_and_not_tried_again_beyond_the_budget,
     a_run_under_a_run_draws_on_its_budget,
+    what_a_run_under_a_run_used_is_booked_once_however_often_it_is_tried_again,
     a_cancelled_run_gives_back_what_it_reserved,
 );
 
@@ -144,7 +150,7 @@ async fn a_failed_attempt_is_booked_and_not_tried_again_beyond_the_budget(store:
         }
     });
     draft.uses(costly, tokens(6));
-    draft.options(costly, |options| options.retry = segue::model::Retry::times(10));
+    draft.options(costly, |options| options.retry = Retry::times(10));
     let flow = draft.returns(input, costly);
     let engine = store.builder().flow(&flow).start().await.unwrap();
     let run = engine.launch(&flow, ()).budget(tokens(10), OnBreach::Fail).await.unwrap();
@@ -168,6 +174,33 @@ async fn a_run_under_a_run_draws_on_its_budget(store: Store) {
     assert_eq!(run.output().await.unwrap(), 3, "it has what its step has reserved");
     let left = budget(&run).await;
     assert_eq!((left.used.tokens, left.reserved.tokens), (30, 0));
+    engine.shutdown().await.unwrap();
+}
+
+async fn what_a_run_under_a_run_used_is_booked_once_however_often_it_is_tried_again(store: Store) {
+    let mut draft = Flow::new("inner");
+    let input = draft.input::<()>();
+    let work = draft.code("work", input, async |context: Context, ()| {
+        context.used(&json!({ "tokens": 3 }))?;
+        match context.host::<AtomicU32>()?.fetch_add(1, SeqCst) {
+            0..2 => Err(Failure::new("not yet")),
+            _ => Ok(()),
+        }
+    });
+    draft.uses(work, tokens(3));
+    let inner = draft.returns(input, work);
+    let mut draft = Flow::new("outer");
+    let input = draft.input::<()>();
+    let sub = draft.flow("sub", input, &inner);
+    draft.uses(sub, tokens(20));
+    draft.options(sub, |options| options.retry = Retry::every(5, Duration::from_millis(1)));
+    let flow = draft.returns(input, sub);
+    let builder = store.builder().flow(&flow).host(AtomicU32::new(0));
+    let engine = builder.start().await.unwrap();
+    let run = engine.launch(&flow, ()).budget(tokens(100), OnBreach::Fail).await.unwrap();
+    run.output().await.unwrap();
+    let left = budget(&run).await;
+    assert_eq!((left.used.tokens, left.reserved.tokens), (9, 0), "three attempts of 3");
     engine.shutdown().await.unwrap();
 }
 

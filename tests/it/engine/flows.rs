@@ -42,6 +42,7 @@ each_backend!(
     a_long_chain_and_a_wide_fan_in_complete,
     steps_never_wait_for_the_next_poll,
     a_step_of_a_chain_is_one_commit_and_reads_nothing,
+    ends_of_one_run_that_come_together_share_a_commit,
     retention_removes_whole_runs_only,
 );
 
@@ -522,6 +523,28 @@ async fn a_step_of_a_chain_is_one_commit_and_reads_nothing(store: Store) {
     let reads = backend.output_reads.load(SeqCst);
     assert_eq!(reads, 0, "what a step returned is known to the next");
     assert_eq!(run.output().await.unwrap(), 10);
+    engine.shutdown().await.unwrap();
+}
+
+/// The row of a run is not locked once for each of its steps.
+async fn ends_of_one_run_that_come_together_share_a_commit(store: Store) {
+    const WIDE: u32 = 64;
+    let mut draft = Flow::new("wide");
+    let input = draft.input::<serde_json::Value>();
+    let one = |n| draft.code(format!("step {n}"), input, hold);
+    let wide: Vec<_> = (0..WIDE).map(one).collect();
+    let flow = draft.returns(input, wide[0]);
+    let backend = Arc::new(Faulty::on(store.backend(Clock::System).await));
+    let probe = Probe::default();
+    let builder = Engine::on(backend.clone()).flow(&flow).host(probe.clone());
+    let engine = builder.concurrency(WIDE).start().await.unwrap();
+    let run = engine.launch(&flow, json!(1)).await.unwrap();
+    probe.arrived(WIDE).await;
+    let before = backend.commits.load(SeqCst);
+    probe.let_go(WIDE as usize);
+    assert_eq!(run.ended().await.unwrap(), RunState::Completed);
+    let commits = backend.commits.load(SeqCst) - before;
+    assert!(commits <= WIDE / 4, "{commits} commits for {WIDE} ends");
     engine.shutdown().await.unwrap();
 }
 

@@ -29,6 +29,7 @@ each_backend!(
     keeping_for_ever_removes_nothing,
     a_host_prunes_by_itself,
     a_concurrency_of_zero_is_a_usage_error,
+    the_host_gives_one_value_of_each_type,
 );
 
 async fn a_paused_engine_starts_nothing_and_finishes_what_runs(store: Store) {
@@ -314,4 +315,18 @@ async fn an_engine_that_has_stopped_is_listed_no_more(store: Store) {
         tokio::task::yield_now().await;
     }
     assert_eq!(reader.instances().await.unwrap(), []);
+}
+
+async fn the_host_gives_one_value_of_each_type(store: Store) {
+    let both = async |context: Context, _: Value| {
+        let (number, text) = (context.host::<u32>()?, context.host::<String>()?);
+        Ok::<_, Failure>(format!("{text} {number}"))
+    };
+    let builder = || store.builder().task("both", both).host(7_u32).host("seven".to_owned());
+    let engine = builder().start().await.unwrap();
+    let task = engine.enqueue("both", &()).await.unwrap();
+    assert_eq!(task.output::<String>().await.unwrap(), "seven 7");
+    engine.shutdown().await.unwrap();
+    let twice = builder().host(8_u32).start().await.unwrap_err();
+    assert!(twice.is_usage() && twice.to_string().contains("u32"), "{twice}");
 }

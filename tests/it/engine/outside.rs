@@ -1,19 +1,19 @@
 //! Work that comes in from outside: the host's own transactions, and other programs.
 
-use std::process::Command;
+use std::{future::IntoFuture, process::Command};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use segue::{
-    Context, Failure, NewTask, Waiting,
+    Context, Failure, Flow, NewTask, Waiting,
     backend::sqlite::enqueue_in,
     clock::Clock,
     id::TaskId,
-    model::{self, Batch, ItemKind, Outcome, TaskState},
+    model::{self, Batch, Decision, ItemKind, Needs, Outcome, Payload, Retry, Settle, TaskState},
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::support::{Probe, Store, eventually, note};
+use super::support::{Probe, Store, eventually, hold, note};
 
 on_sqlite!(
     a_task_of_the_hosts_transaction_exists_when_that_commits,
@@ -26,6 +26,7 @@ on_sqlite!(
     the_sqlite_program_can_insert_tasks,
     a_pending_row_shows_in_views_before_it_is_adopted,
     no_commit_fails_beside_a_program_that_writes_now_and_then,
+    rows_that_make_no_sense_fail_their_own_commit_and_the_engine_goes_on,
 );
 
 fn open(store: &Store) -> Connection {
@@ -270,4 +271,46 @@ async fn no_commit_fails_beside_a_program_that_writes_now_and_then(store: Store)
     }
     stop.cancel();
     writes.join().unwrap();
+}
+
+/// The rules take it for granted that a step has a run. Where someone took it away they panic,
+/// which is no reason for the thread that writes to end.
+async fn rows_that_make_no_sense_fail_their_own_commit_and_the_engine_goes_on(store: Store) {
+    let probe = Probe::default();
+    let mut draft = Flow::new("one");
+    let input = draft.input::<Value>();
+    let held = draft.code("held", input, hold);
+    let flow = draft.returns(input, held);
+    let builder = store.builder().flow(&flow).task("note", note).host(probe.clone());
+    let engine = builder.start().await.unwrap();
+    let run = engine.launch(&flow, json!(1)).await.unwrap();
+    probe.arrived(1).await;
+    let task = run.steps().await.unwrap()[0].task.unwrap();
+    let sql = |text: &str| open(&store).execute_batch(text).unwrap();
+    sql("PRAGMA foreign_keys = OFF; CREATE TABLE kept AS SELECT * FROM segue_flow_run_states;
+        DELETE FROM segue_flow_run_states");
+    let needs = Needs { tasks: [task].into(), ..Needs::default() };
+    let held = engine.backend().read(&needs).await.unwrap().tasks.remove(&task).unwrap();
+    let decision = Decision::Complete(Payload::null());
+    let settle = Settle {
+        held,
+        retry: Retry::NEVER,
+        decision,
+        usage: None,
+        said: None,
+        grow: None,
+        memo: None,
+    };
+    let commands = vec![model::Command::Settle(Box::new(settle))];
+    let failed = engine.backend().commit(Batch { commands, claim: None }).await.unwrap_err();
+    assert!(failed.is_bug() && !failed.is_transient(), "{failed}");
+    probe.let_go(1);
+    probe.left(1).await;
+    let notes = (0..20).map(|n| engine.enqueue("note", &n).into_future());
+    for task in futures_util::future::join_all(notes).await {
+        task.unwrap().output::<Value>().await.unwrap();
+    }
+    sql("INSERT INTO segue_flow_run_states SELECT * FROM kept; DROP TABLE kept");
+    assert_eq!(engine.task(task).view().await.unwrap().state(), TaskState::Running);
+    engine.shutdown().await.unwrap();
 }

@@ -23,6 +23,7 @@ use super::support::{Probe, Store, eventually, hold};
 
 each_backend!(
     a_step_waits_for_the_run_under_it_or_for_its_time,
+    a_run_is_stuck_when_the_run_under_it_is,
     a_step_says_that_it_waits_for_the_budget,
     steps_that_were_added_and_tolerant_edges_are_drawn,
     a_run_that_was_retried_shows_its_last_attempt,
@@ -52,13 +53,15 @@ async fn a_step_waits_for_the_run_under_it_or_for_its_time(store: Store) {
         StepWaiting::Task { task, waiting } => (task, waiting),
         other => panic!("{other:?}"),
     };
+    let sub = async || run.why_step("sub").await.unwrap();
     eventually("it waits for the run under it", || async {
-        of("sub").await.1 == Waiting::Run(under.id)
+        matches!(sub().await, StepWaiting::Run { run, .. } if run == under.id)
     })
     .await;
-    let (task, waiting) = of("sub").await;
-    assert_eq!(waiting.to_string(), format!("the end of run {}", under.id));
-    assert_eq!(under.parent, Some(task));
+    let said = format!("run {}, which waits for `held`: it runs", under.id);
+    assert_eq!(sub().await.to_string(), said);
+    let task = under.parent.unwrap();
+    assert_eq!(engine.task(task).why().await.unwrap(), Waiting::Run(under.id));
     assert_eq!(of("timer").await.1, Waiting::Time(due));
     assert!(!run.why().await.unwrap().is_stuck() && engine.stuck().await.unwrap().is_empty());
     clock.advance(Duration::from_secs(60));
@@ -79,6 +82,35 @@ async fn a_step_waits_for_the_run_under_it_or_for_its_time(store: Store) {
     clock.advance(Duration::from_secs(3_600));
     assert_eq!(run.ended().await.unwrap(), RunState::Completed);
     engine.shutdown().await.unwrap();
+}
+
+async fn a_run_is_stuck_when_the_run_under_it_is(store: Store) {
+    let probe = Probe::default();
+    let mut draft = Flow::new("inner");
+    let input = draft.input::<()>();
+    let held =
+        draft.code("held", input, async |context, ()| hold(context, json!(null)).await.map(drop));
+    let then = draft.code("then", held, async |_, ()| Ok(()));
+    let inner = draft.returns(input, then);
+    let mut draft = Flow::new("outer");
+    let input = draft.input::<()>();
+    let sub = draft.flow("sub", input, &inner);
+    let flow = draft.returns(input, sub);
+    let engine = store.builder().flow(&flow).host(probe.clone()).start().await.unwrap();
+    let run = engine.launch(&flow, ()).await.unwrap();
+    probe.arrived(1).await;
+    let filter = RunFilter { flow: Some("inner".into()), ..RunFilter::default() };
+    let under = engine.run(engine.runs(filter, None, 1).await.unwrap()[0].run.id);
+    assert!(!run.why().await.unwrap().is_stuck());
+    under.pause().await.unwrap();
+    probe.let_go(1);
+    eventually("nothing of it moves", || async { run.why().await.unwrap().is_stuck() }).await;
+    let said = run.why().await.unwrap().to_string();
+    let paused = format!("someone to resume run {}", under.id());
+    let expected = format!("`sub`: run {}, which waits for someone to resume it; ", under.id());
+    assert_eq!(said, format!("{expected}`then`: {paused}"));
+    under.resume().await.unwrap();
+    assert_eq!(run.ended().await.unwrap(), RunState::Completed);
 }
 
 async fn a_step_says_that_it_waits_for_the_budget(store: Store) {

@@ -10,20 +10,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-use segue::{Context, Failure, id::TaskId, model::AttemptOutcome};
+use segue::{
+    Context, Failure,
+    id::TaskId,
+    model::{AttemptOutcome, OnBreach},
+};
 
 use super::{LIMIT, Place, done, enqueue, eventually};
-use crate::support::ordeal::{INPUTS, KILLS_OF_ONE, Left, Notes, Ordeal, flow, seed};
+use crate::support::{
+    ordeal::{INPUTS, KILLS_OF_ONE, Left, Notes, Ordeal, flow, seed},
+    spending::{self, Process, Spending},
+};
 
 const ROLE: [&str; 4] = ["SEGUE_PG_URL", "SEGUE_PG_SCHEMA", "SEGUE_PG_LOG", "SEGUE_PG_KIND"];
 
 /// What a child's handlers do: they return, hold their tasks for ever, or are the steps of
-/// an ordeal.
+/// an ordeal or of a run with a budget.
 #[derive(Debug)]
 enum Kind {
     Quick,
     Stuck,
     Ordeal,
+    Spending,
 }
 
 /// A child that works, and dies with its handle.
@@ -63,6 +71,16 @@ impl Worker {
     }
 }
 
+impl Process for Worker {
+    fn kill(&mut self) {
+        self.kill();
+    }
+
+    fn finish(self) {
+        self.finish();
+    }
+}
+
 impl Drop for Worker {
     fn drop(&mut self) {
         // It may have ended already.
@@ -99,9 +117,10 @@ fn a_child_works() {
     runtime.block_on(async {
         let place = Place { url, schema };
         let builder = place.builder().concurrency(16);
-        let builder = match kind == "Ordeal" {
-            true => builder.flow(&flow()).host(notes),
-            false => builder.task("note", note).host(log),
+        let builder = match kind.as_str() {
+            "Ordeal" => builder.flow(&flow()).host(notes),
+            "Spending" => builder.flow(&spending::flow()).concurrency(spending::WORKERS),
+            _ => builder.task("note", note).host(log),
         };
         let engine = builder.start().await.expect("an engine");
         println!("ready");
@@ -224,5 +243,21 @@ async fn runs_that_are_killed_at_thirty_moments_end_as_if_nobody_had() {
         for (input, left) in inputs.into_iter().zip(end(&place, log.path(), ordeal).await) {
             assert_eq!(left, unharmed[&input], "input {input}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_overrun_of_a_budget_is_at_most_that_of_the_steps_at_work_and_no_reservation_leaks() {
+    let mut random = fastrand::Rng::with_seed(seed());
+    for on_breach in [OnBreach::Fail, OnBreach::Ask] {
+        let mut rounds = Vec::new();
+        for _ in 0..3 {
+            let (place, log) = filled(0).await;
+            let reader = place.builder().connect().await.unwrap();
+            let start = || Worker::start(&place, log.path(), Kind::Spending);
+            let spending = Spending::launch(reader, on_breach).await;
+            rounds.push(spending.work(&mut random, start).await);
+        }
+        spending::check(&rounds, on_breach);
     }
 }

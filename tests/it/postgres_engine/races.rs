@@ -126,3 +126,31 @@ async fn a_lock_that_another_program_holds_on_a_ready_task_hides_no_other() {
     tx.rollback().await.unwrap();
     assert_eq!(soon("the freed one is done", engine.task(id).output::<u32>()).await.unwrap(), 7);
 }
+
+/// The rules take it for granted that a step has a run: where someone took it away they panic.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_make_no_sense_fail_their_own_commit_and_the_connection_is_used_again() {
+    let place = Place::fresh();
+    let backend = place.backend().await;
+    let mut draft = segue::Flow::new("one");
+    let input = draft.input::<u32>();
+    let step = draft.code("step", input, async |_, n: u32| Ok(n));
+    let flow = draft.returns(input, step);
+    let engine = place.builder().flow(&flow).task("count", count).host(Tally::default());
+    let engine = engine.paused().start().await.unwrap();
+    let run = engine.launch(&flow, 1).await.unwrap();
+    let task = run.steps().await.unwrap()[0].task.unwrap();
+    let sql = place.sql().await;
+    let lost = "CREATE TABLE kept AS SELECT * FROM flow_run_states; DELETE FROM flow_run_states";
+    sql.batch_execute(lost).await.unwrap();
+    for _ in 0..9 {
+        let cancel = Batch { commands: vec![Command::Cancel(task)], claim: None };
+        let failed = backend.commit(cancel).await.unwrap_err();
+        assert!(failed.is_bug() && !failed.is_transient(), "{failed}");
+    }
+    let found = "INSERT INTO flow_run_states SELECT * FROM kept; DROP TABLE kept";
+    sql.batch_execute(found).await.unwrap();
+    engine.resume();
+    assert_eq!(run.output().await.unwrap(), 1);
+    engine.shutdown().await.unwrap();
+}

@@ -11,6 +11,8 @@ pub mod planned;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod runs;
+#[cfg(feature = "postgres")]
+pub mod spending;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod whole;

@@ -63,13 +63,20 @@ pub fn settle(held: Task, decision: Decision, grow: Option<Growth>) -> Command {
 
 impl Runs {
     pub fn launch(steps: Vec<NewStep>) -> (Self, RunId) {
+        Self::launch_within(steps, None)
+    }
+
+    pub fn launch_within(steps: Vec<NewStep>, budget: Option<Budget>) -> (Self, RunId) {
         let now = Timestamp::from_micros(1_000_000);
         let mut this = Self { rows: Rows::default(), now, loaded: (0, 0), total: 0 };
         let id = RunId::new();
-        let new =
-            NewRun { spec: spec(id), priority: 0, steps, parent: None, budget: None, fresh: false };
+        let new = NewRun { spec: spec(id), priority: 0, steps, parent: None, budget, fresh: false };
         this.plan(vec![Command::Launch(Box::new(new))]);
         (this, id)
+    }
+
+    pub fn advance(&mut self, by: std::time::Duration) {
+        self.now = self.now + by;
     }
 
     pub fn plan(&mut self, commands: Vec<Command>) {
