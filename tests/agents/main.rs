@@ -12,6 +12,7 @@ mod streams;
 use std::time::Instant;
 
 use segue::testing::model::{ModelServer, Record, Script};
+use serde_json::Value;
 
 use process::{Finished, Place};
 use recipes::Recipe;
@@ -88,6 +89,15 @@ fn summary(records: &[Record]) -> String {
         format!("{} {} {:?} {:?} {ask:?}", record.method, record.path, record.end, record.usage)
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_is_installed_has_the_versions_of_the_recipes() {
+    let lock: Value = serde_json::from_str(include_str!("package-lock.json")).expect("JSON");
+    for recipe in recipes::ALL {
+        let package = &lock["packages"][format!("node_modules/{}", recipe.package)];
+        assert_eq!(package["version"], recipe.version, "{}", recipe.package);
+    }
 }
 
 /// Recorded streams are read as live ones are, so that a reader can be changed without agents.

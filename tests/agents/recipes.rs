@@ -12,7 +12,9 @@ use crate::streams::{self, Turn};
 pub struct Recipe {
     /// The name of its program, in the folder that `scripts/agents` prints.
     pub name: &'static str,
-    /// The version that all this was seen with, and what `--version` prints.
+    /// The npm package that has it.
+    pub package: &'static str,
+    /// The version that all this was seen with.
     pub version: &'static str,
     /// The arguments of one turn without a session, of an agent that may do everything.
     pub arguments: &'static [&'static str],
@@ -32,6 +34,7 @@ pub const ALL: [&Recipe; 4] = [&CLAUDE, &CODEX, &QWEN, &OPENCODE];
 
 pub const CLAUDE: Recipe = Recipe {
     name: "claude",
+    package: "@anthropic-ai/claude-code",
     version: "2.1.330",
     arguments: &[
         "-p",
@@ -63,6 +66,7 @@ pub const CLAUDE: Recipe = Recipe {
 
 pub const CODEX: Recipe = Recipe {
     name: "codex",
+    package: "@openai/codex",
     version: "0.169.0",
     arguments: &[
         "exec",
@@ -95,12 +99,12 @@ pub const CODEX: Recipe = Recipe {
     shell: "exec_command",
     shell_input: |command| json!({"cmd": command}),
     read: streams::codex,
-    // What is written into a cache is nothing that the protocol tells.
-    booked: of_openai,
+    booked: |usage| usage,
 };
 
 pub const QWEN: Recipe = Recipe {
     name: "qwen",
+    package: "@qwen-code/qwen-code",
     version: "0.24.4",
     arguments: &[
         "--output-format",
@@ -125,11 +129,12 @@ pub const QWEN: Recipe = Recipe {
     shell: "run_shell_command",
     shell_input: |command| json!({"command": command, "description": "Runs a command", "is_background": false}),
     read: streams::qwen,
-    booked: |usage| Usage { output: usage.all_output(), reasoning: 0, ..of_openai(usage) },
+    booked: |usage| Usage { output: usage.all_output(), reasoning: 0, ..of_completions(usage) },
 };
 
 pub const OPENCODE: Recipe = Recipe {
     name: "opencode",
+    package: "opencode-ai",
     version: "1.18.33",
     arguments: &["run", "--format", "json", "--model", "scripted/scripted", "--title", "a turn"],
     environment: &[
@@ -158,10 +163,10 @@ pub const OPENCODE: Recipe = Recipe {
     shell: "bash",
     shell_input: |command| json!({"command": command, "description": "Runs a command"}),
     read: streams::opencode,
-    booked: of_openai,
+    booked: of_completions,
 };
 
-/// OpenAI's protocols count what is written into a cache as read.
-fn of_openai(usage: Usage) -> Usage {
+/// Chat completions count what is written into a cache as read.
+fn of_completions(usage: Usage) -> Usage {
     Usage { input: usage.input + usage.cache_write, cache_write: 0, ..usage }
 }

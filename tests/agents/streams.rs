@@ -35,7 +35,7 @@ pub fn claude(stdout: &str) -> Turn {
     turn
 }
 
-/// What was read from the cache is part of what was read, and thoughts of what was written.
+/// What was read from the cache and into it is part of what was read, thoughts of what was written.
 pub fn codex(stdout: &str) -> Turn {
     let mut turn = Turn::default();
     for event in events(stdout) {
@@ -47,11 +47,12 @@ pub fn codex(stdout: &str) -> Turn {
             }
             (Some("turn.completed"), _) => {
                 let of = |name: &str| event["usage"][name].as_u64().unwrap_or(0);
-                let (cached, thought) = (of("cached_input_tokens"), of("reasoning_output_tokens"));
+                let (read, written) = (of("cached_input_tokens"), of("cache_write_input_tokens"));
+                let thought = of("reasoning_output_tokens");
                 turn.usage = Usage {
-                    input: of("input_tokens") - cached,
-                    cache_read: cached,
-                    cache_write: 0,
+                    input: of("input_tokens") - read - written,
+                    cache_read: read,
+                    cache_write: written,
                     output: of("output_tokens") - thought,
                     reasoning: thought,
                 };

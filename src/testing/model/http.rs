@@ -53,7 +53,7 @@ impl Service {
 
     pub(super) async fn answer(&self, request: Request<Incoming>) -> io::Result<Response<Body>> {
         let (head, incoming) = request.into_parts();
-        let route = route(&head.method, head.uri.path());
+        let (route, is_head) = (route(&head.method, head.uri.path()), head.method == Method::HEAD);
         let mut record = self.log.open(Record {
             method: head.method.to_string(),
             path: head.uri.to_string(),
@@ -72,7 +72,8 @@ impl Service {
             // The client broke off in the middle of its request.
             Err(error) => return Err(io::Error::other(error)),
         };
-        if answer.pieces.is_empty() && !answer.is_cut {
+        if is_head {
+            // Nobody asks for the body, and so for its end.
             record.ends(End::Answered(answer.status));
         }
         answer.response(record)

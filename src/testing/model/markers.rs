@@ -71,9 +71,12 @@ impl Markers {
         };
         let (mut reply, key) = (Reply::default(), format!("{} {prompt}", results.len()));
         for marker in markers {
-            match self.add(reply, marker, &key) {
-                Ok(more) => reply = more,
-                Err(refusal) => return refusal,
+            match marker.clone() {
+                Marker::Never => return Reply::never(),
+                Marker::Refuse(refusal, times) if self.refuses(&key, times) => {
+                    return refusal.after(reply.before);
+                }
+                marker => reply = with(reply, marker),
             }
         }
         if reply.parts.iter().all(|part| matches!(part, Part::Thinking(_))) {
@@ -81,28 +84,6 @@ impl Markers {
             reply.parts.extend(parts);
         }
         reply
-    }
-
-    /// The reply with what a marker says, or the refusal that takes its place.
-    fn add(&self, reply: Reply, marker: &Marker, key: &str) -> Result<Reply, Reply> {
-        Ok(match marker.clone() {
-            Marker::Tool(name, input) => reply.and_call(name, input),
-            Marker::Say(words) => reply.and_text(words),
-            Marker::Think(words) => {
-                let mut reply = reply;
-                reply.parts.extend(Reply::thinking(words).parts);
-                reply
-            }
-            Marker::Delay(time) => reply.after(time),
-            Marker::Pieces(pieces, between) => reply.pieces(pieces).every(between),
-            Marker::Cut(pieces) => reply.cut(pieces),
-            Marker::Never => return Err(Reply::never()),
-            Marker::Usage(usage) => reply.usage(usage),
-            Marker::Refuse(refusal, times) if self.refuses(key, times) => {
-                return Err(refusal.after(reply.before));
-            }
-            Marker::Refuse(..) => reply,
-        })
     }
 
     fn refuses(&self, key: &str, times: Option<usize>) -> bool {
@@ -113,6 +94,23 @@ impl Markers {
         let count = refused.entry(key.to_owned()).or_default();
         *count += 1;
         *count <= times
+    }
+}
+
+/// The reply with what a marker adds to it.
+fn with(mut reply: Reply, marker: Marker) -> Reply {
+    match marker {
+        Marker::Tool(name, input) => reply.and_call(name, input),
+        Marker::Say(words) => reply.and_text(words),
+        Marker::Think(words) => {
+            reply.parts.push(Part::Thinking(words));
+            reply
+        }
+        Marker::Delay(time) => reply.after(time),
+        Marker::Pieces(pieces, between) => reply.pieces(pieces).every(between),
+        Marker::Cut(pieces) => reply.cut(pieces),
+        Marker::Usage(usage) => reply.usage(usage),
+        Marker::Never | Marker::Refuse(..) => reply,
     }
 }
 

@@ -51,8 +51,7 @@ pub struct Usage {
     pub input: u64,
     /// Read from the cache.
     pub cache_read: u64,
-    /// Read and written into the cache. Of the protocols only Anthropic's has a word for it; the
-    /// others count it as read.
+    /// Read and written into the cache. Chat completions have no word for it and count it as read.
     pub cache_write: u64,
     /// Written, without thoughts.
     pub output: u64,

@@ -129,6 +129,9 @@ async fn the_server_outlives_whatever_is_sent() {
     let connect_to = b"CONNECT example.org:443 HTTP/1.1\r\nconnection: close\r\n\r\n";
     assert_eq!(parse(&raw(&server, connect_to).await).status, 404);
     assert_eq!(get(&server, "/nowhere").await.status, 404);
+    let head = b"HEAD / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    assert_eq!(parse(&raw(&server, head).await).status, 404);
+    assert_eq!(server.records().last().map(|record| record.end), Some(End::Answered(404)));
 
     // A client that announces more than it sends, and leaves.
     let mut half = connect(&server).await;

@@ -169,11 +169,13 @@ fn response(ask: &Ask, status: &str, output: Vec<Value>, usage: Value) -> Value 
     })
 }
 
-/// Here what came from the cache counts as read too, and thoughts count as written.
+/// Here what came from the cache and went into it counts as read too, and thoughts as written.
 fn billed(usage: &Usage) -> Value {
     json!({
         "input_tokens": usage.all_input(),
-        "input_tokens_details": {"cached_tokens": usage.cache_read},
+        "input_tokens_details": {
+            "cached_tokens": usage.cache_read, "cache_write_tokens": usage.cache_write,
+        },
         "output_tokens": usage.all_output(),
         "output_tokens_details": {"reasoning_tokens": usage.reasoning},
         "total_tokens": usage.all_input() + usage.all_output(),
