@@ -3,6 +3,9 @@
 //! An agent is registered under a name. Tasks and flow steps that name it are given to it
 //! by whichever worker has it.
 
+#[cfg(all(feature = "programs", target_os = "linux"))]
+pub mod process;
+
 use std::{fmt, future::Future};
 
 use async_trait::async_trait;

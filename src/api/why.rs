@@ -224,8 +224,8 @@ fn unserved(lane: &Lane, instances: &[Instance]) -> Option<Waiting> {
         Some(tag) => Waiting::NoWorkerWithTag(tag.to_owned()),
         None => {
             let label = flow_label(need);
-            let same = |served: &&&String| flow_label(served) == label;
-            match label != need && served.iter().any(|served| same(&served)) {
+            let same = served.iter().any(|served| flow_label(served) == label);
+            match same && missing.is_some() {
                 true => Waiting::CodeChanged(label.to_owned()),
                 false => Waiting::CodeMissing(label.to_owned()),
             }

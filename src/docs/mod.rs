@@ -9,5 +9,8 @@ pub mod flows {}
 #[doc = include_str!("guarantees.md")]
 pub mod guarantees {}
 
+#[doc = include_str!("performance.md")]
+pub mod performance {}
+
 #[doc = include_str!("writing-a-backend.md")]
 pub mod writing_a_backend {}

@@ -17,13 +17,13 @@ use crate::{
     backend::Backend,
     error::{Error, Result},
     id::RunId,
-    model::{Batch, Command, Committed, Receipt},
+    model::{Batch, Command, Committed, Receipt, TaskSpec},
 };
 
 /// Commands that share one commit at most.
 const GATHER: usize = 1_000;
 /// Commits of commands that concern no run may be in flight side by side.
-const PLAIN: usize = 4;
+const PLAIN: usize = 2;
 
 /// Commands that must not overtake each other: those of a run, and shares of the rest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -99,9 +99,15 @@ fn partition(command: &Command) -> Partition {
         Command::CancelStep { run, .. }
         | Command::RetryRun { run, .. }
         | Command::Fork { run, .. } => Partition::Run(*run),
-        Command::Enqueue(spec) => Partition::Plain(spec.id.as_uuid().as_u128() as usize % PLAIN),
+        Command::Enqueue(spec) => share(spec.as_ref()),
+        Command::EnqueueAll(specs) => specs.first().map_or(Partition::Plain(0), share),
         _ => Partition::Plain(0),
     }
+}
+
+/// The share of a new task, by its id, which is random at its end.
+fn share(spec: &TaskSpec) -> Partition {
+    Partition::Plain(spec.id.as_uuid().as_u128() as usize % PLAIN)
 }
 
 impl Shared {

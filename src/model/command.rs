@@ -20,6 +20,8 @@ use crate::{
 pub enum Command {
     /// Make a task.
     Enqueue(Box<TaskSpec>),
+    /// Make tasks, all of them or, where one is refused, none.
+    EnqueueAll(Vec<TaskSpec>),
     /// Adopt the row that another program inserted.
     Adopt(TaskId),
     /// Hand in what became of an attempt.
@@ -223,6 +225,8 @@ pub enum Outcome {
         /// Whether this command made it.
         created: bool,
     },
+    /// The tasks exist, in the order of the command: each with whether it was made now.
+    Tasks(Vec<(TaskId, bool)>),
     /// The task is now in this state.
     State(TaskState),
     /// A run exists. `created` is false where it did before.

@@ -69,6 +69,8 @@ pub mod limits {
     pub const META_BYTES: usize = 4 << 10;
     /// A name: project, kind, label, capacity key, unique key, step.
     pub const NAME_BYTES: usize = 255;
+    /// Tasks that one command makes.
+    pub const TASKS_AT_ONCE: usize = 10_000;
     /// Steps of one run.
     pub const STEPS: usize = 100_000;
     /// Interruptions (the worker died) after which a task fails instead of running again.

@@ -90,44 +90,17 @@ impl fmt::Display for Finished {
 
 /// Runs one turn to its end.
 pub async fn run(recipe: &Recipe, place: &Place, server: &ModelServer, prompt: &str) -> Finished {
-    let (program, path) = program(recipe);
-    let fill =
-        |text: &str| text.replace("{url}", &server.url()).replace("{home}", &place.text("home"));
-    let mut command = Command::new(program);
-    command.args(recipe.arguments.iter().map(|text| fill(text)));
-    command.current_dir(place.path("repository")).process_group(0).kill_on_drop(true);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.env_clear().env("PATH", path).env(MARK, &place.mark).env("LANG", "C.UTF-8");
-    for (name, folder) in
-        [("HOME", "home"), ("TMPDIR", "tmp"), ("TMP", "tmp"), ("XDG_RUNTIME_DIR", "tmp")]
-    {
-        command.env(name, place.path(folder));
-    }
-    for (name, folder) in [
-        ("XDG_CONFIG_HOME", ".config"),
-        ("XDG_DATA_HOME", ".local/share"),
-        ("XDG_STATE_HOME", ".local/state"),
-        ("XDG_CACHE_HOME", ".cache"),
-    ] {
-        command.env(name, place.path("home").join(folder));
-    }
-    // What is meant for the world is recorded by the server, and refused.
-    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"] {
-        command.env(name, server.url());
-    }
-    command.env("NO_PROXY", "127.0.0.1,localhost").env("no_proxy", "127.0.0.1,localhost");
-    command.envs(recipe.environment.iter().map(|(name, value)| (name, fill(value))));
-
     for (name, content) in recipe.files {
         let path = place.path("home").join(name);
         let folder = path.parent().expect("a file is in a folder");
         fs::create_dir_all(folder).expect("a folder of the home");
         fs::write(path, content).expect("a file of the home");
     }
-
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", recipe.name));
+    let child = command(recipe, place, server).spawn();
+    let mut child = child.unwrap_or_else(|error| panic!("{}: {error}", recipe.name));
     let mut input = child.stdin.take().expect("its standard input is a pipe");
-    input.write_all(prompt.as_bytes()).await.expect("it reads its prompt");
+    // One that ends before it reads says why on its standard error.
+    let _ = input.write_all(prompt.as_bytes()).await;
     drop(input);
     let group = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
     let ended = tokio::time::timeout(LIMIT, child.wait_with_output()).await;
@@ -142,6 +115,37 @@ pub async fn run(recipe: &Recipe, place: &Place, server: &ModelServer, prompt: &
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     let (stdout, stderr) = (text(output.stdout), text(output.stderr));
     Finished { code: output.status.code(), stdout, stderr, left }
+}
+
+/// The command of a turn: in a process group of its own, with nothing of our environment but
+/// where to look for programs.
+fn command(recipe: &Recipe, place: &Place, server: &ModelServer) -> Command {
+    let (program, path) = program(recipe);
+    let fill =
+        |text: &str| text.replace("{url}", &server.url()).replace("{home}", &place.text("home"));
+    let mut command = Command::new(program);
+    command.args(recipe.arguments.iter().map(|text| fill(text)));
+    command.current_dir(place.path("repository")).process_group(0).kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env_clear().env("PATH", path).env(MARK, &place.mark).env("LANG", "C.UTF-8");
+    for (name, folder) in [
+        ("HOME", "home"),
+        ("XDG_CONFIG_HOME", "home/.config"),
+        ("XDG_DATA_HOME", "home/.local/share"),
+        ("XDG_STATE_HOME", "home/.local/state"),
+        ("XDG_CACHE_HOME", "home/.cache"),
+        ("XDG_RUNTIME_DIR", "tmp"),
+        ("TMPDIR", "tmp"),
+    ] {
+        command.env(name, place.path(folder));
+    }
+    // What is meant for the world is recorded by the server, and refused.
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"] {
+        command.env(name, server.url());
+    }
+    command.env("NO_PROXY", "127.0.0.1,localhost").env("no_proxy", "127.0.0.1,localhost");
+    command.envs(recipe.environment.iter().map(|(name, value)| (name, fill(value))));
+    command
 }
 
 /// The program, and the path to search for others.

@@ -5,6 +5,7 @@ mod audits;
 mod budget_rules;
 mod conformance;
 mod costs;
+mod durability;
 #[cfg(feature = "sqlite")]
 mod engine;
 mod evidence;

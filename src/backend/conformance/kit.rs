@@ -246,6 +246,9 @@ fn without_created(receipt: &Receipt) -> Receipt {
     receipt.clone().map(|outcome| match outcome {
         Outcome::Task { id, .. } => Outcome::Task { id, created: false },
         Outcome::Run { id, .. } => Outcome::Run { id, created: false },
+        Outcome::Tasks(tasks) => {
+            Outcome::Tasks(tasks.into_iter().map(|(id, _)| (id, false)).collect())
+        }
         other => other,
     })
 }

@@ -123,6 +123,7 @@ macro_rules! conformance_clauses {
         $then! {
             tasks {
                 an_enqueued_task_is_stored_once
+                tasks_are_enqueued_together_or_not_at_all
                 every_field_of_a_task_is_kept
                 large_values_are_kept_and_larger_ones_refused
                 text_that_no_database_takes_is_refused_or_mended

@@ -29,6 +29,36 @@ pub(super) async fn an_enqueued_task_is_stored_once(kit: Kit) {
     assert_eq!(receipts, [made(true), made(false)]);
 }
 
+pub(super) async fn tasks_are_enqueued_together_or_not_at_all(kit: Kit) {
+    let (one, two, three) = (work(), work(), work());
+    let all = |specs: &[&TaskSpec]| Command::EnqueueAll(specs.iter().copied().cloned().collect());
+    let made = |answers: &[(&TaskSpec, bool)]| {
+        Ok(Outcome::Tasks(answers.iter().map(|(spec, made)| (spec.id, *made)).collect()))
+    };
+    kit.done(enqueue(one.clone())).await;
+    let receipt = kit.twice(all(&[&two, &one, &three, &two])).await;
+    assert_eq!(receipt, made(&[(&two, true), (&one, false), (&three, true), (&two, false)]));
+    assert_eq!(kit.one(all(&[])).await, made(&[]));
+    // One that is refused takes its neighbours along, whatever each refers to.
+    let (four, empty) = (work(), TaskSpec { kind: String::new(), ..work() });
+    let orphan = TaskSpec { parent: Some(TaskId::new()), ..work() };
+    for wrong in [&empty, &orphan] {
+        let receipts = kit.commit(vec![all(&[&four, wrong]), enqueue(three.clone())]).await;
+        assert!(receipts[0].is_err(), "{receipts:?}");
+        assert_eq!(receipts[1], Ok(Outcome::Task { id: three.id, created: false }));
+    }
+    let keyed = TaskSpec { unique_key: Some("k".into()), ..work() };
+    let twin = TaskSpec { id: TaskId::new(), ..keyed.clone() };
+    let receipt = kit.one(all(&[&keyed, &twin])).await;
+    assert_eq!(receipt, made(&[(&keyed, true), (&keyed, false)]));
+    let many = vec![work(); limits::TASKS_AT_ONCE + 1];
+    assert!(kit.one(Command::EnqueueAll(many)).await.is_err());
+    let rows = kit.rows().await;
+    let ids: Vec<_> = rows.tasks.keys().copied().collect();
+    assert_eq!(ids.len(), 4, "{ids:?}");
+    assert!([one, two, three, keyed].iter().all(|spec| rows.specs.contains_key(&spec.id)));
+}
+
 /// A task with every field set.
 pub(super) fn full_spec(kit: &Kit) -> TaskSpec {
     TaskSpec {

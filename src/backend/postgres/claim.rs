@@ -1,8 +1,8 @@
 //! Claiming: the heads of the lanes that a worker may serve.
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    sync::{PoisonError, RwLock},
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use tokio_postgres::Row;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     failure::{Attempted, only},
-    pipe::{Line, Pipe, params},
+    pipe::{Line, Param, Pipe, params},
     rows::{self, Cells, Time},
     sql,
 };
@@ -26,22 +26,57 @@ const ROUNDS: usize = 4;
 
 /// Lanes never change, so a process keeps those it has seen.
 #[derive(Debug, Default)]
-pub(super) struct Lanes(RwLock<HashMap<LaneId, Lane>>);
+pub(super) struct Lanes(RwLock<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    lanes: HashMap<LaneId, Lane>,
+    /// Those that are certain to be in the tables: they are never removed.
+    kept: HashSet<LaneId>,
+}
 
 impl Lanes {
-    /// Adds lanes that the database is known to have.
+    /// Adds lanes that the database has, or will have with the commit that is under way.
     pub fn learn(&self, lanes: impl IntoIterator<Item = Lane>) {
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        known.extend(lanes.into_iter().map(|lane| (lane.id, lane)));
+        let mut lanes = lanes.into_iter().peekable();
+        if lanes.peek().is_some() {
+            self.write().lanes.extend(lanes.map(|lane| (lane.id, lane)));
+        }
+    }
+
+    /// Notes lanes that were committed.
+    pub fn keep(&self, lanes: impl IntoIterator<Item = LaneId>) {
+        let new: Vec<_> = lanes.into_iter().filter(|lane| !self.has(*lane)).collect();
+        if !new.is_empty() {
+            self.write().kept.extend(new);
+        }
+    }
+
+    /// Whether a lane is certain to be in the tables.
+    pub fn has(&self, lane: LaneId) -> bool {
+        self.read().kept.contains(&lane)
+    }
+
+    /// Whether a lane that a worker serves has a capacity key.
+    pub fn are_keyed(&self, serves: &BTreeSet<String>) -> bool {
+        let keyed = |lane: &Lane| !lane.keys.is_empty() && lane.served_by(serves);
+        self.read().lanes.values().any(keyed)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn keys_of(&self, lane: LaneId) -> Vec<String> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(&lane).map(|lane| lane.keys.clone()).unwrap_or_default()
+        self.read().lanes.get(&lane).map(|lane| lane.keys.clone()).unwrap_or_default()
     }
 
     fn reach(&self, serves: &BTreeSet<String>) -> Reach {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let known = &self.read().lanes;
         let mut reach = Reach { known: known.keys().copied().collect(), ..Reach::default() };
         for lane in known.values().filter(|lane| lane.served_by(serves)) {
             reach.served.push(lane.id);
@@ -83,13 +118,29 @@ enum Answer {
 impl Claiming<'_> {
     /// Adds the first statement of a claim, and says where its answer will be.
     pub fn add(&self, pipe: &mut Pipe<'_>) -> usize {
+        pipe.add(sql::CLAIM, self.params())
+    }
+
+    /// Adds a claim that fails where more than one statement is needed.
+    pub fn add_or_fail(&self, pipe: &mut Pipe<'_>, newest: i64) -> usize {
+        let mut params = self.params();
+        params.push(Box::new(newest));
+        pipe.add(sql::CLAIM_OR_FAIL, params)
+    }
+
+    fn params(&self) -> Vec<Param<'static>> {
         let Reach { known, served, keyed, keys } = self.lanes.reach(&self.claim.serves);
         let (holder, seq) = (self.claim.instance.as_uuid(), self.claim.seq);
         let limit = i64::from(self.limit);
-        pipe.add(
-            sql::CLAIM,
-            params![Time(self.now), served, keyed, keys, known, limit, holder, seq],
-        )
+        params![Time(self.now), served, keyed, keys, known, limit, holder, seq]
+    }
+
+    /// What a claim that did not fail has taken.
+    pub fn took(&self, rows: &[Row]) -> Attempted<Vec<Claimed>> {
+        match answer(rows)? {
+            Answer::Took(claimed) => Ok(claimed),
+            _ => Err(Error::database("a claim that should have failed").into()),
+        }
     }
 
     /// What the claim took before, if it did; else what it takes now.
@@ -130,7 +181,9 @@ impl Claiming<'_> {
         if found.is_empty() {
             return Err(Error::database("a lane with ready tasks is missing").into());
         }
-        self.lanes.learn(rows::all(&found, rows::lane)?);
+        let found = rows::all(&found, rows::lane)?;
+        self.lanes.keep(found.iter().map(|lane| lane.id));
+        self.lanes.learn(found);
         Ok(())
     }
 

@@ -1,4 +1,5 @@
-//! Commits: the quick changes and the claim in one round trip, the plan where there is one.
+//! Commits, step by step: the quick changes and the claim in one round trip, then the plan where
+//! there is one. Most are carried out by [`swift`](super::swift) before they get here.
 
 use tokio_postgres::Row;
 
@@ -8,7 +9,8 @@ use super::{
     load,
     pipe::{Line, Pipe},
     rows::Cells,
-    save, sql,
+    save::{self, Misses},
+    sql,
 };
 use crate::{
     clock::Clock,
@@ -43,7 +45,7 @@ pub(super) async fn carry_out<'a>(
     });
     let quick = claiming.filter(|claiming| !claiming.claim.again && !split.must_plan());
 
-    let mut first = send_first(line, pipe, split.changes(), quick).await?;
+    let mut first = send_first(context, line, pipe, split.changes(), quick).await?;
     may_write(&first.version, context.newest)?;
     let mut done = Committed::default();
     done.note(split.changes());
@@ -67,6 +69,7 @@ struct First {
 }
 
 async fn send_first(
+    context: Context<'_>,
     line: Line<'_>,
     pipe: Pipe<'_>,
     changes: &Changes,
@@ -75,7 +78,7 @@ async fn send_first(
     // The changes are borrowed for this trip only.
     let mut pipe: Pipe<'_> = pipe;
     let version = pipe.add(sql::WRITER_MIN, Vec::new());
-    let guards = save::guarded(&mut pipe, changes);
+    let guards = save::guarded(&mut pipe, changes, context.lanes, Misses::Told);
     let claim = claiming.map(|claiming| claiming.add(&mut pipe));
     let mut answers = pipe.send(line).await?;
     let missed = guards.missed(changes, &answers)?;
@@ -84,7 +87,7 @@ async fn send_first(
 }
 
 /// Refuses to write to the tables of a newer program.
-fn may_write(answer: &[Row], newest: i64) -> Result<()> {
+pub(super) fn may_write(answer: &[Row], newest: i64) -> Result<()> {
     let oldest: i64 = Cells::new(only(answer.first())?).next()?;
     match oldest <= newest {
         true => Ok(()),
@@ -117,7 +120,7 @@ async fn carry_out_plan(
     }
     let (changes, receipts) = plan.finish();
     context.lanes.learn(changes.lanes.values().cloned());
-    save::save(line, &changes).await?;
+    save::save(line, &changes, context.lanes).await?;
     done.note(&changes);
     Ok(receipts)
 }

@@ -13,6 +13,8 @@ pub(super) struct Failure {
     pub again: bool,
     /// What was prepared on the connection fits the tables no more: it must be closed.
     pub stale: bool,
+    /// The commit must be carried out step by step.
+    pub missed: bool,
 }
 
 pub(super) type Attempted<T> = std::result::Result<T, Failure>;
@@ -20,13 +22,13 @@ pub(super) type Attempted<T> = std::result::Result<T, Failure>;
 impl Failure {
     /// Rows changed between two statements of a transaction; another try sees them as they are.
     pub fn overtaken(message: impl Into<String>) -> Self {
-        Self { error: Error::unavailable(message), again: true, stale: false }
+        Self { error: Error::unavailable(message), again: true, stale: false, missed: false }
     }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { error, again: false, stale: false }
+        Self { error, again: false, stale: false, missed: false }
     }
 }
 
@@ -39,8 +41,9 @@ impl From<Failure> for Error {
 impl From<PgError> for Failure {
     fn from(error: PgError) -> Self {
         let stale = error.code().is_some_and(is_stale);
-        let again = stale || error.code().is_some_and(is_race);
-        Self { error: error.into(), again, stale }
+        let missed = error.code() == Some(&SqlState::DIVISION_BY_ZERO);
+        let again = stale || missed || error.code().is_some_and(is_race);
+        Self { error: error.into(), again, stale, missed }
     }
 }
 

@@ -31,10 +31,7 @@ pub(super) struct Load<'a> {
 /// everybody keeps; what it protects is read by later statements, which see it as it was when
 /// the locks were given.
 pub(super) async fn lock(line: Line<'_>, needs: &Needs) -> Attempted<Rows> {
-    let mut load = Load { pipe: Pipe::default(), reads: Vec::new(), lock: true };
-    load.add_all(needs);
-    let Load { pipe, reads, .. } = load;
-    Ok(read(&reads, &pipe.send(line).await?)?)
+    Load::locked(Pipe::default(), needs).send(line).await
 }
 
 impl<'a> Load<'a> {
@@ -46,6 +43,21 @@ impl<'a> Load<'a> {
             false => load.add_all(needs),
         }
         load
+    }
+
+    /// Loads and locks, behind the statements that `pipe` already has.
+    pub fn locked(pipe: Pipe<'a>, needs: &Needs) -> Self {
+        let mut load = Self { pipe, reads: Vec::new(), lock: true };
+        load.add_all(needs);
+        load
+    }
+
+    /// Sends everything, and asks for the oldest schema that may write.
+    pub async fn send_with_version(mut self, line: Line<'_>) -> Attempted<(Vec<Row>, Rows)> {
+        let place = self.pipe.add(sql::WRITER_MIN, Vec::new());
+        let mut answers = self.pipe.send(line).await?;
+        let version = std::mem::take(&mut answers[place]);
+        Ok((version, read(&self.reads, &answers)?))
     }
 
     /// Sends everything.

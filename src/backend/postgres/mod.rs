@@ -20,10 +20,20 @@ mod prune;
 mod rows;
 mod save;
 mod sql;
+mod swift;
 mod tls;
 mod wake;
 
-use std::{fmt, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
@@ -83,7 +93,10 @@ impl PostgresBackend {
     async fn connect(options: Options) -> Result<Self> {
         let connector = options.connector()?;
         let bell = Bell::new(&connector.schema);
-        let mut tasks = vec![tokio::spawn(wake::notify_others(bell.clone(), connector.clone()))];
+        let mut tasks = Vec::new();
+        if options.notify {
+            tasks.push(tokio::spawn(wake::notify_others(bell.clone(), connector.clone())));
+        }
         if options.listen {
             tasks.push(tokio::spawn(wake::listen(bell.clone(), connector.clone())));
         }
@@ -130,6 +143,12 @@ fn pool(connector: &Connector, size: usize) -> Result<Pool> {
     pool.map_err(|error| Error::usage("the pool can't be made").caused_by(error))
 }
 
+/// A panic of the rules is rolled back like any error.
+async fn unpanicked(commit: impl Future<Output = Attempted<Committed>>) -> Attempted<Committed> {
+    let done = AssertUnwindSafe(commit).catch_unwind().await;
+    done.unwrap_or_else(|panic| Err(Error::panicked(&*panic).into()))
+}
+
 impl Shared {
     /// A connection, to be sent BEGIN.
     async fn transaction(&self) -> Attempted<Transaction> {
@@ -152,15 +171,22 @@ impl Shared {
         Ok(())
     }
 
-    async fn try_commit(&self, batch: Batch) -> Attempted<Committed> {
+    /// `swift` says whether to commit in few round trips; it is unset where that fails.
+    async fn try_commit(&self, batch: Batch, swift: &AtomicBool) -> Attempted<Committed> {
         let context = Context { lanes: &self.lanes, clock: &self.clock, newest: self.newest };
         let transaction = self.transaction().await?;
+        if swift.swap(false, Ordering::Relaxed) && swift::suits(context, &batch) {
+            return match unpanicked(Box::pin(swift::commit(context, transaction.line(), batch)))
+                .await
+            {
+                Ok(done) => transaction.release_after(Ok(done)),
+                failed => transaction.end_after(failed).await,
+            };
+        }
         let mut pipe = Pipe::default();
         pipe.add(sql::BEGIN, Vec::new());
-        let done = commit::carry_out(context, transaction.line(), pipe, batch);
-        // A panic of the rules is rolled back like any error.
-        let done = AssertUnwindSafe(done).catch_unwind().await;
-        let done = done.unwrap_or_else(|panic| Err(Error::panicked(&*panic).into()));
+        let done =
+            unpanicked(Box::pin(commit::carry_out(context, transaction.line(), pipe, batch))).await;
         transaction.end_after(done).await
     }
 
@@ -249,6 +275,9 @@ async fn retried<T, F: Future<Output = Attempted<T>>>(work: impl Fn() -> F) -> R
         match work().await {
             Err(failure) if failure.again => {
                 tracing::debug!(?failure, tried, "a transaction is tried again");
+                if failure.missed {
+                    continue;
+                }
                 let wait = fastrand::u64(0..4 << tried);
                 tokio::time::sleep(Duration::from_millis(wait)).await;
             }
@@ -285,7 +314,8 @@ impl Backend for PostgresBackend {
     }
 
     async fn commit(&self, batch: Batch) -> Result<Committed> {
-        let done = retried(|| self.0.try_commit(batch.clone())).await?;
+        let swift = AtomicBool::new(true);
+        let done = retried(|| self.0.try_commit(batch.clone(), &swift)).await?;
         if done.is_news() {
             self.0.bell.ring();
         }

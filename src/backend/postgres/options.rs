@@ -21,6 +21,7 @@ pub struct Options {
     pub(super) pool: usize,
     pub(super) clock: Option<Clock>,
     pub(super) listen: bool,
+    pub(super) notify: bool,
     pub(super) poll: Duration,
     pub(super) roots: Option<Vec<u8>>,
 }
@@ -40,6 +41,7 @@ impl Options {
             pool: 8,
             clock: None,
             listen: true,
+            notify: true,
             poll: Duration::from_millis(250),
             roots: None,
         }
@@ -70,6 +72,13 @@ impl Options {
     #[must_use]
     pub fn listen(self, listen: bool) -> Self {
         Self { listen, ..self }
+    }
+
+    /// Whether to tell other processes of what this one committed. Where no other works on the
+    /// schema, nobody listens; others would find this one's work when they poll.
+    #[must_use]
+    pub fn notify(self, notify: bool) -> Self {
+        Self { notify, ..self }
     }
 
     /// How often to look for others' work where no wake-ups arrive.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use deadpool_postgres::{ClientWrapper, Object};
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
 use super::{failure::Attempted, sql};
@@ -59,6 +59,16 @@ impl<'a> Pipe<'a> {
         self.calls.len() - 1
     }
 
+    /// Adds a statement before all others.
+    pub fn add_first(&mut self, sql: &'static str) {
+        self.calls.insert(0, (sql.into(), Vec::new()));
+    }
+
+    /// How many statements there are.
+    pub fn len(&self) -> usize {
+        self.calls.len()
+    }
+
     /// A pipe of one statement.
     pub fn one(sql: &'static str, params: Vec<Param<'a>>) -> Self {
         Self { calls: vec![(sql.into(), params)] }
@@ -78,7 +88,10 @@ impl<'a> Pipe<'a> {
                 let params: Vec<_> = params.iter().map(|param| param.as_ref() as _).collect();
                 line.client().query(*statement, &params).await
             });
-            answers.extend(try_join_all(queries).await?);
+            // All are waited for: a later one fails because of the first, and may be told sooner.
+            for answer in join_all(queries).await {
+                answers.push(answer?);
+            }
         }
         Ok(answers)
     }

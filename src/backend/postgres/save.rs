@@ -6,8 +6,9 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{
+    claim::Lanes,
     failure::{Attempted, Failure},
-    pipe::{Line, Pipe, params},
+    pipe::{Line, Param, Pipe, params},
     rows::{Cells, Time, json, labels, stream},
     sql,
 };
@@ -31,15 +32,30 @@ pub(super) struct Guards {
     updated: Option<usize>,
 }
 
+/// What becomes of guards that miss.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Misses {
+    /// The answers tell them.
+    Told,
+    /// The statement fails; also where the tables may only be written by programs that know a
+    /// newer schema than this.
+    Fail(i64),
+}
+
 /// Saves new tasks, and changed ones where their guard holds, with their attempts.
-pub(super) fn guarded<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) -> Guards {
-    if !changes.lanes.is_empty() {
-        let lanes: Vec<_> = changes.lanes.values().collect();
+pub(super) fn guarded<'a>(
+    pipe: &mut Pipe<'a>,
+    changes: &'a Changes,
+    known: &Lanes,
+    misses: Misses,
+) -> Guards {
+    let lanes: Vec<_> = changes.lanes.values().filter(|lane| !known.has(lane.id)).collect();
+    if !lanes.is_empty() {
         let columns = columns!(lanes, |lane| lane.id, json(&lane.needs), json(&lane.keys));
         pipe.add(sql::INSERT_LANE, columns);
     }
-    let inserted = insert_tasks(pipe, changes);
-    let updated = (!changes.tasks.is_empty()).then(|| update_tasks(pipe, changes));
+    let inserted = insert_tasks(pipe, changes, misses);
+    let updated = (!changes.tasks.is_empty()).then(|| update_tasks(pipe, changes, misses));
     if !changes.freed.is_empty() {
         pipe.add(sql::FREE_SLOTS, columns!(changes.freed, |id| id.as_uuid()));
     }
@@ -71,13 +87,9 @@ fn remove(missed: &mut BTreeSet<TaskId>, written: &[Row]) -> Result<()> {
 }
 
 /// Saves changes that were planned inside the transaction.
-pub(super) async fn save(line: Line<'_>, changes: &Changes) -> Attempted<()> {
+pub(super) async fn save(line: Line<'_>, changes: &Changes, known: &Lanes) -> Attempted<()> {
     let mut pipe = Pipe::default();
-    put_chats(&mut pipe, changes);
-    put_runs(&mut pipe, changes);
-    let guards = guarded(&mut pipe, changes);
-    put_around_tasks(&mut pipe, changes);
-    put_events(&mut pipe, changes);
+    let guards = add(&mut pipe, changes, known, Misses::Told);
     let answers = pipe.send(line).await?;
     match guards.missed(changes, &answers)?.first() {
         None => Ok(()),
@@ -85,7 +97,22 @@ pub(super) async fn save(line: Line<'_>, changes: &Changes) -> Attempted<()> {
     }
 }
 
-fn insert_tasks<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) -> Option<usize> {
+/// Adds what saves all changes.
+pub(super) fn add<'a>(
+    pipe: &mut Pipe<'a>,
+    changes: &'a Changes,
+    known: &Lanes,
+    misses: Misses,
+) -> Guards {
+    put_chats(pipe, changes);
+    put_runs(pipe, changes);
+    let guards = guarded(pipe, changes, known, misses);
+    put_around_tasks(pipe, changes);
+    put_events(pipe, changes);
+    guards
+}
+
+fn insert_tasks<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes, misses: Misses) -> Option<usize> {
     let specs: BTreeMap<_, _> = changes.specs.iter().map(|spec| (spec.id, spec)).collect();
     let cold = |task: &'a Task| specs.get(&task.id).map(|spec| (*spec, task));
     let whole: Vec<_> = changes.new_tasks.iter().filter_map(cold).collect();
@@ -94,10 +121,14 @@ fn insert_tasks<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) -> Option<usize> 
     if !adopted.is_empty() {
         insert_hot(pipe, &adopted);
     }
-    (!whole.is_empty()).then(|| insert_whole(pipe, &whole))
+    (!whole.is_empty()).then(|| insert_whole(pipe, &whole, misses))
 }
 
-fn insert_whole<'a>(pipe: &mut Pipe<'a>, tasks: &[(&'a TaskSpec, &'a Task)]) -> usize {
+fn insert_whole<'a>(
+    pipe: &mut Pipe<'a>,
+    tasks: &[(&'a TaskSpec, &'a Task)],
+    misses: Misses,
+) -> usize {
     let columns = columns!(
         tasks,
         |row| row.0.id.as_uuid(),
@@ -135,7 +166,7 @@ fn insert_whole<'a>(pipe: &mut Pipe<'a>, tasks: &[(&'a TaskSpec, &'a Task)]) -> 
         Time(row.1.started_at),
         Time(row.1.ended_at),
     );
-    pipe.add(sql::INSERT_SPEC, columns)
+    add_guarded(pipe, (sql::INSERT_SPEC, sql::INSERT_SPEC_OR_FAIL), columns, misses)
 }
 
 fn insert_hot<'a>(pipe: &mut Pipe<'a>, tasks: &[&'a Task]) {
@@ -166,7 +197,23 @@ fn run_of(step: Option<(RunId, u32)>) -> Option<Uuid> {
     step.map(|(run, _)| run.as_uuid())
 }
 
-fn update_tasks<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) -> usize {
+/// Adds the first of two statements, or the second with the schema that this program knows.
+fn add_guarded<'a>(
+    pipe: &mut Pipe<'a>,
+    (told, fails): (&'static str, &'static str),
+    mut columns: Vec<Param<'a>>,
+    misses: Misses,
+) -> usize {
+    match misses {
+        Misses::Told => pipe.add(told, columns),
+        Misses::Fail(newest) => {
+            columns.push(Box::new(newest));
+            pipe.add(fails, columns)
+        }
+    }
+}
+
+fn update_tasks<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes, misses: Misses) -> usize {
     let mut columns = columns!(
         changes.tasks,
         |row| row.id.as_uuid(),
@@ -184,12 +231,10 @@ fn update_tasks<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) -> usize {
         Time(row.ended_at),
     );
     columns.extend(attempt_columns(&changes.attempts));
-    pipe.add(sql::UPDATE_TASK, columns)
+    add_guarded(pipe, (sql::UPDATE_TASK, sql::UPDATE_TASK_OR_FAIL), columns, misses)
 }
 
-fn attempt_columns<'a>(
-    attempts: impl IntoIterator<Item = &'a Attempt>,
-) -> Vec<super::pipe::Param<'a>> {
+fn attempt_columns<'a>(attempts: impl IntoIterator<Item = &'a Attempt>) -> Vec<Param<'a>> {
     let attempts: Vec<_> = attempts.into_iter().collect();
     columns!(
         attempts,

@@ -77,6 +77,7 @@ impl Plan {
 fn apply(work: &mut Work, command: Command) -> Receipt {
     match command {
         Command::Enqueue(spec) => task::enqueue(work, *spec),
+        Command::EnqueueAll(specs) => task::enqueue_all(work, specs),
         Command::Adopt(id) => task::adopt(work, id),
         Command::Import(import) => task::import(work, *import),
         Command::Settle(settle) => settle::settle(work, *settle),

@@ -6,11 +6,14 @@
 
 use std::collections::BTreeSet;
 
-use super::{Plan, apply, work::Work};
+use super::{Plan, apply, task, work::Work};
 use crate::{
     clock::Timestamp,
     id::TaskId,
-    model::{Changes, Command, Decision, Phase, Receipt, Settle, TaskFlags},
+    model::{
+        Changes, Command, Decision, Outcome, Phase, Receipt, Rejection, Settle, TaskFlags,
+        TaskSpec, limits,
+    },
 };
 
 /// A batch of commands, parted into those that can be decided on the rows they carry and
@@ -18,6 +21,9 @@ use crate::{
 #[derive(Debug)]
 pub struct Split {
     commands: Vec<Option<Command>>,
+    /// For each command that was given: how many tasks it makes where each is a command of its
+    /// own here.
+    parts: Vec<Option<usize>>,
     now: Timestamp,
     quick: Vec<(usize, TaskId)>,
     receipts: Vec<Option<Receipt>>,
@@ -27,6 +33,7 @@ pub struct Split {
 impl Split {
     /// Parts `commands`, and decides the quick ones as of `now`.
     pub fn new(commands: Vec<Command>, now: Timestamp) -> Self {
+        let (commands, parts) = apart(commands);
         let mut work = Work::default();
         work.now = now;
         let mut quick = Vec::new();
@@ -45,7 +52,7 @@ impl Split {
             }));
         }
         let commands = commands.into_iter().map(Some).collect();
-        Self { commands, now, quick, receipts, changes: work.finish() }
+        Self { commands, parts, now, quick, receipts, changes: work.finish() }
     }
 
     /// The changes of the quick commands: new tasks, guarded changes and attempts only. A
@@ -80,19 +87,64 @@ impl Split {
     pub fn finish(self, planned: Vec<Receipt>) -> Vec<Receipt> {
         let mut planned = planned.into_iter();
         let missing = "one answer for each planned command";
-        let receipts = self.receipts.into_iter();
-        receipts.map(|receipt| receipt.unwrap_or_else(|| planned.next().expect(missing))).collect()
+        let mut receipts = self
+            .receipts
+            .into_iter()
+            .map(|receipt| receipt.unwrap_or_else(|| planned.next().expect(missing)));
+        let answer = |parts: Option<usize>| match parts {
+            None => receipts.next().expect(missing),
+            Some(parts) => {
+                let tasks = receipts.by_ref().take(parts).map(made);
+                tasks.collect::<Result<_, _>>().map(Outcome::Tasks)
+            }
+        };
+        self.parts.into_iter().map(answer).collect()
     }
+}
+
+/// Takes the commands apart that make several tasks, where none of these can be refused: then
+/// each may be carried out by itself.
+fn apart(commands: Vec<Command>) -> (Vec<Command>, Vec<Option<usize>>) {
+    let mut all = Vec::with_capacity(commands.len());
+    let mut parts = Vec::with_capacity(commands.len());
+    for command in commands {
+        match command {
+            Command::EnqueueAll(specs) if are_simple(&specs) => {
+                parts.push(Some(specs.len()));
+                all.extend(specs.into_iter().map(|spec| Command::Enqueue(Box::new(spec))));
+            }
+            other => {
+                parts.push(None);
+                all.push(other);
+            }
+        }
+    }
+    (all, parts)
+}
+
+fn are_simple(specs: &[TaskSpec]) -> bool {
+    let is_sound = |spec: &TaskSpec| refers_to_nothing(spec) && task::check(spec).is_ok();
+    specs.len() <= limits::TASKS_AT_ONCE && specs.iter().all(is_sound)
+}
+
+/// What the answer to a new task says of it.
+fn made(receipt: Receipt) -> Result<(TaskId, bool), Rejection> {
+    match receipt? {
+        Outcome::Task { id, created } => Ok((id, created)),
+        other => Err(Rejection::Invalid(format!("a new task was answered with {other:?}"))),
+    }
+}
+
+/// Whether a new task refers to nothing that would have to be loaded.
+fn refers_to_nothing(spec: &TaskSpec) -> bool {
+    let bound = spec.parent.is_some() || spec.session.is_some() || spec.chat.is_some();
+    !bound && spec.unique_key.is_none() && spec.kind != "agent"
 }
 
 /// The task of a command that can be decided without loading anything.
 fn holds_its_rows(command: &Command) -> Option<TaskId> {
     match command {
-        Command::Enqueue(spec) => {
-            let bound = spec.parent.is_some() || spec.session.is_some() || spec.chat.is_some();
-            let plain = spec.unique_key.is_none() && spec.kind != "agent";
-            (!bound && plain).then_some(spec.id)
-        }
+        Command::Enqueue(spec) => refers_to_nothing(spec).then_some(spec.id),
         Command::Ripen(task) => Some(task.id),
         Command::Settle(settle) => stands_alone(settle).then_some(settle.held.id),
         _ => None,

@@ -15,9 +15,7 @@ pub(super) fn enqueue(work: &mut Work, mut spec: TaskSpec) -> Receipt {
     if let Some(id) = existing(work, &spec) {
         return Ok(Outcome::Task { id, created: false });
     }
-    check(&spec)?;
-    check_references(work, &spec)?;
-    check_not_cancelled(work, spec.parent)?;
+    check_new(work, &spec)?;
     spec.created_at = work.now;
     if spec.kind == "agent" && spec.chat.is_none() {
         spec.chat = Some(own_chat(work, &spec));
@@ -29,6 +27,30 @@ pub(super) fn enqueue(work: &mut Work, mut spec: TaskSpec) -> Receipt {
     work.changes.specs.push(spec);
     work.make_pending(id, run_at);
     Ok(Outcome::Task { id, created: true })
+}
+
+/// Makes tasks, or none where one of them would be refused. A parent must exist before.
+pub(super) fn enqueue_all(work: &mut Work, specs: Vec<TaskSpec>) -> Receipt {
+    let max = limits::TASKS_AT_ONCE;
+    if specs.len() > max {
+        let message = format!("{} tasks are more than the {max} of one command", specs.len());
+        return Err(Rejection::Invalid(message));
+    }
+    for spec in specs.iter().filter(|spec| existing(work, spec).is_none()) {
+        check_new(work, spec)?;
+    }
+    // None is refused any more: making a task takes nothing away that another refers to.
+    let made = specs.into_iter().map(|spec| match enqueue(work, spec)? {
+        Outcome::Task { id, created } => Ok((id, created)),
+        other => Err(Rejection::Invalid(format!("a new task was answered with {other:?}"))),
+    });
+    made.collect::<Result<_, _>>().map(Outcome::Tasks)
+}
+
+fn check_new(work: &Work, spec: &TaskSpec) -> Result<(), Rejection> {
+    check(spec)?;
+    check_references(work, spec)?;
+    check_not_cancelled(work, spec.parent)
 }
 
 /// The chat of an agent's task that was made outside any chat.
@@ -125,7 +147,7 @@ fn unique_key(spec: &TaskSpec) -> Option<(String, String)> {
 }
 
 /// Refuses values that are too large or empty, and steps: only their runs make those.
-fn check(spec: &TaskSpec) -> Result<(), Rejection> {
+pub(super) fn check(spec: &TaskSpec) -> Result<(), Rejection> {
     if let Some((run, no)) = spec.step {
         let message = format!("the task of step {no} of run {run} is for the run to make");
         return Err(Rejection::Invalid(message));

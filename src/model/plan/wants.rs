@@ -19,6 +19,7 @@ pub(super) fn wants(command: &Command, known: &Known<'_>) -> Needs {
     let rows = known.rows;
     match command {
         Command::Enqueue(spec) => new_task(spec),
+        Command::EnqueueAll(specs) => new_tasks(specs),
         Command::Import(import) => {
             let Import { spec, .. } = import.as_ref();
             new_task(spec)
@@ -97,6 +98,12 @@ fn unique_key(spec: &TaskSpec) -> Option<(String, String)> {
 fn capacity(key: &str) -> BTreeSet<String> {
     let askable = are_texts([key]).is_ok();
     askable.then(|| key.to_owned()).into_iter().collect()
+}
+
+fn new_tasks(specs: &[TaskSpec]) -> Needs {
+    let mut needs = Needs::default();
+    specs.iter().for_each(|spec| needs.extend(new_task(spec)));
+    needs
 }
 
 fn new_task(spec: &TaskSpec) -> Needs {

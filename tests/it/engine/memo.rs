@@ -165,13 +165,21 @@ async fn the_items_of_a_map_are_remembered_one_by_one(store: Store) {
     let counted = Arc::clone(&done);
     let mut draft = Flow::new("lengths");
     let words = draft.input::<Vec<String>>();
+    // What is said of one map is not said of another.
+    let shouted = Arc::<AtomicU32>::default();
+    let counted_too = Arc::clone(&shouted);
+    let loud: Items<String> = draft.map("shout", words, ItemPolicy::All, move |_, word: String| {
+        counted_too.fetch_add(1, SeqCst);
+        async move { Ok(word.to_uppercase()) }
+    });
     let lengths: Items<usize> =
         draft.map("length", words, ItemPolicy::All, move |_, word: String| {
             counted.fetch_add(1, SeqCst);
             async move { Ok(word.len()) }
         });
     draft.memo(&lengths, 1);
-    let all = draft.code("all", lengths, async |_, all: Vec<usize>| Ok(all));
+    let all =
+        draft.code("all", (lengths, loud), async |_, (all, _): (Vec<usize>, Vec<String>)| Ok(all));
     let flow = draft.returns(words, all);
     let engine = store.builder().flow(&flow).start().await.unwrap();
     let launch = async |words: &[&str]| {
@@ -182,6 +190,7 @@ async fn the_items_of_a_map_are_remembered_one_by_one(store: Store) {
     assert_eq!(done.load(SeqCst), 2);
     assert_eq!(launch(&["ccc", "bb", "a"]).await, [3, 2, 1]);
     assert_eq!(done.load(SeqCst), 3, "two of three were known, whatever their place");
+    assert_eq!(shouted.load(SeqCst), 5);
 }
 
 async fn a_turn_is_remembered_by_prompt_agent_and_model(store: Store) {

@@ -1,8 +1,10 @@
 //! Versions of a flow beside each other, and steps that changed under one version.
 
+use std::collections::BTreeSet;
+
 use segue::{
-    Flow, Waiting,
-    model::{Band, RunState},
+    Agent, Flow, Waiting,
+    model::{Band, OnFailure, RunState},
 };
 
 use super::support::Store;
@@ -11,6 +13,8 @@ each_backend!(
     a_version_without_code_waits_and_runs_beside_the_new_one,
     a_flow_that_changed_under_its_version_waits_for_the_steps_it_had,
     a_band_is_found_by_its_steps_when_the_widths_have_changed,
+    the_fingerprint_is_of_what_the_code_relies_on,
+    a_tag_that_another_worker_has_is_no_change_of_the_code,
 );
 
 fn versioned(version: u32) -> Flow<(), u32> {
@@ -89,4 +93,68 @@ async fn a_band_is_found_by_its_steps_when_the_widths_have_changed(store: Store)
     assert_eq!(was_large.output().await.unwrap(), 3, "the new small band has the same steps");
     engine.run_until_idle().await.unwrap();
     assert_eq!(was_small.state().await.unwrap(), RunState::Running, "no band has one reader");
+}
+
+/// A flow of two steps, changed in one way.
+fn drawn(change: &str) -> Flow<u32, u32> {
+    let mut draft = Flow::new("drawn");
+    let input = draft.input::<u32>();
+    let first = if change == "name" { "other" } else { "first" };
+    let add = async |_, n: u32| Ok(n + 1);
+    let first = match change {
+        "kind" => draft.gate(first, input, "good?"),
+        "agent" => draft.agent(first, input, &Agent::named("a"), |n| n.to_string()),
+        _ => draft.code(first, input, add),
+    };
+    let last = match change {
+        "tolerance" => {
+            draft.code("last", first.optional(), async |_, n: Option<u32>| Ok(n.unwrap_or(0)))
+        }
+        "order" => draft.code("last", (input, first), async |_, (a, b): (u32, u32)| Ok(a + b)),
+        "sources" => draft.code("last", (first, input), async |_, (a, b): (u32, u32)| Ok(a + b)),
+        _ => draft.code("last", first, add),
+    };
+    match change {
+        "template" => drop(draft.template("t", async |_, n: u32| Ok(n))),
+        "options" => draft.options(last, |options| options.timeout_ms = Some(9)),
+        "policy" => draft.on_failure(first, OnFailure::Ignore),
+        "memo" => draft.memo(last, 3),
+        _ => {}
+    }
+    draft.returns(input, last)
+}
+
+async fn the_fingerprint_is_of_what_the_code_relies_on(store: Store) {
+    let engine = store.builder().start().await.unwrap();
+    let of = async |change: &str| {
+        let run = engine.launch(&drawn(change), 1).await.unwrap();
+        run.view().await.unwrap().spec.fingerprint
+    };
+    let plain = of("nothing").await;
+    for change in ["options", "policy", "memo", "body"] {
+        assert_eq!(of(change).await, plain, "{change}");
+    }
+    let mut known = BTreeSet::from([plain]);
+    for change in ["name", "kind", "agent", "tolerance", "order", "sources", "template"] {
+        assert!(known.insert(of(change).await), "{change}");
+    }
+    // Runs outlive programs: this is what a run that was launched before has.
+    assert_eq!(of("nothing").await, "03ea41bef5e8");
+}
+
+async fn a_tag_that_another_worker_has_is_no_change_of_the_code(store: Store) {
+    let mut draft = Flow::new("tagged");
+    let input = draft.input::<()>();
+    let step = draft.code("step", input, async |_, ()| Ok(1));
+    draft.options(step, |options| options.tags = ["gpu".into()].into());
+    let flow = draft.returns(input, step);
+    let engine = store.builder().flow(&flow).start().await.unwrap();
+    let other = store.builder().tag("gpu").start().await.unwrap();
+    let run = engine.launch(&flow, ()).await.unwrap();
+    let task = engine.task(run.steps().await.unwrap()[0].task.unwrap());
+    let missing = Waiting::CodeMissing("flow:tagged@1".into());
+    assert_eq!(task.why().await.unwrap(), missing, "no worker has both");
+    other.shutdown().await.unwrap();
+    let none = Waiting::NoWorkerWithTag("gpu".into());
+    assert_eq!(task.why().await.unwrap(), none);
 }

@@ -33,7 +33,7 @@ async fn every_statement_fits_the_tables() {
         SETTINGS BEGIN BEGIN_SNAPSHOT BEGIN_VIEW COMMIT ROLLBACK NOW MIGRATION_LOCK HAS_NAMESPACE
         TABLES SWAP_PATH SAVEPOINT RELEASE UNDO CHILD_TASKS STEPS_AFTER LANE_HEAD SLOTS_FREE
         HOLDERS HIDDEN PRUNE_LOCK PRUNE_ENTRIES_OF LIST_TASKS LIST_RUNS LIST_OPEN LIST_INBOX
-        NOTIFIER_SETTINGS NOTIFY
+        NOTIFIER_SETTINGS NOTIFY INSERT_SPEC_OR_FAIL UPDATE_TASK_OR_FAIL CLAIM_OR_FAIL
     );
     for (name, texts) in &all {
         for text in texts.iter().flat_map(|text| text.split(';')) {
@@ -127,6 +127,24 @@ const HOT: &[Case] = &[
         "task_states_pkey",
     ),
     (
+        sql::UPDATE_TASK_OR_FAIL,
+        "ARRAY[id(70)], ARRAY[6], ARRAY[now()], ARRAY[1], ARRAY[0], ARRAY[0], ARRAY[1], ARRAY[2],
+         ARRAY[NULL::uuid], ARRAY[0], ARRAY[0], ARRAY[now()], ARRAY[now()], ARRAY[id(70)],
+         ARRAY[9], ARRAY[1], ARRAY[NULL::uuid], ARRAY[now()], ARRAY[now()], ARRAY[0],
+         ARRAY[NULL], ARRAY[NULL], ARRAY[NULL], ARRAY[NULL::uuid], 99",
+        "meta_pkey task_states_pkey",
+    ),
+    (
+        sql::INSERT_SPEC_OR_FAIL,
+        "ARRAY[id(900000)], ARRAY['p'], ARRAY['k'], ARRAY['1'], ARRAY[0], ARRAY[NULL::timestamptz],
+         ARRAY[NULL::uuid], ARRAY[NULL::uuid], ARRAY[NULL::uuid], ARRAY[NULL::uuid],
+         ARRAY[NULL::uuid], ARRAY[NULL::int], ARRAY[NULL], ARRAY[NULL], ARRAY[NULL], ARRAY[NULL],
+         ARRAY[NULL], ARRAY[NULL], ARRAY[NULL], ARRAY[NULL], ARRAY[now()], ARRAY[1], ARRAY[1],
+         ARRAY[now()], ARRAY[0], ARRAY[0], ARRAY[0], ARRAY[0], ARRAY[0], ARRAY[NULL::uuid],
+         ARRAY[0], ARRAY[0], ARRAY[now()], ARRAY[now()], 99",
+        "meta_pkey",
+    ),
+    (
         sql::FREE_SLOTS,
         "ARRAY[id(77)]",
         "capacity_keys_pkey slots_by_task slots_pkey task_states_pkey",
@@ -150,6 +168,12 @@ const HOT: &[Case] = &[
         "now(), ARRAY[1, 2, 3], ARRAY[]::bigint[], ARRAY[]::text[],
          ARRAY[0, 1, 2, 3, 4, 5, 6, 7], 10, id(1), 77",
         "capacity_keys_pkey slots_pkey task_states_pkey task_states_ready tasks_pkey",
+    ),
+    (
+        sql::CLAIM_OR_FAIL,
+        "now(), ARRAY[1, 2, 3], ARRAY[]::bigint[], ARRAY[]::text[],
+         ARRAY[0, 1, 2, 3, 4, 5, 6, 7], 10, id(1), 77, 99",
+        "capacity_keys_pkey meta_pkey slots_pkey task_states_pkey task_states_ready tasks_pkey",
     ),
     (
         sql::LANE_HEAD,

@@ -39,6 +39,8 @@ finish "$1"
 
 /// No network, and no disk to wait for: a test kills processes, not the machine.
 const SETTINGS: &str = "-c listen_addresses= -c fsync=off -c max_connections=300";
+/// No network; what is committed is on the disk.
+const DURABLE: &str = "-c listen_addresses= -c max_connections=300";
 
 /// A cluster that lives as long as the value.
 #[derive(Debug)]
@@ -46,14 +48,24 @@ pub struct Cluster {
     supervisor: Child,
     dir: PathBuf,
     programs: PathBuf,
+    settings: &'static str,
 }
 
 impl Cluster {
     /// Starts one. Panics with what is missing where it can't.
     pub fn start() -> Self {
+        Self::start_with(SETTINGS)
+    }
+
+    /// One that waits for the disk.
+    pub fn durable() -> Self {
+        Self::start_with(DURABLE)
+    }
+
+    fn start_with(settings: &'static str) -> Self {
         let programs = programs();
         let mut command = as_server("sh");
-        command.args(["-c", SUPERVISOR, "segue-pg"]).arg(&programs).arg(SETTINGS);
+        command.args(["-c", SUPERVISOR, "segue-pg"]).arg(&programs).arg(settings);
         command
             .current_dir("/")
             .stdin(Stdio::piped())
@@ -69,7 +81,7 @@ impl Cluster {
             stderr.read_to_string(&mut log).expect("its errors can be read");
             panic!("PostgreSQL could not be started with the programs in {programs:?}:\n{log}");
         }
-        Self { supervisor, dir: dir.trim().into(), programs }
+        Self { supervisor, dir: dir.trim().into(), programs, settings }
     }
 
     /// How to connect, in key and value form.
@@ -89,7 +101,12 @@ impl Cluster {
     }
 
     pub fn start_again(&self) {
-        self.control(&["start", "-w", "-o", &format!("{SETTINGS} -k {}", self.dir.display())]);
+        self.control(&[
+            "start",
+            "-w",
+            "-o",
+            &format!("{} -k {}", self.settings, self.dir.display()),
+        ]);
     }
 
     /// What the server has logged.

@@ -153,7 +153,11 @@ impl Workload {
             };
         }
         match self.rng.u32(0..100) {
-            0..18 => Command::Enqueue(Box::new(self.spec(rows))),
+            0..14 => Command::Enqueue(Box::new(self.spec(rows))),
+            14..18 => {
+                let count = self.rng.u32(0..5);
+                Command::EnqueueAll((0..count).map(|_| self.spec(rows)).collect())
+            }
             18..52 => self.settle(rows).unwrap_or_else(|| self.launch(rows)),
             52..57 => self.rescue(rows),
             57..61 => Command::Cancel(self.task(rows)),

@@ -106,9 +106,23 @@ pub fn all(by_key: &'static str) -> &'static str {
 
 pub const INSERT_LANE: &str = "INSERT INTO lanes (id, needs, keys)
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[]) ON CONFLICT (id) DO NOTHING";
-/// New tasks, cold and hot rows. None is written where the id is taken; the others' ids are
-/// returned.
-pub const INSERT_SPEC: &str = "WITH new AS MATERIALIZED (SELECT * FROM unnest($1::uuid[],
+/// Fails where not all of the ids in $1 are in `$written`, or where the tables may only be
+/// written by programs that know more than `$newest`.
+macro_rules! all_or_fail {
+    ($written:literal, $newest:literal) => {
+        concat!(
+            " SELECT 1 / CASE WHEN (SELECT count(*) FROM ",
+            $written,
+            ") = cardinality($1) AND (SELECT value FROM meta WHERE name = 'writer_min') <= ",
+            $newest,
+            "::bigint THEN 1 ELSE 0 END"
+        )
+    };
+}
+
+macro_rules! insert_spec {
+    () => {
+        "WITH new AS MATERIALIZED (SELECT * FROM unnest($1::uuid[],
     $2::text[], $3::text[], $4::text[], $5::smallint[], $6::timestamptz[], $7::uuid[], $8::uuid[],
     $9::uuid[], $10::uuid[], $11::uuid[], $12::int[], $13::text[], $14::text[], $15::text[],
     $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::timestamptz[],
@@ -124,12 +138,20 @@ pub const INSERT_SPEC: &str = "WITH new AS MATERIALIZED (SELECT * FROM unnest($1
     unique_key, options, labels, meta, created_at, origin)
     SELECT id, project_id, kind, input, priority, run_at, parent_task_id, arena_id, session_id,
     chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id, unique_key, options,
-    labels, meta, created_at, 'segue' FROM new ON CONFLICT (id) DO NOTHING RETURNING id)
-    INSERT INTO task_states (id, phase, lane, priority, run_at, attempt, failures, interruptions,
-    lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at)
+    labels, meta, created_at, 'segue' FROM new ON CONFLICT (id) DO NOTHING RETURNING id),
+    hot AS (INSERT INTO task_states (id, phase, lane, priority, run_at, attempt, failures,
+    interruptions, lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at)
     SELECT n.id, phase, lane, priority, due_at, attempt, failures, interruptions, lease, rev,
     holder, claim, run_id, coalesce(step_no, 0), flags, started_at, ended_at
-    FROM new n WHERE n.id IN (SELECT id FROM cold) OR n.id IS NULL RETURNING id";
+    FROM new n WHERE n.id IN (SELECT id FROM cold) OR n.id IS NULL RETURNING id)"
+    };
+}
+
+/// New tasks, cold and hot rows. None is written where the id is taken; the others' ids are
+/// returned.
+pub const INSERT_SPEC: &str = concat!(insert_spec!(), " SELECT id FROM hot");
+/// The same for all of them, or it fails.
+pub const INSERT_SPEC_OR_FAIL: &str = concat!(insert_spec!(), all_or_fail!("hot", "$35"));
 pub const ADOPT_SPEC: &str = "UPDATE tasks SET origin = 'adopted' WHERE id = ANY ($1::uuid[])";
 /// Hot rows of tasks that another program inserted.
 pub const INSERT_TASK: &str = "INSERT INTO task_states (id, phase, lane, priority, run_at, attempt,
@@ -138,9 +160,9 @@ pub const INSERT_TASK: &str = "INSERT INTO task_states (id, phase, lane, priorit
     $5::timestamptz[], $6::int[], $7::int[], $8::int[], $9::bigint[], $10::bigint[], $11::uuid[],
     $12::bigint[], $13::uuid[], $14::int[], $15::smallint[], $16::timestamptz[],
     $17::timestamptz[])";
-/// Guarded by the lease and the revision before: no row is written where it has moved on, nor
-/// its attempt. The ids of the others are returned.
-pub const UPDATE_TASK: &str = "WITH held AS (UPDATE task_states s SET phase = u.phase,
+macro_rules! update_task {
+    () => {
+        "WITH held AS (UPDATE task_states s SET phase = u.phase,
     run_at = u.run_at, attempt = u.attempt, failures = u.failures,
     interruptions = u.interruptions, rev = u.rev, holder = u.holder,
     claim = u.claim, flags = u.flags, started_at = u.started_at, ended_at = u.ended_at
@@ -155,7 +177,15 @@ pub const UPDATE_TASK: &str = "WITH held AS (UPDATE task_states s SET phase = u.
     $19::timestamptz[], $20::smallint[], $21::text[], $22::text[], $23::text[],
     $24::uuid[]) AS a (task_id, lease, attempt, holder, started_at, ended_at, outcome, output,
     error, usage, recalled)
-    WHERE a.task_id IN (SELECT id FROM held) OR a.task_id IS NULL) SELECT id FROM held";
+    WHERE a.task_id IN (SELECT id FROM held) OR a.task_id IS NULL)"
+    };
+}
+
+/// Guarded by the lease and the revision before: no row is written where it has moved on, nor
+/// its attempt. The ids of the others are returned.
+pub const UPDATE_TASK: &str = concat!(update_task!(), " SELECT id FROM held");
+/// The same for all of them, or it fails.
+pub const UPDATE_TASK_OR_FAIL: &str = concat!(update_task!(), all_or_fail!("held", "$25"));
 pub const INSERT_ATTEMPT: &str = "INSERT INTO task_attempts (task_id, lease, attempt, holder,
     started_at, ended_at, outcome, output, error, usage, recalled)
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::uuid[], $5::timestamptz[],
@@ -264,6 +294,37 @@ macro_rules! claimed_columns {
     };
 }
 
+macro_rules! claim {
+    ($limited:expr) => {
+        concat!(
+        open_lanes!(),
+            ",
+            found AS MATERIALIZED (SELECT (SELECT array_agg(lane) FROM ready
+                    WHERE lane NOT IN (SELECT unnest($5::bigint[]))) AS unknown,
+                EXISTS (SELECT FROM open WHERE limited) AS limited), shares AS MATERIALIZED (
+                SELECT f.lane, count(*) AS share FROM (
+                    SELECT l.lane, h.priority, h.id FROM open l CROSS JOIN LATERAL (
+                        SELECT s.id, s.priority FROM task_states s WHERE s.phase = 1 AND s.lane = l.lane
+                        ORDER BY s.priority, s.id LIMIT $6::bigint) h
+                    WHERE (SELECT unknown IS NULL AND NOT limited FROM found)
+                    ORDER BY h.priority, h.id LIMIT $6::bigint) f GROUP BY f.lane),
+            heads AS MATERIALIZED ( SELECT h.id FROM shares l CROSS JOIN LATERAL (
+                    SELECT s.id FROM task_states s WHERE s.phase = 1 AND s.lane = l.lane
+                    ORDER BY s.priority, s.id LIMIT l.share FOR UPDATE SKIP LOCKED) h),
+            ",
+            taken!("$1", "$7", "$8"),
+            "
+            SELECT f.unknown, ",
+            $limited,
+            ", ",
+            claimed_columns!(),
+            "
+            FROM found f LEFT JOIN (taken s JOIN tasks t ON t.id = s.id) ON true
+            ORDER BY s.priority, s.id"
+        )
+    };
+}
+
 /// Takes the first $6 ready tasks of the open lanes, unless there are lanes that this process
 /// does not know ($5 are those it knows) or open lanes with a limited key: then it takes
 /// nothing and says so. How many each lane has among the first is counted before any is
@@ -271,29 +332,12 @@ macro_rules! claimed_columns {
 ///
 /// Returns at least one row: the unknown lanes or NULL, whether there are limited ones, and a
 /// claimed task or NULLs.
-pub const CLAIM: &str = concat!(
-    open_lanes!(),
-    ",
-    found AS MATERIALIZED (SELECT (SELECT array_agg(lane) FROM ready
-            WHERE lane NOT IN (SELECT unnest($5::bigint[]))) AS unknown,
-        EXISTS (SELECT FROM open WHERE limited) AS limited), shares AS MATERIALIZED (
-        SELECT f.lane, count(*) AS share FROM (
-            SELECT l.lane, h.priority, h.id FROM open l CROSS JOIN LATERAL (
-                SELECT s.id, s.priority FROM task_states s WHERE s.phase = 1 AND s.lane = l.lane
-                ORDER BY s.priority, s.id LIMIT $6::bigint) h
-            WHERE (SELECT unknown IS NULL AND NOT limited FROM found)
-            ORDER BY h.priority, h.id LIMIT $6::bigint) f GROUP BY f.lane),
-    heads AS MATERIALIZED ( SELECT h.id FROM shares l CROSS JOIN LATERAL (
-            SELECT s.id FROM task_states s WHERE s.phase = 1 AND s.lane = l.lane
-            ORDER BY s.priority, s.id LIMIT l.share FOR UPDATE SKIP LOCKED) h),
-    ",
-    taken!("$1", "$7", "$8"),
-    "
-    SELECT f.unknown, f.limited, ",
-    claimed_columns!(),
-    "
-    FROM found f LEFT JOIN (taken s JOIN tasks t ON t.id = s.id) ON true
-    ORDER BY s.priority, s.id"
+pub const CLAIM: &str = claim!("f.limited");
+/// The same where all lanes are known and none is limited, or it fails. $9 as above.
+pub const CLAIM_OR_FAIL: &str = claim!(
+    "1 / CASE WHEN f.unknown IS NULL AND NOT f.limited
+        AND (SELECT value FROM meta WHERE name = 'writer_min') <= $9::bigint
+        THEN 1 ELSE 0 END <> 1"
 );
 /// The first $5 ready tasks of each open lane.
 pub const LANE_HEAD: &str = concat!(
