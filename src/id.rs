@@ -74,30 +74,42 @@ ids! {
     InstanceId,
 }
 
+/// How much younger than the step before it a step of a run counts as, in milliseconds. A run of
+/// 10,000 steps that could all start takes turns with what is made in the hours after it.
+const TURN_MS: u64 = 1_000;
+
 impl TaskId {
     /// The task of step `no` in an attempt (from 1) of a run: derived, so that the rules need
-    /// no randomness. The tasks of an older run sort before those of a newer one.
+    /// no randomness. Its time is that of the run and [a turn](TURN_MS) for each step before it:
+    /// tasks are taken in the order of their ids, so that a run of many steps takes turns with
+    /// those that were launched since.
     pub fn of_step(run: RunId, no: u32, attempt: u32) -> Self {
-        Self(offset(run.0, u64::from(attempt.saturating_sub(1)) << 32 | (u64::from(no) + 1)))
+        let own = u64::from(attempt.saturating_sub(1)) << 32 | (u64::from(no) + 1);
+        let (high, low) = offset(run.0, own).as_u64_pair();
+        // The first 48 bits are milliseconds.
+        let later = (u64::from(no) * TURN_MS) << 16;
+        Self(Uuid::from_u64_pair(high.wrapping_add(later), low))
     }
 }
 
 impl TaskId {
     /// The number of the step and the attempt of `run` that this is the task of, if it is.
     pub fn step_of(self, run: RunId) -> Option<(u32, u32)> {
-        let (high, low) = self.0.as_u64_pair();
-        let (own, from) = run.0.as_u64_pair();
+        let (_, low) = self.0.as_u64_pair();
+        let (_, from) = run.0.as_u64_pair();
         let by = low.wrapping_sub(from) & ((1 << 62) - 1);
         let no = (by as u32).checked_sub(1)?;
         let attempt = u32::try_from(by >> 32).ok()?.checked_add(1)?;
-        (high == own && Self::of_step(run, no, attempt) == self).then_some((no, attempt))
+        (Self::of_step(run, no, attempt) == self).then_some((no, attempt))
     }
 }
 
 impl RunId {
-    /// The run that a step of another run waits for.
-    pub fn of_task(task: TaskId) -> Self {
-        Self(offset(task.0, 1 << 61))
+    /// The run that the task of a step of `run` waits for. It is as old as that.
+    pub fn under(run: Self, task: TaskId) -> Self {
+        let (high, _) = run.0.as_u64_pair();
+        let (_, low) = offset(task.0, 1 << 61).as_u64_pair();
+        Self(Uuid::from_u64_pair(high, low))
     }
 }
 

@@ -35,7 +35,8 @@ pub struct Claimed {
 }
 
 /// The tasks that `claim` takes from `rows` at `now`: ready, of a lane that it may serve,
-/// of no parked key, with a free slot of each capacity key, by priority and then by age.
+/// of no parked key, with a free slot of each capacity key, by priority and then by id: by age, where the steps of a run count as
+/// younger one by one ([`TaskId::of_step`](crate::id::TaskId::of_step)).
 pub fn choose(rows: &Rows, claim: &Claim, now: Timestamp) -> Vec<TaskId> {
     let mut free = free_slots(rows);
     let mut ready: Vec<&Task> =

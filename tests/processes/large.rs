@@ -211,7 +211,7 @@ pub async fn work(folder: &Path) {
     let engine = builder.start().await.expect("an engine");
     let began = engine.launch(&large, 1).id(of).await.expect("a run");
     eventually("it has begun", async || backend.settled.load(SeqCst) > 0).await;
-    let beside = engine.launch(&other, 1).priority(-1).await.expect("another run");
+    let beside = engine.launch(&other, 1).await.expect("another run");
     assert_eq!(beside.ended().await.expect("its end"), RunState::Completed);
     let between = backend.settled.load(SeqCst);
     let state = began.ended().await.expect("its end");

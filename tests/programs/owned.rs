@@ -15,9 +15,9 @@ use super::{
 const TREE: &str = r#"
 setsid sleep 1000 & echo $!
 env -i sleep 1000 & echo $!
-sh -c 'kill -STOP $$; sleep 1000' & echo $!
-(setsid sh -c 'echo $$; exec sleep 1000' &)
-while [ "$(grep -c '^State:.T' /proc/$!/status)" = 0 ] && kill -0 $!; do :; done
+sh -c 'kill -STOP $$; sleep 1000' & stopped=$!; echo $stopped
+echo "$( (setsid sh -c 'echo $$; exec sleep 1000 > /dev/null' &) )"
+while [ "$(grep -c '^State:.T' /proc/$stopped/status)" = 0 ] && kill -0 $stopped; do :; done
 echo ready
 wait
 "#;

@@ -20,7 +20,8 @@ pub(super) async fn attend(
     input: Payload,
 ) -> Result<Done, Failure> {
     let core = &context.job().core;
-    let id = RunId::of_task(context.task());
+    let owner = context.run().ok_or_else(|| Failure::fatal("a run under no run"))?;
+    let id = RunId::under(owner, context.task());
     let needs = Needs {
         runs: [id].into(),
         run_specs: [id].into(),

@@ -228,7 +228,10 @@ fn draw(rows: &Rows, id: RunId, path: &str, lines: &mut Vec<String>) {
         rows.steps.range((id, 0)..=(id, u32::MAX)).map(|((_, no), step)| (*no, step)).collect();
     for step in steps.values() {
         lines.push(format!("{path}/{} {}", step.name, of_step(rows, step)));
-        let below = step.task.map(RunId::of_task).filter(|run| rows.runs.contains_key(run));
+        let below = step
+            .task
+            .map(|task| RunId::under(step.run, task))
+            .filter(|run| rows.runs.contains_key(run));
         if let Some(below) = below {
             assert_eq!(rows.runs[&below].parent, step.task);
             draw(rows, below, &format!("{path}/{}", step.name), lines);
