@@ -157,8 +157,7 @@ async fn main() -> Result<()> {
         println!("claimed:  {} with input {}", claimed.spec.kind, claimed.spec.input);
         let decision = Decision::Complete(Payload::text("hello Ada"));
         let (held, retry) = (claimed.task, Retry::NEVER);
-        let settle =
-            Settle { held, retry, decision, usage: None, said: None, grow: None, memo: None };
+        let settle = Settle::new(held, retry, decision);
         let commands = vec![Command::Settle(Box::new(settle)); 2];
         let settled = backend.commit(Batch { commands, claim: None }).await?;
         println!("settled twice: {:?}", settled.receipts);

@@ -61,6 +61,8 @@
 //!   PostgreSQL 14 or newer; encrypted connections by rustls, without OpenSSL.
 //! * `conformance`: `backend_conformance!`, the tests that every backend must pass. For the
 //!   development dependencies of whoever writes one.
+//! * `scripted-model`: `testing::model`, a server on the loopback address that speaks the protocols
+//!   of models' providers and says what a script tells it to. For tests with real agents.
 //!
 //! Without any of them the crate has no backend, and the engine runs on one of the host's own by
 //! [`Engine::on`].
@@ -85,6 +87,8 @@ pub mod evidence;
 mod failure;
 pub mod id;
 pub mod model;
+#[cfg(feature = "scripted-model")]
+pub mod testing;
 pub mod view;
 
 pub use api::{

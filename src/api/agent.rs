@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::context::Context;
+use super::{context::Context, memo};
 use crate::{
     agents::{self, Reply, Turn},
     engine::{Done, Handler, Job},
@@ -93,7 +93,7 @@ pub(crate) async fn turn<T: Serialize + DeserializeOwned>(
         let done = speak(context.job(), &*handler, model, prompt).await?;
         Ok(Done { output: typed::<T>(&done.output)?, ..done })
     };
-    super::flow::once(context, || given, work).await
+    memo::once(context, || given, work).await
 }
 
 /// What decides what an agent makes of a prompt.

@@ -4,12 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    builder::HostState,
-    enqueue::NewTask,
-    flow::{Growing, Memory},
-    task::Task,
-};
+use super::{builder::HostState, enqueue::NewTask, flow::Growing, memo::Memory, task::Task};
 use crate::{
     engine::Job,
     failure::Failure,

@@ -8,6 +8,7 @@ mod context;
 mod engine;
 mod enqueue;
 mod flow;
+mod memo;
 mod report;
 mod run;
 mod see;

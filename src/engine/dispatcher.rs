@@ -413,15 +413,11 @@ fn settled(finished: &Finished) -> Settled {
 
 /// The command that returns a task that was not started.
 pub(super) fn give_back(claimed: &Claimed) -> Command {
-    Command::Settle(Box::new(Settle {
-        held: claimed.task.clone(),
-        retry: claimed.spec.options.retry.clone(),
-        decision: Decision::Release,
-        usage: None,
-        said: None,
-        grow: None,
-        memo: None,
-    }))
+    Command::Settle(Box::new(Settle::new(
+        claimed.task.clone(),
+        claimed.spec.options.retry.clone(),
+        Decision::Release,
+    )))
 }
 
 /// Commits each result for itself, since one of them brings out a bug. That one is handed in as

@@ -141,6 +141,13 @@ pub struct Settle {
     pub memo: Option<Recall>,
 }
 
+impl Settle {
+    /// A decision that leaves nothing else behind.
+    pub fn new(held: Task, retry: Retry, decision: Decision) -> Self {
+        Self { held, retry, decision, usage: None, said: None, grow: None, memo: None }
+    }
+}
+
 /// What a worker decides about the task that it holds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {

@@ -338,7 +338,10 @@ async fn finish(all: &[Subject], clock: &ManualClock) {
         let commands = way_out(&rows);
         if commands.is_empty() && open.is_empty() && rows.foreign.is_empty() {
             let stuck: Vec<_> = rows.runs.values().filter(|run| !run.state.is_terminal()).collect();
-            assert!(stuck.is_empty(), "every task has ended, but these runs have not: {stuck:#?}");
+            let open = rows.steps.values().filter(|step| !step.state.is_terminal());
+            let open: Vec<_> = open.collect();
+            let left = format!("{stuck:#?}, with these steps: {open:#?}");
+            assert!(stuck.is_empty(), "every task has ended, but these runs have not: {left}");
             return;
         }
         let batch = Batch { commands, claim: Some(worker.claim()) };
@@ -378,15 +381,7 @@ fn way_out(rows: &Rows) -> Vec<Command> {
 fn complete(held: &Task) -> Command {
     let (held, retry) = (held.clone(), Retry::NEVER);
     let decision = Decision::Complete(Payload::null());
-    Command::Settle(Box::new(Settle {
-        held,
-        retry,
-        decision,
-        usage: None,
-        said: None,
-        grow: None,
-        memo: None,
-    }))
+    Command::Settle(Box::new(Settle::new(held, retry, decision)))
 }
 
 struct Finisher {

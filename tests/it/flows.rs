@@ -192,3 +192,26 @@ fn a_step_that_waits_for_the_budget_waits_again_for_what_is_added_before_it() {
     assert_eq!(runs.rows.steps[&(run, 2)].state, StepState::Running);
     runs.sound();
 }
+
+#[test]
+fn a_step_is_given_up_when_all_that_it_depended_on_is_removed() {
+    let (mut runs, old) = Runs::launch(vec![step("grows", vec![]), step("joins", vec![])]);
+    let growth = Growth { steps: vec![step("x", vec![0])], into: vec![] };
+    runs.end_step(old, 0, done(), Some(growth));
+    let policy = Policy { quorum: Quorum::Any, ..Policy::default() };
+    let join = NewStep { policy, ..NewStep::new("join", StepKind::Join, vec![2]) };
+    let after = step("after", vec![Growth::NEW]);
+    let growth = Growth { steps: vec![join, after], into: vec![] };
+    runs.end_step(old, 1, done(), Some(growth));
+    let run = RunId::new();
+    runs.plan(vec![Command::Fork { from: old, no: 0, run, input: None }]);
+    for no in [3, 4] {
+        assert_eq!(runs.rows.steps[&(run, no)].state, StepState::Skipped);
+    }
+    let why = runs.rows.steps[&(run, 3)].reason.as_deref();
+    assert_eq!(why, Some("nothing that it depends on is left"));
+    runs.sound();
+    runs.end_step(run, 0, done(), None);
+    assert_eq!(runs.rows.runs[&run].state, RunState::Completed);
+    runs.sound();
+}

@@ -20,6 +20,8 @@ mod postgres_engine;
 mod properties;
 mod rules;
 mod run_rules;
+#[cfg(feature = "scripted-model")]
+mod scripted_model;
 mod support;
 mod tidy;
 mod transitions;

@@ -257,15 +257,7 @@ fn the_commands_of_a_batch_take_effect_in_order() {
     world.enqueue("t", |_| ());
     world.script("claim");
     let held = world.task("t");
-    let settle = Settle {
-        held: held.clone(),
-        retry: Retry::NEVER,
-        decision: Decision::Complete(Payload::null()),
-        usage: None,
-        said: None,
-        grow: None,
-        memo: None,
-    };
+    let settle = Settle::new(held.clone(), Retry::NEVER, Decision::Complete(Payload::null()));
     let commands = vec![Command::Cancel(held.id), Command::Settle(Box::new(settle))];
     let receipts = world.commit(Batch { commands, claim: None }).receipts;
     let states = [TaskState::Running, TaskState::Cancelled].map(|state| Ok(Outcome::State(state)));
@@ -306,15 +298,7 @@ fn a_block_must_ask_what_can_be_answered() {
     let twin = question();
     let failure = Ask { kind: ItemKind::Failure, ..question() };
     for asks in [vec![], vec![failure], vec![twin.clone(), twin]] {
-        let settle = Settle {
-            held: world.task("t"),
-            retry: Retry::NEVER,
-            decision: Decision::Block(asks),
-            usage: None,
-            said: None,
-            grow: None,
-            memo: None,
-        };
+        let settle = Settle::new(world.task("t"), Retry::NEVER, Decision::Block(asks));
         let refused = world.one(Command::Settle(Box::new(settle))).unwrap_err();
         assert!(matches!(refused, Rejection::Invalid(_)), "{refused}");
     }

@@ -13,12 +13,11 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     Flow, FlowPlan, Shape,
-    inputs::{Given, Inputs, Items, Joined, Link, Source, Step},
-    memo,
+    inputs::{Given, Inputs, Items, Joined, Link, Source, Step, value_of},
     plan::{Code, StepPlan, Template, TemplatePlan, fingerprint},
 };
 use crate::{
-    api::{agent::Agent, context::Context},
+    api::{agent::Agent, context::Context, memo},
     engine::{Done, Working},
     failure::Failure,
     model::{Band, NewStep, Payload, Policy, StepKind, TaskOptions, Terms},
@@ -69,7 +68,7 @@ where
         Box::pin(async move {
             let (value, own) = (value?, context.clone());
             let work = async move { done(&function(own, value).await?) };
-            memo::once(&context, || memo::value(&given), work).await
+            memo::once(&context, || value_of(&given), work).await
         })
     })
 }

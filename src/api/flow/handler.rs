@@ -6,11 +6,10 @@ use super::{
     FlowPlan, given,
     grow::Growing,
     inputs::{Given, Source},
-    memo::Memory,
     plan::{StepPlan, TemplatePlan},
 };
 use crate::{
-    api::{builder::HostState, context::Context},
+    api::{builder::HostState, context::Context, memo::Memory},
     engine::{Core, Done, Handler, Job, Working},
     failure::Failure,
     id::RunId,

@@ -3,6 +3,7 @@
 use std::{fmt, marker::PhantomData, slice::Iter};
 
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
 
 use crate::{
     failure::Failure,
@@ -54,6 +55,19 @@ impl Given {
             Self::Many(_) => Err(Failure::fatal("many outputs where one is taken")),
         }
     }
+}
+
+/// All that a step is given as one value: what [remembered](super::Draft::memo) work is known by.
+pub(super) fn value_of(given: &[Given]) -> Value {
+    let one = |given: &Given| match given {
+        Given::Output(output) => match output.decode::<Value>() {
+            Ok(output) => json!({ "output": output }),
+            Err(_) => json!({ "text": output.as_str() }),
+        },
+        Given::Ended(ended) => json!({ "ended": ended }),
+        Given::Many(many) => json!({ "many": value_of(many) }),
+    };
+    given.iter().map(one).collect()
 }
 
 /// How a step ended that did not complete.

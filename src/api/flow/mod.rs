@@ -6,7 +6,6 @@ mod grow;
 mod handler;
 mod inputs;
 mod kinds;
-mod memo;
 mod plan;
 mod subrun;
 mod tell;
@@ -23,11 +22,7 @@ pub use self::{
     plan::Template,
     tell::Steps,
 };
-pub(crate) use self::{
-    grow::Growing,
-    handler::FlowHandler,
-    memo::{Memory, once},
-};
+pub(crate) use self::{grow::Growing, handler::FlowHandler};
 use self::{
     inputs::Source,
     plan::{StepPlan, TemplatePlan, in_lane},

@@ -274,15 +274,7 @@ pub(super) fn settle(held: &Task, decision: Decision) -> Command {
 
 pub(super) fn settle_retrying(held: &Task, retry: Retry, decision: Decision) -> Command {
     let held = held.clone();
-    Command::Settle(Box::new(Settle {
-        held,
-        retry,
-        decision,
-        usage: None,
-        said: None,
-        grow: None,
-        memo: None,
-    }))
+    Command::Settle(Box::new(Settle::new(held, retry, decision)))
 }
 
 pub(super) fn done() -> Decision {

@@ -30,10 +30,17 @@ pub(super) fn begin(work: &mut Work, run: RunId, steps: Vec<Fresh>) {
         }
         if step.waiting_on == 0 {
             ended.extend(release(work, run, no).then_some(no));
-        } else if let Some(last) = after.filter(|_| step.waiting_on > step.open_edges) {
-            give_up(work, run, no, why_not(work, run, last));
-            ended.push(no);
+            continue;
         }
+        let lost = step.waiting_on > step.open_edges;
+        // A join may be given more edges later, but not where nothing is left that could.
+        let why = match after {
+            Some(last) if lost => why_not(work, run, last),
+            None if lost && step.open_edges == 0 => "nothing that it depends on is left".into(),
+            _ => continue,
+        };
+        give_up(work, run, no, why);
+        ended.push(no);
     }
     spread(work, run, ended);
     end_if_done(work, run);

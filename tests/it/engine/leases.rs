@@ -69,15 +69,7 @@ async fn claim(backend: &Arc<dyn Backend>, instance: InstanceId, seq: i64) -> Ve
 }
 
 fn settle(claimed: &Claimed, decision: Decision) -> Command {
-    Command::Settle(Box::new(Settle {
-        held: claimed.task.clone(),
-        retry: Retry::NEVER,
-        decision,
-        usage: None,
-        said: None,
-        grow: None,
-        memo: None,
-    }))
+    Command::Settle(Box::new(Settle::new(claimed.task.clone(), Retry::NEVER, decision)))
 }
 
 /// A database with a task that a stranger has claimed, and an engine about to be started.

@@ -55,15 +55,7 @@ fn complete(held: &Claimed) -> Command {
 }
 
 fn settle(held: &Claimed, decision: Decision) -> Command {
-    Command::Settle(Box::new(Settle {
-        held: held.task.clone(),
-        retry: Retry::default(),
-        decision,
-        usage: None,
-        said: None,
-        grow: None,
-        memo: None,
-    }))
+    Command::Settle(Box::new(Settle::new(held.task.clone(), Retry::default(), decision)))
 }
 
 async fn commit(db: &PostgresBackend, commands: Vec<Command>) -> Committed {

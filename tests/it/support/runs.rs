@@ -50,15 +50,7 @@ pub fn failed() -> Decision {
 
 pub fn settle(held: Task, decision: Decision, grow: Option<Growth>) -> Command {
     let retry = Retry::NEVER;
-    Command::Settle(Box::new(Settle {
-        held,
-        retry,
-        decision,
-        usage: None,
-        said: None,
-        grow,
-        memo: None,
-    }))
+    Command::Settle(Box::new(Settle { grow, ..Settle::new(held, retry, decision) }))
 }
 
 impl Runs {

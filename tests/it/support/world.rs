@@ -245,15 +245,7 @@ impl World {
         };
         let spec = &self.rows().specs[&held.id];
         let retry = spec.options.retry.clone();
-        Command::Settle(Box::new(Settle {
-            held,
-            retry,
-            decision,
-            usage: None,
-            said: None,
-            grow: None,
-            memo: None,
-        }))
+        Command::Settle(Box::new(Settle::new(held, retry, decision)))
     }
 
     /// `ready attempt=1 lease=1 failures=0 interruptions=0`, without the zeros.

@@ -14,7 +14,7 @@ use super::{
 
 /// Who may use whom, of the modules at the root of the crate. The page on the architecture has
 /// the picture.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("id", &[]),
     ("clock", &[]),
     ("error", &["model"]),
@@ -33,6 +33,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
         ],
     ),
     ("docs", &[]),
+    ("testing", &["clock"]),
 ];
 
 #[test]

@@ -5,9 +5,8 @@ use std::future::Future;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::inputs::Given;
+use super::context::Context;
 use crate::{
-    api::context::Context,
     engine::{Core, Done},
     failure::Failure,
     id::{RunId, TaskId},
@@ -52,7 +51,7 @@ impl Memory {
 
 /// Does the work, or takes what it returned before where the step is told to remember it.
 /// `given` is all that decides what comes out, besides the code.
-pub(crate) async fn once(
+pub(super) async fn once(
     context: &Context,
     given: impl FnOnce() -> Value,
     work: impl Future<Output = Result<Done, Failure>>,
@@ -66,17 +65,4 @@ pub(crate) async fn once(
         None => (work.await?, None),
     };
     Ok(Done { memo: Some(Recall { key, from }), ..done })
-}
-
-/// What a step is given, as one value.
-pub(super) fn value(given: &[Given]) -> Value {
-    let one = |given: &Given| match given {
-        Given::Output(output) => match output.decode::<Value>() {
-            Ok(output) => json!({ "output": output }),
-            Err(_) => json!({ "text": output.as_str() }),
-        },
-        Given::Ended(ended) => json!({ "ended": ended }),
-        Given::Many(many) => json!({ "many": value(many) }),
-    };
-    given.iter().map(one).collect()
 }
