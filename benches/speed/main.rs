@@ -1,8 +1,8 @@
 //! How fast the engine is, against the bare drivers and against itself, as one table of ratios.
 //!
 //! ```text
-//! cargo bench --all-features                  # everything: below 20 minutes
-//! cargo bench --all-features -- --quick       # the same with less of everything: below 3
+//! cargo bench --all-features                  # everything
+//! cargo bench --all-features -- --quick       # the same with less of everything: below 3 minutes
 //! cargo bench --all-features -- sqlite drain  # rows that have all of these words
 //! ```
 //!

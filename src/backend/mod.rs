@@ -107,8 +107,12 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// Waits until another writer may have committed something worth looking at, or `limit`
     /// has passed. A hint: it may return early, and what it misses is found at `limit`.
-    async fn wait(&self, limit: Duration) {
+    ///
+    /// True when the other writer has told that it made some task ready: workers then claim at
+    /// once. Otherwise they look at what is [due](Backend::due) before.
+    async fn wait(&self, limit: Duration) -> bool {
         self.clock().sleep(limit).await;
+        false
     }
 
     /// Tells other processes that something was committed by the host's own transaction.

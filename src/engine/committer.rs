@@ -1,7 +1,9 @@
 //! Gathers commands: while a commit is in flight, what arrives waits for the next one.
 //!
 //! A caller that finds nothing in flight commits by itself, which spares two changes of task.
-//! Nobody waits for such a caller: whether its future is polled is not ours to say.
+//! Nobody waits for such a caller: whether its future is polled is not ours to say. A commit
+//! that carries a claim is therefore made by a task of its own: whoever claims must start what
+//! was claimed.
 
 use std::{
     collections::HashMap,
@@ -17,7 +19,7 @@ use crate::{
     backend::Backend,
     error::{Error, Result},
     id::RunId,
-    model::{Batch, Command, Committed, Receipt, TaskSpec},
+    model::{Batch, Claim, Claimed, Command, Committed, Receipt, TaskSpec},
 };
 
 /// Commands that share one commit at most.
@@ -36,6 +38,14 @@ enum Partition {
 type Answer = Result<(Receipt, Option<Committed>)>;
 type Queue = Vec<(Command, oneshot::Sender<Answer>)>;
 
+/// A claim that the next commit of new work may carry. Dropped without a reply when it was
+/// not made, or nobody knows whether it was.
+pub(super) struct Offer {
+    pub claim: Claim,
+    /// Where the claimed tasks go.
+    pub reply: oneshot::Sender<Vec<Claimed>>,
+}
+
 pub(super) struct Committer {
     shared: Arc<Shared>,
 }
@@ -52,6 +62,7 @@ struct Waiting {
     alone: bool,
     /// A partition that is present has a commit in flight.
     queues: HashMap<Partition, Queue>,
+    offer: Option<Offer>,
 }
 
 /// The right of a caller to commit by itself.
@@ -70,12 +81,22 @@ impl Committer {
 
     /// Commits a command and returns its receipt.
     pub async fn submit(&self, command: Command) -> Answer {
-        if let Some(_alone) = self.shared.alone() {
+        if let Some(_alone) = self.shared.alone(&command) {
             return self.shared.commit_one(command).await;
         }
         let (reply, answer) = oneshot::channel();
         self.push(command, reply);
         answer.await.map_err(|_| Error::closed())?
+    }
+
+    /// Has the next commit of new work carry a claim.
+    pub fn offer(&self, offer: Offer) {
+        lock(&self.shared.waiting).offer = Some(offer);
+    }
+
+    /// Takes the offer back, unless a commit has taken it.
+    pub fn withdraw(&self) -> Option<Offer> {
+        lock(&self.shared.waiting).offer.take()
     }
 
     fn push(&self, command: Command, reply: oneshot::Sender<Answer>) {
@@ -105,24 +126,30 @@ fn partition(command: &Command) -> Partition {
     }
 }
 
+/// Whether it makes new work, which a worker may start at once.
+fn makes_work(command: &Command) -> bool {
+    matches!(command, Command::Enqueue(_) | Command::EnqueueAll(_) | Command::Launch(_))
+}
+
 /// The share of a new task, by its id, which is random at its end.
 fn share(spec: &TaskSpec) -> Partition {
     Partition::Plain(spec.id.as_uuid().as_u128() as usize % PLAIN)
 }
 
 impl Shared {
-    /// Granted while no commit is in flight.
-    fn alone(&self) -> Option<Alone<'_>> {
+    /// Granted while no commit is in flight, to a command that carries no claim.
+    fn alone(&self, command: &Command) -> Option<Alone<'_>> {
         let mut waiting = lock(&self.waiting);
-        let free = !waiting.alone && waiting.queues.is_empty();
+        let carries = waiting.offer.is_some() && makes_work(command);
+        let free = !carries && !waiting.alone && waiting.queues.is_empty();
         waiting.alone |= free;
         free.then(|| Alone(self))
     }
 
     async fn commit_one(&self, command: Command) -> Answer {
         metrics::counter!("segue_commits_total").increment(1);
-        let batch = Batch { commands: vec![command], claim: None };
-        let mut committed = self.persist(&batch).await?;
+        let mut batch = Batch { commands: vec![command], claim: None };
+        let mut committed = self.persist(&mut batch).await?;
         let receipt = committed.receipts.pop();
         let receipt = receipt.ok_or_else(|| Error::database("a command without an answer"))?;
         Ok((receipt, Some(committed)))
@@ -145,9 +172,17 @@ impl Shared {
     async fn commit(&self, gathered: Queue) {
         let (commands, replies): (Vec<_>, Vec<_>) = gathered.into_iter().unzip();
         metrics::counter!("segue_commits_total").increment(1);
-        let batch = Batch { commands, claim: None };
-        match self.persist(&batch).await {
+        let offer = self.take_offer(&commands);
+        let (claim, starts) = offer.map(|offer| (offer.claim, offer.reply)).unzip();
+        let mut batch = Batch { commands, claim };
+        match self.persist(&mut batch).await {
             Ok(mut committed) => {
+                if let Some(starts) = starts {
+                    // Without a dispatcher the engine has failed, and another one will rescue.
+                    let _ = starts.send(std::mem::take(&mut committed.claimed));
+                    // The claim has seen what woke.
+                    committed.woke = false;
+                }
                 let receipts = std::mem::take(&mut committed.receipts);
                 let mut committed = Some(committed);
                 for (reply, receipt) in replies.into_iter().zip(receipts) {
@@ -172,14 +207,20 @@ impl Shared {
         }
     }
 
+    fn take_offer(&self, commands: &[Command]) -> Option<Offer> {
+        let makes_work = commands.iter().any(makes_work);
+        makes_work.then(|| lock(&self.waiting).offer.take()).flatten()
+    }
+
     /// Commits, and tries again while the database is away, for as long as callers wait.
-    async fn persist(&self, batch: &Batch) -> Result<Committed> {
+    async fn persist(&self, batch: &mut Batch) -> Result<Committed> {
         let start = Instant::now();
         let mut pause = Duration::from_millis(10);
         loop {
             match self.backend.commit(batch.clone()).await {
                 Err(error) if error.is_transient() && start.elapsed() < self.patience => {
                     tracing::warn!(%error, "a commit will be tried again");
+                    batch.claim.iter_mut().for_each(|claim| claim.again = true);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(1));
                 }

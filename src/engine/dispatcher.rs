@@ -2,6 +2,9 @@
 //!
 //! What was finished and the wish for more go into one commit. Commits are partitioned by
 //! run, one in flight for each, so that a run whose commits are slow holds nobody up.
+//!
+//! While nothing is in flight and places are free, the claim is offered to the committer: the
+//! commit that makes a task then takes it as well.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,7 +18,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Core, Job, answer, lock, worker};
+use super::{Core, Job, answer, committer::Offer, lock, worker};
 use crate::{
     error::{Error, Result},
     id::{RunId, TaskId},
@@ -67,6 +70,13 @@ struct Answer {
     result: Result<Committed>,
 }
 
+/// The number of a claim that was offered, its places, and what it took.
+struct Offered {
+    seq: i64,
+    limit: u32,
+    claimed: oneshot::Receiver<Vec<Claimed>>,
+}
+
 pub(crate) struct Dispatcher {
     core: Arc<Core>,
     controls: mpsc::UnboundedReceiver<Control>,
@@ -79,6 +89,8 @@ pub(crate) struct Dispatcher {
     waiting: HashMap<Partition, Vec<Finished>>,
     busy: HashSet<Partition>,
     commits: JoinSet<Answer>,
+    /// A claim that a commit of the committer may carry.
+    offered: Option<Offered>,
     /// There may be something to claim.
     hungry: bool,
     claims: i64,
@@ -100,6 +112,7 @@ impl Dispatcher {
             waiting: HashMap::new(),
             busy: HashSet::new(),
             commits: JoinSet::new(),
+            offered: None,
             hungry: true,
             claims: 0,
             idle: Vec::new(),
@@ -111,10 +124,16 @@ impl Dispatcher {
     pub async fn run(mut self) {
         let core = Arc::clone(&self.core);
         loop {
+            self.withdraw();
             self.send();
-            self.tell_idle();
+            let idle = self.is_idle();
             if self.is_over() {
                 break;
+            }
+            // Whoever waits for an idle engine finds the offer.
+            self.offer();
+            if idle {
+                self.idle.drain(..).for_each(answer);
             }
             let deadline = self.deadline;
             let drained = async {
@@ -130,6 +149,7 @@ impl Dispatcher {
                     self.finish(finished);
                 }
                 Some(answer) = self.commits.join_next() => self.answer(answer),
+                claimed = carried(&mut self.offered) => self.carried(claimed),
                 () = core.look.notified() => self.hungry = true,
                 Some(control) = self.controls.recv() => self.obey(control),
                 () = drained => {
@@ -210,6 +230,44 @@ impl Dispatcher {
                 result => Answer { partition, claim, settled, result },
             }
         });
+    }
+
+    /// Offers a claim to whoever makes a task, while there is nothing to commit here.
+    fn offer(&mut self) {
+        let is_waiting = self.offered.is_none() && self.commits.is_empty() && !self.hungry;
+        if is_waiting && let Some(claim) = self.claim() {
+            let (reply, claimed) = oneshot::channel();
+            self.offered = Some(Offered { seq: claim.seq, limit: claim.limit, claimed });
+            self.core.committer.offer(Offer { claim, reply });
+            // Who pauses withdraws the offer; it may have looked before this one was made.
+            if self.is_closed() {
+                self.withdraw();
+            }
+        }
+    }
+
+    /// Takes the offer back, unless a commit carries it.
+    fn withdraw(&mut self) {
+        if self.core.committer.withdraw().is_some() {
+            self.close_offer();
+        }
+    }
+
+    fn close_offer(&mut self) {
+        if let Some(offered) = self.offered.take() {
+            self.reserved -= offered.limit;
+            lock(&self.core.open_claims).remove(&offered.seq);
+        }
+    }
+
+    /// A commit has carried the claim, or nobody knows: what it took then is given back by the
+    /// keeper, which finds tasks of a closed claim that are not held.
+    fn carried(&mut self, claimed: Option<Vec<Claimed>>) {
+        let limit = self.offered.as_ref().map_or(0, |offered| offered.limit as usize);
+        self.hungry |= claimed.as_ref().is_none_or(|claimed| claimed.len() == limit);
+        // Held before the claim is closed.
+        claimed.into_iter().flatten().for_each(|claimed| self.start(claimed));
+        self.close_offer();
     }
 
     /// A claim for all places that are free.
@@ -298,14 +356,13 @@ impl Dispatcher {
     }
 
     fn is_quiet(&self) -> bool {
-        self.running == 0 && self.waiting.is_empty() && self.commits.is_empty()
+        let in_flight = !self.commits.is_empty() || self.offered.is_some();
+        self.running == 0 && self.waiting.is_empty() && !in_flight
     }
 
-    fn tell_idle(&mut self) {
+    fn is_idle(&self) -> bool {
         let can_claim = self.hungry && self.free() > 0;
-        if self.is_quiet() && !can_claim {
-            self.idle.drain(..).for_each(answer);
-        }
+        self.is_quiet() && !can_claim
     }
 
     fn is_over(&self) -> bool {
@@ -314,6 +371,7 @@ impl Dispatcher {
 
     /// The last words of this instance.
     async fn end(mut self) {
+        self.withdraw();
         if !self.core.stopped.is_cancelled() {
             self.core.leaving.store(true, Ordering::SeqCst);
             drop(self.core.rounds.lock().await);
@@ -331,6 +389,14 @@ impl Dispatcher {
         replies.for_each(answer);
         self.core.stopping.cancel();
         self.core.stopped.cancel();
+    }
+}
+
+/// What a commit took for the claim that was offered; None when that is not known.
+async fn carried(offered: &mut Option<Offered>) -> Option<Vec<Claimed>> {
+    match offered {
+        Some(offered) => (&mut offered.claimed).await.ok(),
+        None => std::future::pending().await,
     }
 }
 

@@ -334,6 +334,7 @@ impl Core {
     /// Starts no more tasks until [`Core::resume`].
     pub fn pause(&self) {
         self.paused.store(true, Ordering::SeqCst);
+        drop(self.committer.withdraw());
     }
 
     pub fn resume(&self) {
@@ -389,7 +390,11 @@ impl Core {
 async fn listen(core: Arc<Core>) {
     while !core.stopped.is_cancelled() {
         tokio::select! {
-            () = core.backend.wait(core.settings.poll) => {}
+            is_ready = core.backend.wait(core.settings.poll) => {
+                if is_ready {
+                    core.look.notify_one();
+                }
+            }
             () = core.stopped.cancelled() => return,
         }
         core.due.notify_one();

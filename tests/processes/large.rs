@@ -170,8 +170,8 @@ impl Backend for Counted {
         self.inner.prune(prune).await
     }
 
-    async fn wait(&self, limit: Duration) {
-        self.inner.wait(limit).await;
+    async fn wait(&self, limit: Duration) -> bool {
+        self.inner.wait(limit).await
     }
 
     fn wake(&self) {

@@ -13,7 +13,7 @@ use super::{
         Result,
         place::{Address, Kind},
     },
-    enqueue_from,
+    cost, enqueue_from,
 };
 
 /// A process that is told what to do by lines, and answers each with a line.
@@ -62,6 +62,9 @@ pub fn play(runtime: &Arc<Runtime>, role: &str) -> Result<()> {
     let kind = if words.next() == Some("sqlite") { Kind::Sqlite } else { Kind::Postgres };
     let part = words.next().ok_or("a part to play")?.to_owned();
     let address = Address::read(kind, words.next().ok_or("an address")?);
+    if part == "memory" {
+        return runtime.block_on(cost::remember(&address));
+    }
     runtime.block_on(async {
         let engine = address.builder().connect().await?;
         say("ready")?;
@@ -84,7 +87,7 @@ pub fn play(runtime: &Arc<Runtime>, role: &str) -> Result<()> {
     })
 }
 
-fn say(line: &str) -> Result<()> {
+pub fn say(line: &str) -> Result<()> {
     let mut out = std::io::stdout();
     writeln!(out, "{line}")?;
     Ok(out.flush()?)

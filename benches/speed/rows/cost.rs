@@ -8,12 +8,13 @@ use tokio::sync::Semaphore;
 use super::{
     super::{
         Result,
-        place::{Kind, Place},
+        place::{Address, Kind, Place},
         ratio::Bench,
         raw,
         table::{Row, Target},
     },
     Counter,
+    child::{Player, say},
 };
 
 pub fn all(bench: &mut Bench, kind: Kind) -> Result<()> {
@@ -61,34 +62,47 @@ fn resident() -> Result<f64> {
     Ok(kib / 1024.0)
 }
 
+/// In a process of its own, so that nothing but the engine is in its memory.
 fn memory(bench: &mut Bench, kind: Kind) -> Result<()> {
     let row = format!("{}: memory of 100,000 pending and 100 running, MiB", kind.name());
     if !bench.wants(&row) {
         return Ok(());
     }
-    let runtime = Arc::clone(&bench.runtime);
-    let place = Place::new(&runtime, kind)?;
-    let gate = Arc::new(Semaphore::new(0));
-    let (entered, behind) = (Arc::new(Semaphore::new(0)), Arc::clone(&gate));
-    let inside = Arc::clone(&entered);
-    let builder = place.engine().concurrency(100).task("count", move |_, (): ()| {
+    let place = Place::new(&Arc::clone(&bench.runtime), kind)?;
+    let mut player = Player::start(kind, "memory", &place.address)?;
+    raw::fill(&place, 0, 100_000)?;
+    player.order("1")?;
+    let answer = player.wait()?;
+    player.end()?;
+    let (idle, used) = answer.split_once(' ').ok_or("two numbers")?;
+    let (idle, used): (f64, f64) = (idle.parse()?, used.parse()?);
+    let detail = format!("idle: {idle:.0} MiB, in a process of its own");
+    bench.table.add(Row::figure(&row, Target::AtMost(100.0), used, detail));
+    Ok(())
+}
+
+/// The other process: an idle engine, and the same one when much waits. It is told when the
+/// tasks are there, and says how many MiB it had and how many came to them.
+pub async fn remember(address: &Address) -> Result<()> {
+    let (gate, entered) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (behind, inside) = (Arc::clone(&gate), Arc::clone(&entered));
+    let builder = address.builder().concurrency(100).task("count", move |_, (): ()| {
         let (gate, inside) = (Arc::clone(&behind), Arc::clone(&inside));
         async move {
             inside.add_permits(1);
             gate.acquire().await.map(drop).map_err(|error| Failure::fatal(error.to_string()))
         }
     });
-    let engine = runtime.block_on(builder.paused().start())?;
-    runtime.block_on(async { super::enqueue_from(&engine, 1, 1).await })?;
+    let engine = builder.paused().start().await?;
+    super::enqueue_from(&engine, 1, 1).await?;
     let idle = resident()?;
-    raw::fill(&place, 0, 100_000)?;
+    say("ready")?;
+    std::io::stdin().read_line(&mut String::new())?;
     engine.resume();
-    runtime.block_on(async { entered.acquire_many(100).await.map(drop) })?;
-    std::thread::sleep(Duration::from_millis(1500));
-    let used = resident()? - idle;
-    let detail = format!("idle: {idle:.0} MiB, all benches before included");
-    bench.table.add(Row::figure(&row, Target::AtMost(100.0), used, detail));
+    entered.acquire_many(100).await?.forget();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    say(&format!("{idle} {}", resident()? - idle))?;
     engine.pause();
     gate.close();
-    Ok(runtime.block_on(engine.shutdown())?)
+    Ok(engine.shutdown().await?)
 }

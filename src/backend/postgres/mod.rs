@@ -357,7 +357,7 @@ impl Backend for PostgresBackend {
         retried(|| self.0.try_prune(prune)).await
     }
 
-    async fn wait(&self, limit: Duration) {
+    async fn wait(&self, limit: Duration) -> bool {
         let limit = match self.is_listening() {
             true => limit,
             false => limit.min(self.0.poll),
@@ -367,6 +367,7 @@ impl Backend for PostgresBackend {
             () = self.0.horizon.moves() => {}
             () = self.0.clock.sleep(limit) => {}
         }
+        false
     }
 
     fn wake(&self) {

@@ -142,6 +142,8 @@ struct Shared {
 #[derive(Debug)]
 struct Heard {
     notify: Notify,
+    /// Whether some task was made ready.
+    ready: AtomicBool,
     /// How often to look for writers that ring no bell.
     poll: Duration,
 }
@@ -163,7 +165,11 @@ impl SqliteBackend {
         }
         let bell = Arc::new(Bell::open(&options.path)?);
         let (path, clock) = (options.path.clone(), options.clock.clone());
-        let heard = Arc::new(Heard { notify: Notify::new(), poll: Bell::poll(options.poll) });
+        let heard = Arc::new(Heard {
+            notify: Notify::new(),
+            ready: AtomicBool::new(false),
+            poll: Bell::poll(options.poll),
+        });
         let listener = Arc::clone(&heard);
         let writer = Writer::open(path, options.durability, clock, Arc::clone(&bell), listener)?;
         let (jobs, receiver) = mpsc::channel();
@@ -248,12 +254,13 @@ impl Shared {
         let (bell, heard) = (Arc::clone(&self.bell), Arc::clone(&self.heard));
         let stop = Arc::clone(&self.stop);
         let work = move || {
-            let mut rung = bell.rung_by_others();
+            let (mut rung, mut made_ready) = (bell.rung_by_others(), bell.made_ready());
             while !stop.load(Ordering::SeqCst) {
                 bell.listen(rung, heard.poll);
-                let now = bell.rung_by_others();
-                if now != rung {
-                    rung = now;
+                let now = (bell.rung_by_others(), bell.made_ready());
+                if now.0 != rung {
+                    heard.ready.fetch_or(now.1 != made_ready, Ordering::SeqCst);
+                    (rung, made_ready) = now;
                     heard.tell();
                 }
             }
@@ -394,15 +401,16 @@ impl Backend for SqliteBackend {
         self.write(|conn| Ok(conn.query_row(sql::CHECKPOINT, [], |_| Ok(()))?)).await
     }
 
-    async fn wait(&self, limit: Duration) {
+    async fn wait(&self, limit: Duration) -> bool {
         tokio::select! {
             () = self.0.heard.notify.notified() => {}
             () = self.0.options.clock.sleep(limit) => {}
         }
+        self.0.heard.ready.swap(false, Ordering::SeqCst)
     }
 
     fn wake(&self) {
-        self.0.bell.ring();
+        self.0.bell.ring(true);
     }
 }
 

@@ -82,7 +82,8 @@ mod bell {
     use super::{super::lock, beside, open};
     use crate::error::{Error, Result};
 
-    /// A page that all processes on the file map: a count of rings, and of those who listen.
+    /// A page that all processes on the file map: a count of rings, of those who listen, and of
+    /// the rings for a task that is ready.
     #[derive(Debug)]
     pub struct Bell {
         page: MmapRaw,
@@ -115,7 +116,9 @@ mod bell {
         }
 
         /// Wakes the listeners of other processes. Called after a commit, never inside one.
-        pub fn ring(&self) {
+        /// `made_ready` when workers that have places may find a task.
+        pub fn ring(&self, made_ready: bool) {
+            self.word(2).fetch_add(u32::from(made_ready), Ordering::SeqCst);
             self.own.fetch_add(1, Ordering::SeqCst);
             self.word(0).fetch_add(1, Ordering::SeqCst);
             if self.others_listen() {
@@ -140,6 +143,11 @@ mod bell {
         /// How often others have rung.
         pub fn rung_by_others(&self) -> u32 {
             self.word(0).load(Ordering::SeqCst).wrapping_sub(self.own.load(Ordering::SeqCst))
+        }
+
+        /// How often anyone has rung for a task that is ready.
+        pub fn made_ready(&self) -> u32 {
+            self.word(2).load(Ordering::SeqCst)
         }
 
         /// Waits for a ring, or until `limit` has passed.
@@ -179,9 +187,13 @@ mod bell {
             limit.min(Duration::from_millis(20))
         }
 
-        pub fn ring(&self) {}
+        pub fn ring(&self, _: bool) {}
 
         pub fn rung_by_others(&self) -> u32 {
+            0
+        }
+
+        pub fn made_ready(&self) -> u32 {
             0
         }
 

@@ -149,20 +149,26 @@ impl Writer {
             return;
         }
         let (batches, replies): (Vec<_>, Vec<_>) = group.drain(..).unzip();
-        let answers = match self.transaction(batches.clone()) {
-            Ok(committed) => committed.into_iter().map(Ok).collect(),
-            Err(error) if batches.len() == 1 => vec![Err(error)],
-            Err(_) => batches.into_iter().map(|batch| self.alone(batch)).collect::<Vec<_>>(),
-        };
+        let answers = self.answers(batches);
         let rings = answers.iter().flatten().any(Committed::is_news);
         if rings {
-            self.bell.ring();
+            let made_ready = |done: &Committed| done.woke && done.claimed.is_empty();
+            self.bell.ring(answers.iter().flatten().any(made_ready));
         }
         for (answer, reply) in answers.into_iter().zip(replies) {
             // A caller that went away does not want its answer.
             let _ = reply.send(answer);
         }
         self.bound_wal();
+    }
+
+    fn answers(&mut self, batches: Vec<Batch>) -> Vec<Result<Committed>> {
+        // A group of one has nobody to be parted from, so no copy of it is kept.
+        let together = (batches.len() > 1).then(|| self.transaction(batches.clone()));
+        match together {
+            Some(Ok(committed)) => committed.into_iter().map(Ok).collect(),
+            _ => batches.into_iter().map(|batch| self.alone(batch)).collect(),
+        }
     }
 
     fn alone(&mut self, batch: Batch) -> Result<Committed> {

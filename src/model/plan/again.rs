@@ -250,8 +250,7 @@ fn copy_task(work: &mut Work, old: TaskId, step: (RunId, u32)) -> TaskId {
         ..task::hot(&spec, task.lane)
     };
     work.insert_task(hot);
-    work.rows.specs.insert(id, spec.clone());
-    work.changes.specs.push(spec);
+    work.insert_spec(spec);
     let attempt = Attempt {
         task: id,
         lease: 1,

@@ -4,7 +4,7 @@
 //! database. What they change is guarded by the revision they were planned on, and a guard
 //! that misses sends the command to a [`Plan`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Plan, apply, task, work::Work};
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
 /// those that must be planned.
 #[derive(Debug)]
 pub struct Split {
+    /// A quick command for a new task is not kept: its spec is among the changes.
     commands: Vec<Option<Command>>,
     /// For each command that was given: how many tasks it makes where each is a command of its
     /// own here.
@@ -39,20 +40,27 @@ impl Split {
         let mut quick = Vec::new();
         let mut receipts = Vec::with_capacity(commands.len());
         let mut planned = Planned::default();
-        for (at, command) in commands.iter().enumerate() {
-            let task = holds_its_rows(command)
-                .filter(|task| !work.knows(*task) && !planned.may_move(command, *task));
-            if task.is_none() {
-                planned.add(command);
-            }
-            receipts.push(task.map(|task| {
+        let mut kept = Vec::with_capacity(commands.len());
+        for (at, command) in commands.into_iter().enumerate() {
+            let task = holds_its_rows(&command)
+                .filter(|task| !work.knows(*task) && !planned.may_move(&command, *task));
+            let Some(task) = task else {
+                planned.add(&command);
+                receipts.push(None);
+                kept.push(Some(command));
+                continue;
+            };
+            supply(&mut work, &command);
+            let is_new = matches!(command, Command::Enqueue(_));
+            kept.push((!is_new).then(|| command.clone()));
+            let receipt = apply(&mut work, command);
+            // A new task that was refused has no guard to miss.
+            if receipt.is_ok() || !is_new {
                 quick.push((at, task));
-                supply(&mut work, command);
-                apply(&mut work, command.clone())
-            }));
+            }
+            receipts.push(Some(receipt));
         }
-        let commands = commands.into_iter().map(Some).collect();
-        Self { commands, parts, now, quick, receipts, changes: work.finish() }
+        Self { commands: kept, parts, now, quick, receipts, changes: work.finish() }
     }
 
     /// The changes of the quick commands: new tasks, guarded changes and attempts only. A
@@ -70,10 +78,13 @@ impl Split {
     /// A plan for the rest and for the quick commands on the tasks in `missed`, whose guards
     /// did not hold. None when nothing is left to plan.
     pub fn plan(&mut self, missed: &BTreeSet<TaskId>) -> Option<Plan> {
-        for (at, task) in &self.quick {
-            if missed.contains(task) {
-                self.receipts[*at] = None;
-            }
+        let specs = self.changes.specs.iter().filter(|spec| missed.contains(&spec.id));
+        let specs: BTreeMap<_, _> = specs.map(|spec| (spec.id, spec)).collect();
+        for (at, task) in self.quick.iter().filter(|(_, task)| missed.contains(task)) {
+            self.receipts[*at] = None;
+            let spec = specs.get(task).map(|spec| Box::new((*spec).clone()));
+            let command = self.commands[*at].take();
+            self.commands[*at] = command.or_else(|| spec.map(Command::Enqueue));
         }
         let open = self.commands.iter_mut().zip(&self.receipts);
         let rest: Vec<_> = open

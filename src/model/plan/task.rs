@@ -23,8 +23,7 @@ pub(super) fn enqueue(work: &mut Work, mut spec: TaskSpec) -> Receipt {
     let run_at = spec.run_at.unwrap_or(work.now);
     let id = spec.id;
     insert(work, &spec);
-    work.rows.specs.insert(id, spec.clone());
-    work.changes.specs.push(spec);
+    work.insert_spec(spec);
     work.make_pending(id, run_at);
     Ok(Outcome::Task { id, created: true })
 }
@@ -116,8 +115,7 @@ pub(super) fn import(work: &mut Work, import: Import) -> Receipt {
     if import.state.is_terminal() {
         settle::import_end(work, &import);
     }
-    work.rows.specs.insert(id, import.spec.clone());
-    work.changes.specs.push(import.spec);
+    work.insert_spec(import.spec);
     Ok(Outcome::Task { id, created: true })
 }
 
@@ -436,8 +434,7 @@ pub(super) fn insert_step_task(work: &mut Work, spec: TaskSpec, lane: i64) {
     let id = spec.id;
     let run_at = spec.run_at.unwrap_or(work.now);
     work.insert_task(Task { flags, ..hot(&spec, lane) });
-    work.rows.specs.insert(id, spec.clone());
-    work.changes.specs.push(spec);
+    work.insert_spec(spec);
     work.make_pending(id, run_at);
 }
 

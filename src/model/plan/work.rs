@@ -7,7 +7,7 @@ use crate::{
     id::{ChatId, InstanceId, ItemId, RunId, SessionId, TaskId},
     model::{
         Budget, Changes, Chat, Cursor, Entry, Event, Instance, Item, Outcome, Payload, Phase,
-        Receipt, Rows, Run, RunAttempt, Step, Stream, Task, TaskFlags, Terms,
+        Receipt, Rows, Run, RunAttempt, Step, Stream, Task, TaskFlags, TaskSpec, Terms,
     },
 };
 
@@ -17,6 +17,8 @@ pub(super) struct Work {
     pub rows: Rows,
     pub now: Timestamp,
     pub changes: Changes,
+    /// Of the specs that are known, those that this work has made, in order.
+    new_specs: Vec<TaskId>,
     new_tasks: BTreeSet<TaskId>,
     tasks: BTreeSet<TaskId>,
     items: BTreeSet<ItemId>,
@@ -67,6 +69,12 @@ impl Work {
     pub fn insert_task(&mut self, task: Task) {
         self.new_tasks.insert(task.id);
         self.rows.tasks.insert(task.id, task);
+    }
+
+    /// Adds what was asked for of a task.
+    pub fn insert_spec(&mut self, spec: TaskSpec) {
+        self.new_specs.push(spec.id);
+        self.rows.specs.insert(spec.id, spec);
     }
 
     /// Whether this work has changed the task already.
@@ -172,8 +180,10 @@ impl Work {
         self.events.remove(&Stream::Chat(id));
         self.rows.messages.retain(|(chat, _), _| *chat != id);
         self.changes.messages.retain(|message| message.chat != id);
-        for spec in &mut self.changes.specs {
-            spec.chat.take_if(|chat| *chat == id);
+        for made in &self.new_specs {
+            if let Some(spec) = self.rows.specs.get_mut(made) {
+                spec.chat.take_if(|chat| *chat == id);
+            }
         }
         self.changes.chats_gone.push(id);
     }
@@ -186,8 +196,8 @@ impl Work {
         }
         self.changes.sessions.retain(|session| session.id != id);
         let chats = self.rows.chats.values_mut().map(|chat| &mut chat.session);
-        let specs = self.rows.specs.values_mut().chain(&mut self.changes.specs);
-        for session in chats.chain(specs.map(|spec| &mut spec.session)) {
+        let specs = self.rows.specs.values_mut().map(|spec| &mut spec.session);
+        for session in chats.chain(specs) {
             session.take_if(|session| *session == id);
         }
         self.changes.sessions_gone.push(id);
@@ -262,7 +272,8 @@ impl Work {
         for (stream, events) in std::mem::take(&mut self.events) {
             self.enter(stream, events);
         }
-        let (rows, mut changes) = (self.rows, self.changes);
+        let (mut rows, mut changes) = (self.rows, self.changes);
+        changes.specs.extend(self.new_specs.iter().filter_map(|id| rows.specs.remove(id)));
         changes.new_tasks.extend(self.new_tasks.iter().map(|id| rows.tasks[id].clone()));
         changes.tasks.extend(self.tasks.iter().map(|id| rows.tasks[id].clone()));
         changes.items.extend(self.items.iter().map(|id| rows.items[id].clone()));

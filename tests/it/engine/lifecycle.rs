@@ -1,20 +1,29 @@
 //! Starting, pausing, draining, stopping, and what is kept.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::IntoFuture,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
+use futures_util::FutureExt;
 use segue::{
-    Context, Engine, Failure, NewTask, Waiting,
+    Context, Engine, Failure, NewTask, Task, Waiting,
     clock::{Clock, ManualClock, Timestamp},
+    id::TaskId,
     model::{AttemptOutcome, Phase, Prune, TaskState},
 };
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, task::JoinHandle};
 
 use super::support::{Faulty, Probe, Store, eventually, hold, ignore, note};
 
 each_backend!(
     a_paused_engine_starts_nothing_and_finishes_what_runs,
     a_claim_that_is_answered_after_a_pause_starts_nothing,
+    a_task_for_an_idle_engine_is_made_and_claimed_in_one_commit,
+    a_paused_engine_lets_nobody_claim_for_it,
+    a_caller_that_is_polled_no_more_holds_no_task_up,
     a_paused_task_waits_until_it_is_resumed,
     a_shutdown_waits_for_what_runs,
     at_the_drain_deadline_handlers_are_told_and_their_tasks_run_again,
@@ -58,18 +67,70 @@ async fn slow(store: &Store, probe: &Probe) -> (Engine, Arc<Faulty>) {
     (builder.start().await.unwrap(), slow)
 }
 
+/// Enqueues a task beside the test: its commit may carry the claim, whose answer is slow.
+fn enqueuing(engine: &Engine) -> JoinHandle<Task> {
+    let engine = engine.clone();
+    tokio::spawn(async move { engine.enqueue("note", &()).await.unwrap() })
+}
+
 async fn a_claim_that_is_answered_after_a_pause_starts_nothing(store: Store) {
     let probe = Probe::default();
     let (engine, slow) = slow(&store, &probe).await;
-    let task = engine.enqueue("note", &()).await.unwrap();
+    let task = enqueuing(&engine);
     slow.claimed.acquire().await.unwrap().forget();
     engine.pause();
     slow.claims.add_permits(100);
+    let task = task.await.unwrap();
     engine.run_until_idle().await.unwrap();
     assert_eq!(probe.log().len(), 0);
     assert_eq!(task.view().await.unwrap().state(), TaskState::Pending);
     engine.resume();
     assert_eq!(task.ended().await.unwrap().attempt.unwrap().attempt, 1);
+}
+
+/// An idle engine that finds nothing by looking, on a backend that counts commits.
+async fn counted(store: &Store, probe: &Probe) -> (Engine, Arc<Faulty>) {
+    let counted = Arc::new(Faulty::on(store.backend(Clock::System).await));
+    let builder = Engine::on(Arc::clone(&counted) as Arc<_>).poll(Duration::from_secs(3_600));
+    let engine = builder.task("note", note).host(probe.clone()).start().await.unwrap();
+    engine.run_until_idle().await.unwrap();
+    (engine, counted)
+}
+
+async fn a_task_for_an_idle_engine_is_made_and_claimed_in_one_commit(store: Store) {
+    let probe = Probe::default();
+    let (engine, counted) = counted(&store, &probe).await;
+    for n in 1..=3 {
+        let before = counted.commits.load(Ordering::SeqCst);
+        let task = engine.enqueue("note", &n).await.unwrap();
+        task.ended().await.unwrap();
+        engine.run_until_idle().await.unwrap();
+        let commits = counted.commits.load(Ordering::SeqCst) - before;
+        assert_eq!(commits, 2, "the task with its claim, and its end");
+    }
+}
+
+async fn a_paused_engine_lets_nobody_claim_for_it(store: Store) {
+    let probe = Probe::default();
+    let (engine, counted) = counted(&store, &probe).await;
+    engine.pause();
+    let task = engine.enqueue("note", &()).await.unwrap();
+    assert_eq!(counted.claimed.available_permits(), 0);
+    assert_eq!(task.view().await.unwrap().task.unwrap().lease, 0);
+    engine.resume();
+    task.ended().await.unwrap();
+    assert_eq!(probe.log().len(), 1);
+}
+
+async fn a_caller_that_is_polled_no_more_holds_no_task_up(store: Store) {
+    let probe = Probe::default();
+    let (engine, _) = counted(&store, &probe).await;
+    let id = TaskId::new();
+    let mut caller = engine.submit(NewTask::new("note", &()).id(id)).into_future();
+    assert!(caller.as_mut().now_or_never().is_none());
+    probe.arrived(1).await;
+    engine.task(id).ended().await.unwrap();
+    assert!(caller.await.unwrap().created());
 }
 
 async fn a_paused_task_waits_until_it_is_resumed(store: Store) {
@@ -149,7 +210,7 @@ async fn a_task_that_was_cancelled_before_the_deadline_stays_cancelled(store: St
 async fn what_was_claimed_and_not_started_goes_back_unburned(store: Store) {
     let probe = Probe::default();
     let (engine, slow) = slow(&store, &probe).await;
-    let task = engine.enqueue("note", &()).await.unwrap();
+    let task = enqueuing(&engine);
     slow.claimed.acquire().await.unwrap().forget();
     let stop = tokio::spawn({
         let engine = engine.clone();
@@ -161,6 +222,7 @@ async fn what_was_claimed_and_not_started_goes_back_unburned(store: Store) {
         stop.is_finished()
     })
     .await;
+    let task = task.await.unwrap();
     let row = task.view().await.unwrap().task.unwrap();
     match row.phase {
         Phase::Ready => {

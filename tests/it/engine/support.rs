@@ -371,9 +371,12 @@ impl Backend for Faulty {
         self.inner.prune(prune).await
     }
 
-    async fn wait(&self, limit: Duration) {
+    async fn wait(&self, limit: Duration) -> bool {
         match self.deaf {
-            true => self.clock().sleep(limit).await,
+            true => {
+                self.clock().sleep(limit).await;
+                false
+            }
             false => self.inner.wait(limit).await,
         }
     }

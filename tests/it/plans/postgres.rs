@@ -91,6 +91,12 @@ const ROWS: &str = "
     INSERT INTO flow_step_inputs SELECT run_id, no, '1' FROM flow_steps;
     INSERT INTO entries (stream, seq, kind, at, body)
         SELECT id(n % 500), n / 500 + 1, 0, t, '' FROM n WHERE n < 50000;
+    INSERT INTO sessions (id, project_id, title, created_at)
+        SELECT id, 'p', '', t FROM n WHERE n < 20000;
+    INSERT INTO chats (id, project_id, title, next_seq, created_at)
+        SELECT id, 'p', '', 1, t FROM n WHERE n < 20000;
+    INSERT INTO messages (chat_id, seq, id, role, content, created_at)
+        SELECT id(n % 500), n / 500, id, 'user', '', t FROM n WHERE n < 20000;
     INSERT INTO instances SELECT id, '', '', 0, 0, 0, '', t FROM n WHERE n < 5;
     SET session_replication_role = origin";
 
@@ -111,6 +117,14 @@ const HOT: &[Case] = &[
     (sql::ITEMS_OF, "ARRAY[id(77)]", "inbox_items_by_task"),
     (sql::UNIQUE, "ARRAY['p'], ARRAY['7']", "unique_keys_pkey"),
     (sql::SLOTS, "ARRAY['none']", "slots_pkey"),
+    (sql::WRITER_MIN, "", "meta_pkey"),
+    (sql::CAPACITY, "ARRAY['k1']", "capacity_keys_pkey"),
+    (sql::LANE, "ARRAY[7]", "lanes_pkey"),
+    (sql::SESSION, "ARRAY[id(77)]", "sessions_pkey"),
+    (sql::CHAT, "ARRAY[id(77)]", "chats_pkey"),
+    (sql::MESSAGE, "ARRAY[id(77)]", "messages_id_key"),
+    (sql::INSTANCE, "ARRAY[id(1)]", "instances_pkey"),
+    (sql::RUN_SPEC, "ARRAY[id(77)]", "flow_runs_pkey"),
     (sql::RUN, "ARRAY[id(77)]", "flow_run_states_pkey"),
     (sql::STEP, "ARRAY[id(77)], ARRAY[7]", "flow_steps_pkey"),
     (sql::STEPS_OF, "ARRAY[id(77)]", "flow_steps_pkey"),

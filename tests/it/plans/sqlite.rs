@@ -123,6 +123,12 @@ const ROWS: &str = "
     INSERT INTO segue_flow_step_inputs SELECT run_id, no, '1' FROM segue_flow_steps;
     INSERT INTO segue_entries (stream, seq, kind, at, body)
         SELECT unhex(printf('%032x', n % 500)), n / 500 + 1, 0, n, '' FROM n WHERE n < 50000;
+    INSERT INTO segue_sessions (id, project_id, title, created_at)
+        SELECT id, 'p', '', n FROM n WHERE n < 20000;
+    INSERT INTO segue_chats (id, project_id, title, next_seq, created_at)
+        SELECT id, 'p', '', 1, n FROM n WHERE n < 20000;
+    INSERT INTO segue_messages (chat_id, seq, id, role, content, created_at)
+        SELECT unhex(printf('%032x', n % 500)), n / 500, id, 'user', '', n FROM n WHERE n < 20000;
     INSERT INTO segue_instances SELECT id, '', '', 0, 0, 0, '', 0 FROM n WHERE n < 5";
 
 /// A statement, its parameters, and how it must find its rows.
@@ -144,6 +150,20 @@ const HOT: &[Case] = &[
     (sql::ITEMS_OF, &[ID], "SEARCH inbox_items INDEX inbox_items_by_task (task_id=?)"),
     (sql::UNIQUE, &["'p'", "'7'"], "SEARCH unique_keys PRIMARY KEY (project_id=? AND key=?)"),
     (sql::SLOTS, &["'none'"], "SEARCH slots PRIMARY KEY (key=?)"),
+    (sql::WRITER_MIN, &[], "SEARCH meta PRIMARY KEY (name=?)"),
+    (sql::CAPACITY, &["'k1'"], "SEARCH capacity_keys PRIMARY KEY (name=?)"),
+    (sql::SLOTS_HELD, &["'none'"], "SEARCH slots PRIMARY KEY (key=?)"),
+    (
+        sql::DROP_SLOTS,
+        &["'k1'"],
+        "SEARCH slots PRIMARY KEY (key=? AND n>?); SCALAR SUBQUERY 1; SEARCH capacity_keys PRIMARY KEY (name=?)",
+    ),
+    (sql::LANE, &["7"], "SEARCH lanes INTEGER PRIMARY KEY (rowid=?)"),
+    (sql::SESSION, &[ID], "SEARCH sessions PRIMARY KEY (id=?)"),
+    (sql::CHAT, &[ID], "SEARCH chats PRIMARY KEY (id=?)"),
+    (sql::MESSAGE, &[ID], "SEARCH messages INDEX sqlite_autoindex_messages_1 (id=?)"),
+    (sql::INSTANCE, &[ID], "SEARCH instances PRIMARY KEY (id=?)"),
+    (sql::RUN_SPEC, &[ID], "SEARCH flow_runs PRIMARY KEY (id=?)"),
     (sql::RUN, &[ID], "SEARCH flow_run_states PRIMARY KEY (id=?)"),
     (sql::STEP, &[ID, "7"], "SEARCH flow_steps PRIMARY KEY (run_id=? AND no=?)"),
     (sql::STEPS_OF, &[ID], "SEARCH flow_steps PRIMARY KEY (run_id=?)"),

@@ -57,7 +57,7 @@ impl Backend for Planned {
         self.0.prune(prune).await
     }
 
-    async fn wait(&self, limit: Duration) {
-        self.0.wait(limit).await;
+    async fn wait(&self, limit: Duration) -> bool {
+        self.0.wait(limit).await
     }
 }
