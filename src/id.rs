@@ -80,7 +80,7 @@ const TURN_MS: u64 = 1_000;
 
 impl TaskId {
     /// The task of step `no` in an attempt (from 1) of a run: derived, so that the rules need
-    /// no randomness. Its time is that of the run and [a turn](TURN_MS) for each step before it:
+    /// no randomness. Its time is that of the run and a second more for each step before it:
     /// tasks are taken in the order of their ids, so that a run of many steps takes turns with
     /// those that were launched since.
     pub fn of_step(run: RunId, no: u32, attempt: u32) -> Self {
