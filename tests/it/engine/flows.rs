@@ -361,7 +361,7 @@ async fn a_paused_run_starts_nothing_more(store: Store) {
     assert_eq!(run.ended().await.unwrap(), RunState::Completed);
 }
 
-fn versioned(version: u32) -> Flow<(), u32> {
+pub fn versioned(version: u32) -> Flow<(), u32> {
     let mut draft = Flow::new("versioned");
     draft.version(version);
     let input = draft.input::<()>();

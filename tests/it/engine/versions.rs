@@ -7,7 +7,7 @@ use segue::{
     model::{Band, OnFailure, RunState},
 };
 
-use super::support::Store;
+use super::{flows::versioned, support::Store};
 
 each_backend!(
     a_version_without_code_waits_and_runs_beside_the_new_one,
@@ -16,14 +16,6 @@ each_backend!(
     the_fingerprint_is_of_what_the_code_relies_on,
     a_tag_that_another_worker_has_is_no_change_of_the_code,
 );
-
-fn versioned(version: u32) -> Flow<(), u32> {
-    let mut draft = Flow::new("versioned");
-    draft.version(version);
-    let input = draft.input::<()>();
-    let step = draft.code("step", input, move |_, ()| async move { Ok(version) });
-    draft.returns(input, step)
-}
 
 async fn a_version_without_code_waits_and_runs_beside_the_new_one(store: Store) {
     let (old, new) = (versioned(1), versioned(2));
