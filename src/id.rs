@@ -108,7 +108,8 @@ impl RunId {
     /// The run that the task of a step of `run` waits for. It is as old as that.
     pub fn under(run: Self, task: TaskId) -> Self {
         let (high, _) = run.0.as_u64_pair();
-        let (_, low) = offset(task.0, 1 << 61).as_u64_pair();
+        // A hash: sums of steps' numbers would be the same for different ways down.
+        let (_, low) = Uuid::new_v5(&task.0, b"run").as_u64_pair();
         Self(Uuid::from_u64_pair(high, low))
     }
 }
@@ -150,4 +151,30 @@ fn offset(id: Uuid, by: u64) -> Uuid {
     const LOW: u64 = (1 << 62) - 1;
     let (high, low) = id.as_u64_pair();
     Uuid::from_u64_pair(high, (low & !LOW) | (low.wrapping_add(by) & LOW))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn runs_under_runs_and_their_tasks_have_ids_of_their_own() {
+        let mut runs = vec![RunId::new()];
+        let (mut known, mut tasks) = (BTreeSet::from([runs[0]]), BTreeSet::new());
+        for _ in 0..4 {
+            let mut below = Vec::new();
+            for run in runs {
+                for no in 0..5 {
+                    let task = TaskId::of_step(run, no, 1);
+                    assert!(tasks.insert(task), "two steps have one task");
+                    assert_eq!(task.step_of(run), Some((no, 1)));
+                    below.push(RunId::under(run, task));
+                }
+            }
+            assert!(below.iter().all(|run| known.insert(*run)), "two steps have one run");
+            runs = below;
+        }
+    }
 }
