@@ -82,14 +82,24 @@ fn insert(conn: &Connection, kind: &str, input: &str) -> TaskId {
     uuid::Uuid::from_bytes(id).into()
 }
 
+fn now_ms() -> u64 {
+    chrono::Utc::now().timestamp_millis().try_into().unwrap()
+}
+
 async fn a_row_that_another_program_inserts_is_adopted_and_run(store: Store) {
     let probe = Probe::default();
     let builder = store.builder().task("note", note).host(probe.clone());
     let engine = builder.start().await.unwrap();
     let conn = open(&store);
+    let before = now_ms();
     let json = insert(&conn, "note", r#"{"a": 1}"#);
     let words = insert(&conn, "note", "plain words");
-    assert!(json < words, "ids that the table makes are ordered by time");
+    let after = now_ms();
+    for id in [json, words] {
+        let (seconds, nanos) = id.as_uuid().get_timestamp().unwrap().to_unix();
+        let made = seconds * 1000 + u64::from(nanos) / 1_000_000;
+        assert!((before..=after).contains(&made), "ids that the table makes carry their time");
+    }
     assert_eq!(engine.task(json).output::<Value>().await.unwrap(), json!({"a": 1}));
     let output = engine.task(words).output::<String>().await.unwrap();
     assert_eq!(output, "plain words", "what is not JSON is one string");
