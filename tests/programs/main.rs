@@ -7,6 +7,7 @@
 mod child;
 mod confined;
 mod owned;
+mod pinned;
 
 use std::{
     collections::BTreeMap,
