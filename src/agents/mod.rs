@@ -8,6 +8,8 @@ mod content;
 mod native;
 mod outcome;
 #[cfg(all(feature = "programs", target_os = "linux"))]
+pub mod probe;
+#[cfg(all(feature = "programs", target_os = "linux"))]
 pub mod process;
 mod turn;
 mod update;

@@ -8,6 +8,7 @@ mod child;
 mod confined;
 mod owned;
 mod pinned;
+mod probed;
 
 use std::{
     collections::BTreeMap,
