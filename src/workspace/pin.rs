@@ -64,6 +64,18 @@ impl Pins {
         Self { folder: folder.into() }
     }
 
+    /// Where a folder is within the repository that it is in; None where it is in none.
+    ///
+    /// # Errors
+    /// When there is no git.
+    pub fn within(folder: &Path) -> io::Result<Option<PathBuf>> {
+        match git::path(folder, &["rev-parse", "--show-prefix"]) {
+            Ok(within) => Ok(Some(within)),
+            Err(error) if error.kind() == io::ErrorKind::Other => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// A worktree of a revision (an id, a branch, `HEAD`) of the repository that `folder` is in. One
     /// that is there already is shared.
     ///
