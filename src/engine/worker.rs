@@ -121,7 +121,7 @@ fn settle(job: &Job, end: End) -> Command {
     let usage = usage.or_else(|| lock(&job.used).take());
     let retry = spec.options.retry.clone();
     let held = task.clone();
-    Command::Settle(Box::new(Settle { held, retry, decision, usage, said, grow, memo }))
+    Command::Settle(Box::new(Settle { held, retry, decision, usage, said, grow, memo, turn: None }))
 }
 
 /// The shutdown ended the attempt: the task's policy for interruptions decides.

@@ -119,6 +119,8 @@ impl TaskFlags {
     /// It waits, or has waited, for the end of another run: a pause of its own run holds it
     /// back no more than one that is at work.
     pub const AWAITS: Self = Self(32);
+    /// An agent takes its turn in the attempt at work.
+    pub const TURN: Self = Self(64);
 
     /// From the stored bits.
     pub const fn from_bits(bits: u16) -> Self {

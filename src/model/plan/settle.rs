@@ -3,6 +3,7 @@
 use super::{
     are_names, budget, chat, fits, grow, inbox, steps, storable,
     task::{end_step, find, imported_attempt, park_checked, state},
+    turn,
 };
 use crate::{
     clock::Timestamp,
@@ -40,12 +41,14 @@ pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
         return repeated(work, task, &settle);
     }
     check(work, id, &settle.decision)?;
+    turn::check_end(settle.turn.as_ref())?;
     let cancelled = task.flags.has(TaskFlags::CANCEL);
     if let Some((chat, messages)) = settle.said
         && work.rows.chats.contains_key(&chat)
     {
         chat::append(work, chat, messages)?;
     }
+    turn::end(work, id, settle.turn);
     let step = task_step(work, id);
     let Settle { retry, mut decision, usage, grow, memo, .. } = settle;
     // Only what completes adds anything.
@@ -377,6 +380,7 @@ pub(super) fn rescue(work: &mut Work, id: TaskId, lease: i64) -> Receipt {
         return if done { Ok(answered(task, lease)) } else { Err(Rejection::StaleLease) };
     }
     let cancelled = task.flags.has(TaskFlags::CANCEL);
+    turn::end(work, id, None);
     let error = Some("its worker died".to_owned());
     close(work, id, Result { error, ..Result::of(None) });
     let task = work.task(id);
