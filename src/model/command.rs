@@ -5,13 +5,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answer, Ask, Changes, Chat, Claim, Claimed, DagError, Growth, Instance, NewMessage, NewRun,
-    Payload, Phase, Recall, Retry, RetryRun, RunState, Session, Task, TaskFlags, TaskSpec,
-    TaskState,
+    Answer, Ask, BeginTurn, Begun, Changes, Chat, Claim, Claimed, DagError, Growth, Instance,
+    NewMessage, NewRun, Payload, Phase, Recall, Retry, RetryRun, RunState, Session, Task,
+    TaskFlags, TaskSpec, TaskState, TurnEnd,
 };
 use crate::{
     clock::Timestamp,
-    id::{ChatId, InstanceId, ItemId, RunId, SessionId, TaskId},
+    id::{ChatId, InstanceId, ItemId, RunId, SessionId, TaskId, TurnId},
 };
 
 /// A wish. Each can be sent again: the second time it changes nothing and is answered the
@@ -132,6 +132,25 @@ pub enum Command {
         /// The lease under which its task is held.
         lease: i64,
     },
+    /// Begin an agent's turn in a chat, for a task that is held.
+    BeginTurn(Box<BeginTurn>),
+    /// Note what the agent of a turn calls its session.
+    NoteSession {
+        /// The turn.
+        turn: TurnId,
+        /// The agent's own id of the session.
+        id: String,
+        /// The port at which a server of the session listens.
+        port: Option<u16>,
+    },
+    /// The prompt of a turn is handed to its agent now: from here on an interruption has an
+    /// unknown effect.
+    Prompting {
+        /// The turn.
+        turn: TurnId,
+        /// The last message of the chat that the agent has read with the prompt.
+        seen: i64,
+    },
     /// Announce an engine.
     Register(Box<Instance>),
     /// An engine is gone, or was found dead.
@@ -157,12 +176,15 @@ pub struct Settle {
     pub grow: Option<Growth>,
     /// The work it did, to be remembered where it completed.
     pub memo: Option<Recall>,
+    /// How the agent's turn in it ended, where there was one. A turn of which nothing is said
+    /// here has broken off.
+    pub turn: Option<TurnEnd>,
 }
 
 impl Settle {
     /// A decision that leaves nothing else behind.
     pub fn new(held: Task, retry: Retry, decision: Decision) -> Self {
-        Self { held, retry, decision, usage: None, said: None, grow: None, memo: None }
+        Self { held, retry, decision, usage: None, said: None, grow: None, memo: None, turn: None }
     }
 }
 
@@ -263,6 +285,8 @@ pub enum Outcome {
     },
     /// The run is now in this state; one that is being cancelled is still running.
     RunState(RunState),
+    /// The turn is begun.
+    Turn(Box<Begun>),
     /// It is done.
     Done,
 }
@@ -329,6 +353,12 @@ pub enum Rejection {
     /// A value is not allowed.
     #[error("{0}")]
     Invalid(String),
+    /// The agent is at work in the chat already.
+    #[error("the agent takes another turn in this chat: {turn}")]
+    Busy {
+        /// The turn that it takes.
+        turn: TurnId,
+    },
     /// The steps are not a flow.
     #[error(transparent)]
     Dag(#[from] DagError),

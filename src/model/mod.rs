@@ -4,6 +4,7 @@
 //! backend keeps the rows; [`Plan`] alone decides how they change; [`audit`](audit()) says
 //! what must hold between them.
 
+mod agent_session;
 mod audit;
 mod budget;
 mod capacity;
@@ -25,8 +26,10 @@ mod retry;
 mod rows;
 mod select;
 mod task;
+mod turn;
 mod usage;
 
+pub use agent_session::{AgentContext, AgentSession, AgentSessionState, Sessions, Transport};
 pub use audit::{Violation, audit};
 pub(crate) use budget::Grant;
 pub use budget::{Budget, Limits, OnBreach, Raise, Usage};
@@ -61,6 +64,7 @@ pub use task::{
     Access, Attempt, AttemptOutcome, Interrupted, Phase, TASK_MOVES, Task, TaskFlags, TaskOptions,
     TaskSpec, TaskState,
 };
+pub use turn::{BeginTurn, Begun, Resume, Turn, TurnEnd, TurnState};
 pub use usage::{Metering, Tokens, UsageReport};
 
 /// Sizes that a host can rely on; larger values are refused, never cut.

@@ -3,12 +3,12 @@
 use serde::Serialize;
 
 use super::{
-    Attempt, CapacityKey, Chat, Instance, Item, ItemState, Message, Phase, Run, RunSpec, RunState,
-    Session, Task, TaskSpec, TaskState,
+    AgentSession, Attempt, CapacityKey, Chat, Instance, Item, ItemState, Message, Phase, Run,
+    RunSpec, RunState, Session, Task, TaskSpec, TaskState, Turn,
 };
 use crate::{
     clock::Timestamp,
-    id::{ArenaId, ChatId, ItemId, RunId, SessionId, TaskId},
+    id::{AgentSessionId, ArenaId, ChatId, ItemId, RunId, SessionId, TaskId, TurnId},
 };
 
 /// Which tasks.
@@ -138,6 +138,25 @@ pub enum Query {
     },
     /// Instances.
     Instances,
+    /// Sessions of agents in a chat, of all generations. What the chat has used is the sum of
+    /// theirs.
+    AgentSessions {
+        /// The chat.
+        chat: ChatId,
+        /// After this one.
+        after: Option<AgentSessionId>,
+        /// How many at most.
+        limit: u32,
+    },
+    /// Turns of agents in a chat.
+    Turns {
+        /// The chat.
+        chat: ChatId,
+        /// After this one.
+        after: Option<TurnId>,
+        /// How many at most.
+        limit: u32,
+    },
     /// Counts for one project; one page.
     Stats {
         /// The project.
@@ -203,6 +222,10 @@ pub enum Page {
     Chats(Vec<Chat>),
     /// Instances.
     Instances(Vec<Instance>),
+    /// Sessions of agents.
+    AgentSessions(Vec<AgentSession>),
+    /// Turns.
+    Turns(Vec<Turn>),
     /// Capacity keys.
     Capacity(Vec<CapacityView>),
     /// Counts.

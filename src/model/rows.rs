@@ -4,17 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Attempt, CapacityKey, Chat, Entry, Instance, Item, Lane, LaneId, Memo, MemoKey, Message,
-    Payload, Run, RunAttempt, RunSpec, Session, Slot, Step, Stream, Task, TaskSpec, Terms,
+    AgentSession, Attempt, CapacityKey, Chat, Entry, Instance, Item, Lane, LaneId, Memo, MemoKey,
+    Message, Payload, Run, RunAttempt, RunSpec, Session, Slot, Step, Stream, Task, TaskSpec, Terms,
+    Turn,
 };
 use crate::{
     clock::Timestamp,
-    id::{ChatId, InstanceId, ItemId, MessageId, RunId, SessionId, TaskId},
+    id::{AgentSessionId, ChatId, InstanceId, ItemId, MessageId, RunId, SessionId, TaskId, TurnId},
 };
 
 /// Keys of rows that a plan must see. A backend that lets writers run side by side locks
-/// what it loads, in this order: runs, tasks, chats, capacity keys, each by id; the rest is
-/// protected by those.
+/// what it loads, in this order: runs, tasks, turns, chats, agents' sessions, capacity keys, each
+/// by id; the rest is protected by those.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// Every row there is, for audits. Nothing is locked.
@@ -69,6 +70,14 @@ pub struct Needs {
     pub hungry: BTreeSet<RunId>,
     /// Instances.
     pub instances: BTreeSet<InstanceId>,
+    /// Turns.
+    pub turns: BTreeSet<TurnId>,
+    /// The turns of these chats that have not ended. They are not locked: their chat is.
+    pub open_turns: BTreeSet<ChatId>,
+    /// Sessions of agents.
+    pub agent_sessions: BTreeSet<AgentSessionId>,
+    /// The newest session of an agent in a chat.
+    pub newest_sessions: BTreeSet<(ChatId, String)>,
 }
 
 impl Needs {
@@ -105,6 +114,7 @@ macro_rules! by_field {
 by_field! {
     routes runs tasks specs attempts memos children items_of items unique capacity lanes sessions
     chats messages run_specs steps dependents graphs step_inputs run_attempts runs_under hungry instances
+    turns open_turns agent_sessions newest_sessions
 }
 
 /// Rows, by key.
@@ -152,6 +162,10 @@ pub struct Rows {
     pub run_attempts: BTreeMap<(RunId, u32), RunAttempt>,
     /// Instances.
     pub instances: BTreeMap<InstanceId, Instance>,
+    /// Turns of agents.
+    pub turns: BTreeMap<TurnId, Turn>,
+    /// Sessions of agents.
+    pub agent_sessions: BTreeMap<AgentSessionId, AgentSession>,
     /// Entries, by stream and number. Only in a load of everything.
     pub entries: BTreeMap<(Stream, i64), Entry>,
 }
@@ -192,8 +206,8 @@ pub struct Changes {
     pub sessions_gone: Vec<SessionId>,
     /// Chats: insert or replace.
     pub chats: Vec<Chat>,
-    /// Chats to delete, with their messages and entries, before anything is inserted: one of
-    /// them may be among `chats` again. Tasks lose their reference.
+    /// Chats to delete, with their messages, turns and entries, before anything is inserted: one
+    /// of them may be among `chats` again. Tasks and agents' sessions lose their reference.
     pub chats_gone: Vec<ChatId>,
     /// Messages: insert.
     pub messages: Vec<Message>,
@@ -221,6 +235,10 @@ pub struct Changes {
     pub instances: Vec<Instance>,
     /// Instances to delete.
     pub instances_gone: Vec<InstanceId>,
+    /// Sessions of agents: insert or replace.
+    pub agent_sessions: Vec<AgentSession>,
+    /// Turns: insert or replace.
+    pub turns: Vec<Turn>,
     /// Entries for watchers: insert. Their cursors are the backend's to give.
     pub entries: Vec<Entry>,
     /// Whether workers should look: see [`Committed::woke`](super::Committed::woke).
@@ -297,6 +315,9 @@ impl Rows {
         self.run_attempts.extend(begun.map(|row| ((row.run, row.attempt), row)));
         self.instances.extend(changes.instances.into_iter().map(|row| (row.id, row)));
         self.instances.retain(|id, _| !changes.instances_gone.contains(id));
+        let sessions = changes.agent_sessions.into_iter();
+        self.agent_sessions.extend(sessions.map(|row| (row.id, row)));
+        self.turns.extend(changes.turns.into_iter().map(|row| (row.id, row)));
         self.entries.extend(changes.entries.into_iter().map(|row| ((row.stream, row.seq), row)));
     }
 
@@ -364,6 +385,10 @@ impl Rows {
             .retain(|(stream, _), _| !matches!(stream, Stream::Chat(id) if gone.contains(id)));
         for spec in self.specs.values_mut() {
             spec.chat.take_if(|chat| gone.contains(chat));
+        }
+        self.turns.retain(|_, turn| !gone.contains(&turn.chat));
+        for session in self.agent_sessions.values_mut() {
+            session.chat.take_if(|chat| gone.contains(chat));
         }
     }
 }

@@ -35,7 +35,22 @@ impl Rows {
             needs.messages.contains(&message.id)
         });
         rows.instances = by_key(&self.instances, &needs.instances);
+        self.load_agents(needs, &mut rows);
         rows
+    }
+
+    fn load_agents(&self, needs: &Needs, rows: &mut Self) {
+        rows.turns = by_key(&self.turns, &needs.turns);
+        rows.turns.extend(picked(&self.turns, !needs.open_turns.is_empty(), |turn| {
+            turn.state.is_open() && needs.open_turns.contains(&turn.chat)
+        }));
+        rows.agent_sessions = by_key(&self.agent_sessions, &needs.agent_sessions);
+        for (chat, agent) in &needs.newest_sessions {
+            let of = |row: &&super::AgentSession| row.chat == Some(*chat) && row.agent == *agent;
+            let newest =
+                self.agent_sessions.values().filter(of).max_by_key(|session| session.generation);
+            rows.agent_sessions.extend(newest.map(|session| (session.id, session.clone())));
+        }
     }
 
     fn load_tasks(&self, needs: &Needs) -> Self {
@@ -211,6 +226,15 @@ impl Rows {
                 Page::Chats(first(rows.cloned(), *limit))
             }
             Query::Instances => Page::Instances(self.instances.values().cloned().collect()),
+            Query::AgentSessions { chat, after, limit } => {
+                let rows = newest(&self.agent_sessions, *after).map(|(_, row)| row);
+                let rows = rows.filter(|row| row.chat == Some(*chat));
+                Page::AgentSessions(first(rows.cloned(), *limit))
+            }
+            Query::Turns { chat, after, limit } => {
+                let rows = newest(&self.turns, *after).map(|(_, row)| row);
+                Page::Turns(first(rows.filter(|row| row.chat == *chat).cloned(), *limit))
+            }
             Query::Stats { project } => Page::Stats(self.stats_of(Some(project))),
             Query::Disk => Page::Disk(Disk::default()),
         }

@@ -8,6 +8,7 @@
 //! the clauses move. Passing shows that the backend stores, guards, claims and answers as
 //! the model says; it does not show that a commit survives a power cut.
 
+mod agents;
 mod claims;
 mod flows;
 mod kit;
@@ -209,6 +210,18 @@ macro_rules! conformance_clauses {
                 a_deleted_session_leaves_its_chats_and_tasks
                 a_session_is_deleted_and_made_again_in_one_commit
                 references_to_nothing_are_refused
+            }
+            agents {
+                a_turn_is_begun_once_for_a_task_that_is_held
+                an_agent_takes_one_turn_in_a_chat_at_a_time
+                a_turn_ends_with_its_attempt
+                a_turn_of_which_nothing_is_said_broke_off
+                a_session_is_continued_while_it_fits
+                a_session_in_which_nothing_was_said_is_begun_anew
+                a_turn_goes_on_when_its_session_is_lost
+                a_deleted_chat_takes_its_turns_and_leaves_the_account
+                every_field_of_a_turn_and_its_session_is_kept
+                turns_and_sessions_are_listed_in_pages
             }
             reading {
                 due_names_what_an_instance_holds_and_who_holds_anything

@@ -4,6 +4,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{
+    agents,
     failure::{Attempted, only},
     pipe::{Line, Param, Pipe, params},
     rows::{self, Cells, Time},
@@ -47,6 +48,14 @@ pub(super) fn query(query: &Query) -> (&'static str, Vec<Param<'static>>) {
             (sql::LIST_CHATS, params![project, session, after, i64::from(limit)])
         }
         Query::Instances => (sql::INSTANCES_ALL, Vec::new()),
+        Query::AgentSessions { chat, after, limit } => {
+            let after = after.map(|id| id.as_uuid());
+            (sql::LIST_AGENT_SESSIONS, params![chat.as_uuid(), after, i64::from(limit)])
+        }
+        Query::Turns { chat, after, limit } => {
+            let after = after.map(|id| id.as_uuid());
+            (sql::LIST_TURNS, params![chat.as_uuid(), after, i64::from(limit)])
+        }
         Query::Stats { project } => (sql::COUNT_PROJECT, params![project]),
         Query::Disk => (sql::DISK_BYTES, Vec::new()),
     }
@@ -107,6 +116,10 @@ pub(super) fn page(query: &Query, found: &[Row]) -> Result<Page> {
         Query::Chats { .. } => Page::Chats(rows::all(found, rows::chat)?),
         Query::Instances => Page::Instances(rows::all(found, rows::instance)?),
         Query::Capacity { .. } => Page::Capacity(rows::all(found, rows::capacity_view)?),
+        Query::AgentSessions { .. } => {
+            Page::AgentSessions(rows::all(found, agents::agent_session)?)
+        }
+        Query::Turns { .. } => Page::Turns(rows::all(found, agents::turn)?),
         Query::Stats { .. } => Page::Stats(stats_of(found)?),
         Query::Disk => Page::Disk(Disk { database_bytes: count(found)?, ..Disk::default() }),
     })

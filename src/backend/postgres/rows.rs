@@ -90,7 +90,7 @@ impl<'a> Cells<'a> {
         self.next::<Uuid>().map(T::from)
     }
 
-    fn id_or_null<T: From<Uuid>>(&mut self) -> Result<Option<T>> {
+    pub fn id_or_null<T: From<Uuid>>(&mut self) -> Result<Option<T>> {
         Ok(self.next::<Option<Uuid>>()?.map(T::from))
     }
 
@@ -103,7 +103,7 @@ impl<'a> Cells<'a> {
     }
 
     /// A count, which PostgreSQL keeps in a signed integer.
-    fn count(&mut self) -> Result<u32> {
+    pub fn count(&mut self) -> Result<u32> {
         self.next::<i32>().map(|number| number as u32)
     }
 
@@ -112,13 +112,13 @@ impl<'a> Cells<'a> {
     }
 
     /// A number that stands for one of a type's values.
-    fn number<T>(&mut self, known: fn(i64) -> Option<T>) -> Result<T> {
+    pub fn number<T>(&mut self, known: fn(i64) -> Option<T>) -> Result<T> {
         let number: i16 = self.next()?;
         known(number.into()).ok_or_else(|| unreadable(format!("unknown number {number}")))
     }
 
     /// A name that stands for one of a type's values.
-    fn name<T>(&mut self, known: fn(&str) -> Option<T>) -> Result<T> {
+    pub fn name<T>(&mut self, known: fn(&str) -> Option<T>) -> Result<T> {
         let name: &str = self.next()?;
         known(name).ok_or_else(|| unreadable(format!("unknown name `{name}`")))
     }

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, Row, ToSql, named_params, params};
 
 use super::{
+    agents,
     load::{self, all, one},
     migrate, rows,
     rows::json,
@@ -46,6 +47,13 @@ pub(super) fn list(conn: &Connection, query: &Query) -> Result<Page> {
             Page::Chats(all(conn, sql::LIST_CHATS, params, rows::chat)?)
         }
         Query::Instances => Page::Instances(all(conn, sql::INSTANCES_ALL, [], rows::instance)?),
+        Query::AgentSessions { chat, after, limit } => {
+            let params = params![chat, after, limit];
+            Page::AgentSessions(all(conn, sql::LIST_AGENT_SESSIONS, params, agents::agent_session)?)
+        }
+        Query::Turns { chat, after, limit } => {
+            Page::Turns(all(conn, sql::LIST_TURNS, params![chat, after, limit], agents::turn)?)
+        }
         Query::Stats { project } => Page::Stats(stats_of(conn, project)?),
         Query::Disk => Page::Disk(disk(conn)?),
     })

@@ -4,6 +4,7 @@
 //! read. Other processes on the same file take turns at writing through a small file beside
 //! the database, and wake each other through another.
 
+mod agents;
 mod claim;
 mod conn;
 mod fold;

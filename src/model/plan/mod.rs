@@ -15,6 +15,7 @@ mod settle;
 mod split;
 mod steps;
 mod task;
+mod turn;
 mod wants;
 mod work;
 
@@ -104,6 +105,9 @@ fn apply(work: &mut Work, command: Command) -> Receipt {
         Command::OpenChat(chat) => chat::open(work, chat),
         Command::DeleteChat(id) => chat::delete(work, id),
         Command::Append { chat, messages } => chat::append(work, chat, messages),
+        Command::BeginTurn(wish) => turn::begin(work, *wish),
+        Command::NoteSession { turn, id, port } => turn::note_session(work, turn, id, port),
+        Command::Prompting { turn, seen } => turn::prompting(work, turn, seen),
         Command::Register(instance) => work.register(*instance),
         Command::Retire(id) => work.retire(id),
     }

@@ -8,9 +8,10 @@ use super::{
     tasks_of,
 };
 use crate::{
-    id::{ChatId, RunId, TaskId},
+    id::{ChatId, RunId, TaskId, TurnId},
     model::{
-        Command, Decision, Import, Needs, OnFailure, Rows, Settle, StepState, TaskFlags, TaskSpec,
+        BeginTurn, Command, Decision, Import, Needs, OnFailure, Rows, Settle, StepState, TaskFlags,
+        TaskSpec,
     },
 };
 
@@ -27,7 +28,11 @@ pub(super) fn wants(command: &Command, known: &Known<'_>) -> Needs {
         Command::Adopt(id) => adopt(*id, rows),
         Command::Settle(settle) => settled(settle, known),
         Command::Ripen(task) => tasks([task.id]),
-        Command::Rescue { task, .. } => around(*task, rows),
+        Command::Rescue { task, lease } => {
+            let mut needs = around(*task, rows);
+            needs.extend(turn_of(*task, *lease, rows));
+            needs
+        }
         Command::Retry(task) => {
             let key = rows.specs.get(task).and_then(unique_key);
             let mut needs = around(*task, rows);
@@ -42,19 +47,8 @@ pub(super) fn wants(command: &Command, known: &Known<'_>) -> Needs {
             }
             needs
         }
-        Command::Answer { item, .. } => {
-            let task = rows.items.get(item).map(|item| item.task);
-            let mut needs = task.map(|task| around(task, rows)).unwrap_or_default();
-            needs.items.insert(*item);
-            needs
-        }
-        Command::UseAnswer { item, .. } => {
-            let task = rows.items.get(item).map(|item| item.task);
-            Needs { items: [*item].into(), tasks: task.into_iter().collect(), ..Needs::default() }
-        }
-        Command::Ask { task, chat, ask, .. } => {
-            let (chats, items) = (chat.iter().copied().collect(), [ask.id].into());
-            Needs { chats, items, ..tasks([*task]) }
+        Command::Answer { .. } | Command::UseAnswer { .. } | Command::Ask { .. } => {
+            asked(command, rows)
         }
         Command::SetCapacity { key, .. } | Command::Park { key, .. } => {
             Needs { capacity: capacity(key), ..Needs::default() }
@@ -74,6 +68,45 @@ pub(super) fn wants(command: &Command, known: &Known<'_>) -> Needs {
             needs.runs.insert(*run);
             needs
         }
+        Command::OpenSession(_)
+        | Command::DeleteSession(_)
+        | Command::OpenChat(_)
+        | Command::DeleteChat(_)
+        | Command::Append { .. } => talk(command),
+        Command::BeginTurn(wish) => begun(wish),
+        Command::NoteSession { turn, .. } | Command::Prompting { turn, .. } => {
+            let session = rows.turns.get(turn).map(|turn| turn.session);
+            let agent_sessions = session.into_iter().collect();
+            Needs { turns: [*turn].into(), agent_sessions, ..Needs::default() }
+        }
+        Command::Register(_) | Command::Retire(_) => Needs::default(),
+    }
+}
+
+/// What people are asked and answer.
+fn asked(command: &Command, rows: &Rows) -> Needs {
+    match command {
+        Command::Answer { item, .. } => {
+            let task = rows.items.get(item).map(|item| item.task);
+            let mut needs = task.map(|task| around(task, rows)).unwrap_or_default();
+            needs.items.insert(*item);
+            needs
+        }
+        Command::UseAnswer { item, .. } => {
+            let task = rows.items.get(item).map(|item| item.task);
+            Needs { items: [*item].into(), tasks: task.into_iter().collect(), ..Needs::default() }
+        }
+        Command::Ask { task, chat, ask, .. } => {
+            let (chats, items) = (chat.iter().copied().collect(), [ask.id].into());
+            Needs { chats, items, ..tasks([*task]) }
+        }
+        _ => Needs::default(),
+    }
+}
+
+/// Sessions, chats and what is said in them.
+fn talk(command: &Command) -> Needs {
+    match command {
         Command::OpenSession(session) => {
             Needs { sessions: [session.id].into(), ..Needs::default() }
         }
@@ -89,7 +122,7 @@ pub(super) fn wants(command: &Command, known: &Known<'_>) -> Needs {
             messages: messages.iter().map(|message| message.id).collect(),
             ..Needs::default()
         },
-        Command::Register(_) | Command::Retire(_) => Needs::default(),
+        _ => Needs::default(),
     }
 }
 
@@ -148,6 +181,7 @@ fn settled(settle: &Settle, known: &Known<'_>) -> Needs {
     if rows.tasks.get(&id).is_some_and(|task| task.flags.has(TaskFlags::ASKED)) {
         needs.items_of.insert(id);
     }
+    needs.extend(turn_of(id, settle.held.lease, rows));
     match &settle.decision {
         Decision::Park { key, .. } => needs.capacity.extend(capacity(key)),
         Decision::Block(asks) => needs.items.extend(asks.iter().map(|ask| ask.id)),
@@ -156,6 +190,37 @@ fn settled(settle: &Settle, known: &Known<'_>) -> Needs {
         _ => {}
     }
     needs
+}
+
+/// What a turn is begun with.
+fn begun(wish: &BeginTurn) -> Needs {
+    let askable = are_texts([&wish.agent]).is_ok();
+    let newest = askable.then(|| (wish.chat, wish.agent.clone()));
+    Needs {
+        tasks: [wish.task].into(),
+        turns: [TurnId::of(wish.task, wish.lease)].into(),
+        chats: [wish.chat].into(),
+        open_turns: [wish.chat].into(),
+        agent_sessions: [wish.session].into(),
+        newest_sessions: newest.into_iter().collect(),
+        ..Needs::default()
+    }
+}
+
+/// The turn that is taken in an attempt that ends, where the task says that there is one.
+fn turn_of(id: TaskId, lease: i64, rows: &Rows) -> Needs {
+    let task = rows.tasks.get(&id).filter(|task| task.lease == lease);
+    if !task.is_some_and(|task| task.flags.has(TaskFlags::TURN)) {
+        return Needs::default();
+    }
+    let turn = TurnId::of(id, lease);
+    let row = rows.turns.get(&turn);
+    Needs {
+        turns: [turn].into(),
+        chats: row.map(|turn| turn.chat).into_iter().collect(),
+        agent_sessions: row.map(|turn| turn.session).into_iter().collect(),
+        ..Needs::default()
+    }
 }
 
 /// A task with all that its end may touch. Where it belongs comes first, so that its run

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     clock::Timestamp,
-    id::{ChatId, InstanceId, ItemId, RunId, SessionId, TaskId},
+    id::{AgentSessionId, ChatId, InstanceId, ItemId, RunId, SessionId, TaskId, TurnId},
     model::{
-        Budget, Changes, Chat, Cursor, Entry, Event, Instance, Item, Outcome, Payload, Phase,
-        Receipt, Rows, Run, RunAttempt, Step, Stream, Task, TaskFlags, TaskSpec, Terms,
+        AgentSession, Budget, Changes, Chat, Cursor, Entry, Event, Instance, Item, Outcome,
+        Payload, Phase, Receipt, Rows, Run, RunAttempt, Step, Stream, Task, TaskFlags, TaskSpec,
+        Terms, Turn,
     },
 };
 
@@ -28,6 +29,8 @@ pub(super) struct Work {
     step_inputs: BTreeSet<(RunId, u32)>,
     run_attempts: BTreeSet<(RunId, u32)>,
     chats: BTreeSet<ChatId>,
+    turns: BTreeSet<TurnId>,
+    agent_sessions: BTreeSet<AgentSessionId>,
     events: BTreeMap<Stream, Vec<Event>>,
 }
 
@@ -54,6 +57,8 @@ impl Work {
         self.rows.step_inputs.extend(rows.step_inputs);
         self.rows.run_attempts.extend(rows.run_attempts);
         self.rows.instances.extend(rows.instances);
+        self.rows.turns.extend(rows.turns);
+        self.rows.agent_sessions.extend(rows.agent_sessions);
     }
 
     /// A task to change. Its revision grows once in a plan.
@@ -170,8 +175,20 @@ impl Work {
         self.rows.chats.insert(chat.id, chat);
     }
 
+    /// Adds or changes a turn.
+    pub fn put_turn(&mut self, row: Turn) {
+        self.turns.insert(row.id);
+        self.rows.turns.insert(row.id, row);
+    }
+
+    /// Adds or changes an agent's session.
+    pub fn put_agent_session(&mut self, row: AgentSession) {
+        self.agent_sessions.insert(row.id);
+        self.rows.agent_sessions.insert(row.id, row);
+    }
+
     /// Deletes a chat, with all that this work has added to it: whoever opens it again
-    /// finds it empty.
+    /// finds it empty. What agents have used in it is kept.
     pub fn delete_chat(&mut self, id: ChatId) {
         if self.rows.chats.remove(&id).is_none() {
             return;
@@ -180,6 +197,10 @@ impl Work {
         self.events.remove(&Stream::Chat(id));
         self.rows.messages.retain(|(chat, _), _| *chat != id);
         self.changes.messages.retain(|message| message.chat != id);
+        self.rows.turns.retain(|_, turn| turn.chat != id);
+        for session in self.rows.agent_sessions.values_mut() {
+            session.chat.take_if(|chat| *chat == id);
+        }
         for made in &self.new_specs {
             if let Some(spec) = self.rows.specs.get_mut(made) {
                 spec.chat.take_if(|chat| *chat == id);
@@ -285,6 +306,9 @@ impl Work {
         changes.step_inputs.extend(self.step_inputs.iter().map(input));
         let begun = self.run_attempts.iter().map(|key| rows.run_attempts[key].clone());
         changes.run_attempts.extend(begun);
+        changes.turns.extend(self.turns.iter().filter_map(|id| rows.turns.get(id).cloned()));
+        let sessions = self.agent_sessions.iter();
+        changes.agent_sessions.extend(sessions.map(|id| rows.agent_sessions[id].clone()));
         changes.chats.extend(self.chats.iter().map(|id| rows.chats[id].clone()));
         changes
     }

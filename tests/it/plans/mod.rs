@@ -41,7 +41,8 @@ macro_rules! statements {
             LAST_ENTRY TAIL TAIL_ALL PRUNED ENTRY_IS_KEPT NOTE_PRUNED COUNT_TASKS COUNT_FOREIGN
             COUNT_RUNS COUNT_INBOX COUNT_PROJECT DISK_BYTES OLD_TASKS OLD_RUNS TASKS_OF_RUN
             DELETE_TASK DELETE_RUN PRUNE_ENTRIES LIST_CAPACITY LIST_MESSAGES LIST_SESSIONS
-            LIST_CHATS $($own)+)
+            LIST_CHATS AGENT_SESSION NEWEST_AGENT_SESSION TURN OPEN_TURNS PUT_AGENT_SESSION PUT_TURN
+            LIST_AGENT_SESSIONS LIST_TURNS $($own)+)
     };
     (@ $($name:ident)+) => {
         vec![$((stringify!($name), $crate::plans::Texts::texts(&sql::$name))),+]

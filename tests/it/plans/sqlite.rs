@@ -37,6 +37,7 @@ async fn every_statement_fits_the_tables() {
     for source in [
         include_str!("../../../src/backend/sqlite/sql/mod.rs"),
         include_str!("../../../src/backend/sqlite/sql/flows.rs"),
+        include_str!("../../../src/backend/sqlite/sql/agents.rs"),
     ] {
         super::expect_all(source, &all, &["PRAGMAS"]);
     }
@@ -129,6 +130,11 @@ const ROWS: &str = "
         SELECT id, 'p', '', 1, n FROM n WHERE n < 20000;
     INSERT INTO segue_messages (chat_id, seq, id, role, content, created_at)
         SELECT unhex(printf('%032x', n % 500)), n / 500, id, 'user', '', n FROM n WHERE n < 20000;
+    INSERT INTO segue_agent_sessions SELECT id, unhex(printf('%032x', n % 500)), 'a', n / 500, 'cli',
+        NULL, NULL, NULL, 'h', 3, '', 'full', 0, 1, 0, 0, 0, 0, 0, 0, '', n, n, n
+        FROM n WHERE n < 20000;
+    INSERT INTO segue_turns SELECT id, unhex(printf('%032x', n % 500)), 'a', id, n / 500, id, 1,
+        CASE WHEN n < 500 THEN 1 ELSE 2 END, NULL, 0, 0, 0, 0, 0, 0, n, n, n FROM n WHERE n < 50000;
     INSERT INTO segue_instances SELECT id, '', '', 0, 0, 0, '', 0 FROM n WHERE n < 5";
 
 /// A statement, its parameters, and how it must find its rows.
@@ -220,6 +226,18 @@ const HOT: &[Case] = &[
         sql::TAKE_SLOT,
         &["'k1'", ID, "7"],
         "SEARCH slots PRIMARY KEY (key=? AND n=?); SCALAR SUBQUERY 1; SEARCH slots PRIMARY KEY (key=?)",
+    ),
+    (sql::TURN, &[ID], "SEARCH turns PRIMARY KEY (id=?)"),
+    (sql::OPEN_TURNS, &[ID], "SEARCH turns INDEX turns_open (chat_id=?)"),
+    (
+        sql::AGENT_SESSION,
+        &[ID],
+        "SEARCH agent_sessions INDEX sqlite_autoindex_agent_sessions_1 (id=?)",
+    ),
+    (
+        sql::NEWEST_AGENT_SESSION,
+        &[ID, "'a'"],
+        "SEARCH agent_sessions INDEX agent_sessions_by_chat (chat_id=? AND agent=?)",
     ),
     (sql::BEAT, &[ID], "SEARCH instances PRIMARY KEY (id=?)"),
     (sql::RIPE, &["9999999", "10"], "SEARCH task_states INDEX task_states_timer (run_at<?)"),

@@ -24,7 +24,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("view", &["id", "clock", "model"]),
     ("backend", &["id", "clock", "error", "model"]),
     ("agents", &["id", "clock", "error", "failure", "model"]),
-    ("engine", &["id", "clock", "error", "failure", "model", "backend", "agents"]),
+    ("engine", &["id", "clock", "error", "failure", "model", "backend", "agents", "workspace"]),
     (
         "api",
         &[

@@ -8,7 +8,7 @@ impl Workload {
     pub(super) fn query(&mut self, rows: &Rows) -> Query {
         let limit = self.rng.u32(1..10);
         let project = self.rng.bool().then(|| self.project());
-        match self.rng.u32(0..14) {
+        match self.rng.u32(0..16) {
             0..4 => Query::Tasks {
                 filter: self.filter(rows),
                 after: self.rng.bool().then(|| self.task(rows)),
@@ -40,6 +40,16 @@ impl Workload {
                 project,
                 session: self.pick(rows.sessions.keys().copied()),
                 after: self.chat(rows),
+                limit,
+            },
+            13 => Query::AgentSessions {
+                chat: self.chat(rows).unwrap_or_else(|| self.id()),
+                after: self.pick(rows.agent_sessions.keys().copied()).filter(|_| self.rng.bool()),
+                limit,
+            },
+            14 => Query::Turns {
+                chat: self.chat(rows).unwrap_or_else(|| self.id()),
+                after: self.pick(rows.turns.keys().copied()).filter(|_| self.rng.bool()),
                 limit,
             },
             _ => Query::Instances,

@@ -5,8 +5,10 @@
 //! sets of rows, which come as arrays, one for each column. `x IN (SELECT ..) OR x IS NULL`,
 //! where x is never NULL, keeps the planner from making a join of it: the set is hashed once.
 
+mod agents;
 mod flows;
 
+pub use agents::*;
 pub use flows::*;
 
 // ---- the connection and the schema
