@@ -9,6 +9,8 @@ mod native;
 mod outcome;
 #[cfg(all(feature = "programs", target_os = "linux"))]
 pub mod process;
+#[cfg(any(feature = "cli", feature = "claude"))]
+pub mod read;
 mod turn;
 mod update;
 #[cfg(all(feature = "programs", target_os = "linux"))]
