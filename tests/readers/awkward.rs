@@ -75,6 +75,11 @@ fn text_that_was_streamed_is_told_once() {
         // Its pieces are cut short: the rest is told with the whole.
         delta("text", " Thr"),
         whole("a", &json!({"type": "text", "text": " Three."})),
+        // Its pieces have the name of the message before, as Qwen's after a thought.
+        start("x"),
+        begin("text"),
+        delta("text", "And "),
+        whole("y", &json!({"type": "text", "text": "And more."})),
         // No pieces at all.
         whole("b", &json!({"type": "text", "text": "Four."})),
         start("c"),
@@ -83,7 +88,7 @@ fn text_that_was_streamed_is_told_once() {
         result("success", &json!({"result": "Five."})),
     ];
     let (updates, end) = turn(Format::Claude, &events, &WELL);
-    assert_eq!(messages(&updates), ["One, two. Three.", "Four.", "Five."]);
+    assert_eq!(messages(&updates), ["One, two. Three.", "And more.", "Four.", "Five."]);
     let thoughts = updates.iter().filter_map(|update| match update {
         Update::Thought { text } => Some(text.as_str()),
         _ => None,
@@ -101,6 +106,37 @@ fn what_an_agent_inside_says_is_not_the_answer() {
     let (updates, _) = turn(Format::Claude, &[inner, tool], &WELL);
     assert!(messages(&updates).is_empty());
     assert!(updates.iter().any(|update| matches!(update, Update::Tool(call) if call.id == "t")));
+}
+
+#[test]
+fn a_turn_that_was_cut_off_has_used_what_its_messages_have() {
+    let start = |id: &str| piece(&json!({"type": "message_start", "message": {"id": id}}));
+    let used = json!({"input_tokens": 100, "cache_read_input_tokens": 11, "output_tokens": 20});
+    let used = piece(&json!({"type": "message_delta", "usage": used}));
+    let (updates, _) = turn(Format::Claude, &[start("a"), used.clone(), start("b"), used], &WELL);
+    let told = reports(&updates);
+    assert_eq!(told.len(), 2);
+    assert!(told.iter().all(|report| report.tokens == tokens(100, (11, 0), 20, 0)), "{told:?}");
+    assert_ne!(told[0].source, told[1].source);
+}
+
+#[test]
+fn a_result_of_nothing_is_no_count_that_began_anew() {
+    let lost = json!({"errors": ["No conversation found"], "usage": {"input_tokens": 0}, "total_cost_usd": 0});
+    let (updates, _) = turn(Format::Claude, &[result("error_during_execution", &lost)], &WELL);
+    assert!(reports(&updates).is_empty(), "{updates:?}");
+}
+
+#[test]
+fn waiting_for_a_provider_in_silence_is_a_limit_of_the_provider() {
+    let limit = "Reconnecting... 1/5 (exceeded retry limit, last status: 429 Too Many Requests)";
+    let retry = json!({"type": "error", "message": limit});
+    let end = End { exit: Exit::Silent(Duration::from_secs(9)), ..WELL };
+    let told = outcome(Format::Codex, &[retry.clone()], &end);
+    assert!(matches!(told, Outcome::RateLimited { wait: None, .. }), "{told:?}");
+    let went_on = json!({"type": "item.completed", "item": {"type": "agent_message", "text": "a"}});
+    let told = outcome(Format::Codex, &[retry, went_on], &end);
+    assert!(matches!(told, Outcome::Interrupted { .. }), "{told:?}");
 }
 
 #[test]
@@ -215,6 +251,11 @@ fn what_was_denied_is_marked() {
     let (updates, end) = turn(Format::Claude, &[results(refusal, true), done], &WELL);
     assert_eq!(denied(&updates), ["a", "b"]);
     assert_eq!(reply(end).text, "");
+    // A call that was stopped while it ran.
+    let mut stopped = results("The user doesn't want to proceed with this tool use.", true);
+    stopped["tool_result_meta"] = json!([{"id": "a", "non_execution_kind": "user-rejected"}]);
+    let (updates, _) = turn(Format::Claude, &[stopped], &WELL);
+    assert!(denied(&updates).is_empty());
     // Words that a tool prints are no denial while it does not fail.
     let (updates, _) = turn(Format::Claude, &[results(refusal, false)], &WELL);
     assert!(denied(&updates).is_empty());

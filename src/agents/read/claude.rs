@@ -1,6 +1,6 @@
 //! Claude Code's events, and Qwen Code's, which are alike.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::{Value, json};
 
@@ -21,13 +21,12 @@ use crate::{
 pub(super) struct Dialect {
     /// Whether what is read from a cache counts as read, too.
     input_has_cache: bool,
-    /// Whether a message comes with all that it has used. Else it comes with what was known when it
-    /// began, and the stream's events tell the rest.
-    messages_have_usage: bool,
+    /// What the tokens of a result are.
+    metering: Metering,
 }
 
-pub(super) const CLAUDE: Dialect = Dialect { input_has_cache: false, messages_have_usage: false };
-pub(super) const QWEN: Dialect = Dialect { input_has_cache: true, messages_have_usage: true };
+pub(super) const CLAUDE: Dialect = Dialect { input_has_cache: false, metering: Metering::Delta };
+pub(super) const QWEN: Dialect = Dialect { input_has_cache: true, metering: Metering::Cumulative };
 
 /// Events of the system that tell nothing which belongs to a turn.
 const QUIET: &str = "background_tasks_changed control_request_progress dev_intent hook_progress \
@@ -40,47 +39,45 @@ const QUIET: &str = "background_tasks_changed control_request_progress dev_inten
 #[derive(Debug)]
 pub(super) struct Claude {
     dialect: &'static Dialect,
-    /// The message that is being streamed.
-    current: String,
-    /// What was streamed, by message.
-    streamed: HashMap<String, Streamed>,
+    streamed: Streamed,
     /// What each message has used, while no result has said it of all.
     used: BTreeMap<String, (Option<String>, Value)>,
     is_billed: bool,
 }
 
-/// What was told of a message piece by piece, before it came as a whole.
+/// What was told of a message piece by piece, before its blocks come as a whole.
 #[derive(Debug, Default)]
 struct Streamed {
-    texts: Blocks,
-    thoughts: Blocks,
+    message: String,
+    blocks: VecDeque<(Kind, String)>,
 }
 
-#[derive(Debug, Default)]
-struct Blocks {
-    told: Vec<String>,
-    /// How many have come as a whole.
-    whole: usize,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Thought,
 }
 
-impl Blocks {
-    fn begin(&mut self) {
-        self.told.push(String::new());
+impl Streamed {
+    /// Another message: of one that broke off, nothing comes as a whole.
+    fn begin(&mut self, message: &str) {
+        message.clone_into(&mut self.message);
+        self.blocks.clear();
     }
 
-    fn piece(&mut self, piece: &str) {
-        match self.told.last_mut() {
-            Some(last) => last.push_str(piece),
-            None => self.told.push(piece.to_owned()),
+    fn piece(&mut self, kind: Kind, piece: &str) {
+        match self.blocks.back_mut() {
+            Some((last, told)) if *last == kind => told.push_str(piece),
+            _ => self.blocks.push_back((kind, piece.to_owned())),
         }
     }
 
-    /// What is left to be told of a block that comes as a whole.
-    fn rest<'a>(&mut self, whole: &'a str) -> &'a str {
-        let told = self.told.get(self.whole).map_or("", String::as_str);
-        self.whole += 1;
+    /// What is left to be told of a block that comes as a whole; None where nothing of it was told.
+    fn rest<'a>(&mut self, kind: Kind, whole: &'a str) -> Option<&'a str> {
+        let at = self.blocks.iter().position(|(told, _)| *told == kind)?;
+        let (_, told) = self.blocks.remove(at)?;
         // What was told can't be taken back.
-        whole.strip_prefix(told).unwrap_or_default()
+        Some(whole.strip_prefix(told.as_str()).unwrap_or_default())
     }
 }
 
@@ -113,9 +110,10 @@ impl Events for Claude {
         }
     }
 
-    /// A turn without its result has used what its messages have.
+    /// A turn without its result has used what its messages have. A counter of the whole session says
+    /// it with the next turn's.
     fn end(&mut self, _: &End<'_>, seen: &mut Seen) {
-        if !self.is_billed {
+        if !self.is_billed && self.dialect.metering == Metering::Delta {
             for (id, (model, used)) in std::mem::take(&mut self.used) {
                 let report = UsageReport {
                     source: format!("message {id}"),
@@ -133,43 +131,35 @@ impl Events for Claude {
 
 impl Claude {
     pub fn new(dialect: &'static Dialect) -> Self {
-        Self {
-            dialect,
-            current: String::new(),
-            streamed: HashMap::new(),
-            used: BTreeMap::new(),
-            is_billed: false,
-        }
+        let (streamed, used) = (Streamed::default(), BTreeMap::new());
+        Self { dialect, streamed, used, is_billed: false }
     }
 
     /// A piece of a message that is being written.
     fn stream(&mut self, event: &Value, seen: &mut Seen) {
-        let streamed = self.streamed.entry(self.current.clone()).or_default();
         match event["type"].as_str().unwrap_or_default() {
             "message_start" => {
-                self.current = event["message"]["id"].as_str().unwrap_or_default().to_owned();
-                let model = event["message"]["model"].as_str().map(str::to_owned);
-                self.used.insert(self.current.clone(), (model, Value::Null));
+                let message = event["message"]["id"].as_str().unwrap_or_default();
+                self.streamed.begin(message);
             }
             "content_block_start" => match event["content_block"]["type"].as_str() {
-                Some("text") => streamed.texts.begin(),
-                Some("thinking") => streamed.thoughts.begin(),
+                Some("text") => self.streamed.blocks.push_back((Kind::Text, String::new())),
+                Some("thinking") => self.streamed.blocks.push_back((Kind::Thought, String::new())),
                 _ => {}
             },
             "content_block_delta" => {
                 let delta = &event["delta"];
                 if let Some(piece) = delta["text"].as_str() {
-                    streamed.texts.piece(piece);
-                    seen.text(Some(&self.current), piece);
+                    self.streamed.piece(Kind::Text, piece);
+                    seen.text(Some(&self.streamed.message), piece);
                 } else if let Some(piece) = delta["thinking"].as_str() {
-                    streamed.thoughts.piece(piece);
+                    self.streamed.piece(Kind::Thought, piece);
                     seen.thought(piece);
                 }
             }
-            "message_delta" => {
-                if let Some((_, used)) = self.used.get_mut(&self.current) {
-                    *used = event["usage"].clone();
-                }
+            "message_delta" if event["usage"].is_object() => {
+                let message = self.streamed.message.clone();
+                self.used.entry(message).or_default().1 = event["usage"].clone();
             }
             _ => {}
         }
@@ -178,24 +168,20 @@ impl Claude {
     /// A message, or as many of its blocks as are written.
     fn assistant(&mut self, event: &Value, is_inner: bool, seen: &mut Seen) {
         let message = &event["message"];
-        let id = message["id"].as_str().unwrap_or_default();
-        let is_error = event["error"].is_string() || event["isApiErrorMessage"] == true;
-        if self.dialect.messages_have_usage && message["usage"].is_object() {
-            let model = message["model"].as_str().map(str::to_owned);
-            self.used.insert(id.to_owned(), (model, message["usage"].clone()));
-        }
-        let streamed = self.streamed.entry(id.to_owned()).or_default();
+        let is_error = event["error"].is_string();
         for block in message["content"].as_array().into_iter().flatten() {
-            match block["type"].as_str().unwrap_or_default() {
-                "text" if is_error => seen.trouble = block["text"].as_str().map(str::to_owned),
+            let text = |name: &str| block[name].as_str().unwrap_or_default();
+            match text("type") {
+                // In the place of an answer.
+                "text" if is_error => seen.trouble = Some(text("text").to_owned()),
                 "text" | "thinking" if is_inner => {}
-                "text" => {
-                    let rest = streamed.texts.rest(block["text"].as_str().unwrap_or_default());
-                    seen.text(Some(id), rest);
-                }
+                "text" => match self.streamed.rest(Kind::Text, text("text")) {
+                    Some(rest) => seen.text(Some(&self.streamed.message), rest),
+                    None => seen.text(message["id"].as_str(), text("text")),
+                },
                 "thinking" => {
-                    let whole = block["thinking"].as_str().unwrap_or_default();
-                    seen.thought(streamed.thoughts.rest(whole));
+                    let whole = text("thinking");
+                    seen.thought(self.streamed.rest(Kind::Thought, whole).unwrap_or(whole));
                 }
                 "tool_use" | "server_tool_use" | "mcp_tool_use" => tool(block, seen),
                 _ => {}
@@ -205,9 +191,11 @@ impl Claude {
 
     /// The end of the turn.
     fn result(&mut self, event: &Value, seen: &mut Seen) {
-        self.is_billed = event["usage"].is_object();
+        let report = self.bill(event, seen.events);
+        self.is_billed = report.tokens.total() > 0 || report.cost.is_some_and(|cost| cost.1 > 0);
+        // One that is all zeros, as where a session is not found, is no count that began anew.
         if self.is_billed {
-            seen.tell(Update::Usage(self.bill(event, seen.events)));
+            seen.tell(Update::Usage(report));
         }
         for denial in event["permission_denials"].as_array().into_iter().flatten() {
             let id = denial["tool_use_id"].as_str().unwrap_or_default().to_owned();
@@ -217,7 +205,7 @@ impl Claude {
         seen.last = Some(last(event));
     }
 
-    /// Tokens are those of this turn. The price is that of the session, which goes on in other
+    /// The price, and in some dialects the tokens, are those of the session, which goes on in other
     /// processes.
     fn bill(&self, event: &Value, number: usize) -> UsageReport {
         let used = &event["usage"];
@@ -232,7 +220,7 @@ impl Claude {
         UsageReport {
             source: format!("result {source}"),
             model: model.cloned(),
-            metering: Metering::Delta,
+            metering: self.dialect.metering,
             tokens: self.tokens(used),
             cost: cost(&event["total_cost_usd"]).map(|cost| (Metering::Cumulative, cost)),
             raw: usage::raw(&raw),
@@ -311,8 +299,14 @@ fn user(event: &Value, seen: &mut Seen) {
         let id = block["tool_use_id"].as_str().unwrap_or_default();
         let mut call = tools::ended(id, tools::words(&block["content"]), block["is_error"] == true);
         let meta = meta.into_iter().flatten().find(|meta| meta["id"] == id);
-        let decision = meta.and_then(|meta| meta["permission_decision"]["decision"].as_str());
-        call.denied |= decision.is_some_and(|decision| decision != "accept");
+        if let Some(meta) = meta {
+            // A call that was stopped while it ran has the words of one that was refused.
+            let decision = meta["permission_decision"]["decision"].as_str();
+            call.denied = match decision {
+                Some("accept") => call.denied,
+                decision => decision.is_some(),
+            };
+        }
         seen.tool(call);
     }
 }

@@ -91,7 +91,7 @@ fn item(item: &Value, is_done: bool, seen: &mut Seen) {
         "agent_message" | "reasoning" => {}
         "todo_list" => seen.tell(Update::Plan { entries: tools::plan(&item["items"]) }),
         // Warnings, and errors that it goes on after.
-        "error" => seen.trouble = words(item),
+        "error" => seen.junk(&words(item).unwrap_or_default()),
         "command_execution" => seen.tool(command(id, item)),
         "file_change" => seen.tool(change(id, item)),
         "mcp_tool_call" | "collab_tool_call" => seen.tool(call(id, item)),

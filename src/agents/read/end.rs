@@ -68,6 +68,14 @@ fn unfinished(seen: &Seen, end: &End<'_>) -> Outcome {
     if let Some(outcome) = is_by_itself.then(|| known(seen, end, &said)).flatten() {
         return outcome;
     }
+    // Some wait without a word for as long as their provider says, be it days.
+    let is_silent = matches!(end.exit, Exit::Silent(_));
+    let waits_for = seen.trouble.as_deref().filter(|_| is_silent && seen.is_retrying);
+    if let Some(outcome @ Outcome::RateLimited { .. }) =
+        waits_for.and_then(|it| known(seen, end, it))
+    {
+        return outcome;
+    }
     let how = match end.exit {
         Exit::Code(code) => format!("it ended with status {code} in the middle of the turn"),
         Exit::Killed | Exit::Warm => "it was gone in the middle of the turn".to_owned(),
@@ -102,5 +110,14 @@ fn known(seen: &Seen, end: &End<'_>, message: &str) -> Option<Outcome> {
 fn said(seen: &Seen, end: &End<'_>) -> String {
     let texts = [seen.trouble.as_deref().unwrap_or_default(), end.errors, &seen.junk];
     let said = texts.map(str::trim).into_iter().find(|text| !text.is_empty());
-    tail(said.unwrap_or_default(), SHOWN).to_owned()
+    plain(tail(said.unwrap_or_default(), SHOWN))
+}
+
+/// A text without what colours it.
+fn plain(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |all, part| {
+        all + part.split_once(|c: char| c.is_ascii_alphabetic()).map_or("", |(_, rest)| rest)
+    })
 }

@@ -24,6 +24,8 @@ pub(super) struct Seen {
     pub resets: Option<Timestamp>,
     /// What the agent said last of what went wrong.
     pub trouble: Option<String>,
+    /// Whether what it told last was that it tries again.
+    pub is_retrying: bool,
     /// How many events were read.
     pub events: usize,
     /// Whether the model was at work: it said something, or called a tool.
@@ -52,6 +54,7 @@ impl Seen {
 
     pub fn tell(&mut self, update: Update) {
         self.has_worked |= matches!(update, Update::Tool(_));
+        self.is_retrying = matches!(update, Update::Retrying { .. });
         self.updates.push(update);
     }
 

@@ -88,6 +88,7 @@ const DENIALS: &[&str] = &[
     "denied by",
     "has been denied",
     "was denied",
+    "was declined",
     "was rejected",
     "rejected by",
     "user rejected",
@@ -99,6 +100,7 @@ const DENIALS: &[&str] = &[
     "blocked by",
     "read-only file system",
     "no such tool available",
+    "call unavailable tool",
     "in plan mode",
 ];
 

@@ -180,7 +180,7 @@ mod tests {
             ("429: retry after 30", Some(30)),
             ("Rate limited; Retry-After: 12 seconds", Some(12)),
             ("Claude AI usage limit reached|1780003600", Some(3600)),
-            ("quota exhausted until 2026-05-28T21:26:40Z", Some(13_600)),
+            ("quota exhausted until 2026-05-28T21:26:40Z", Some(3600)),
             ("You've hit your limit · resets 3pm (America/New_York)", None),
             ("usage limit reached, resets in 2h and 5min", Some(7500)),
             ("usage limit reached|1770000000", None),
