@@ -4,15 +4,25 @@
 //! by whichever worker has it. A Rust function is an agent by [`native`]; programs are agents by
 //! the adapters here, or by a host's own [`Agent`].
 
+#[cfg(all(feature = "cli", target_os = "linux"))]
+pub mod cli;
 mod content;
+#[cfg(all(any(feature = "cli", feature = "claude"), target_os = "linux"))]
+mod launch;
 mod native;
 mod outcome;
 #[cfg(all(feature = "programs", target_os = "linux"))]
 pub mod probe;
 #[cfg(all(feature = "programs", target_os = "linux"))]
 pub mod process;
+#[cfg(any(feature = "cli", feature = "claude"))]
+pub mod read;
+#[cfg(all(any(feature = "cli", feature = "claude"), target_os = "linux"))]
+mod telling;
 mod turn;
 mod update;
+#[cfg(all(feature = "programs", target_os = "linux"))]
+pub mod warm;
 
 use std::fmt;
 

@@ -33,7 +33,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
         ],
     ),
     ("docs", &[]),
-    ("testing", &["clock"]),
+    ("testing", &["clock", "failure", "model", "agents"]),
     ("workspace", &[]),
 ];
 
