@@ -11,6 +11,8 @@ mod outcome;
 pub mod process;
 mod turn;
 mod update;
+#[cfg(all(feature = "programs", target_os = "linux"))]
+pub mod warm;
 
 use std::fmt;
 
