@@ -4,7 +4,11 @@
 //! by whichever worker has it. A Rust function is an agent by [`native`]; programs are agents by
 //! the adapters here, or by a host's own [`Agent`].
 
+#[cfg(all(feature = "acp", target_os = "linux"))]
+pub mod acp;
 mod content;
+#[cfg(all(feature = "acp", target_os = "linux"))]
+mod launch;
 mod native;
 mod outcome;
 #[cfg(all(feature = "programs", target_os = "linux"))]
@@ -24,8 +28,8 @@ pub use self::{
     outcome::Outcome,
     turn::{Resume, Turn},
     update::{
-        Answer, Choice, ChoiceKind, CommandInfo, Listener, Location, PlanEntry, Request, ToolCall,
-        ToolKind, ToolStatus, Update,
+        Answer, Choice, ChoiceKind, CommandInfo, Diff, Listener, Location, PlanEntry, Request,
+        ToolCall, ToolKind, ToolStatus, Update,
     },
 };
 use crate::{failure::Failure, id::ChatId, model::Payload};

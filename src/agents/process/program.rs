@@ -106,6 +106,11 @@ impl Program {
         self.owned.id()
     }
 
+    /// Whether it has ended. What it has started may go on, and hold its output open.
+    pub fn has_ended(&mut self) -> bool {
+        self.owned.has_ended()
+    }
+
     /// Waits until it has ended by itself, and then ends all that it left behind.
     ///
     /// # Errors

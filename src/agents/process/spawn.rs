@@ -104,6 +104,11 @@ impl Owned {
         self.child.id()
     }
 
+    /// Whether it has ended. What it has started may go on.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
     /// Its input: once. Dropped, it is closed.
     pub fn input(&mut self) -> Option<ChildStdin> {
         self.child.stdin.take()
