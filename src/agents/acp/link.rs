@@ -50,7 +50,9 @@ impl Link {
         let writer = tokio::spawn(write(input, said));
         let reader = Reader { lines, heard, is_heard: is_heard.clone(), back: outgoing.clone() };
         let reader = tokio::spawn(reader.read());
-        Ok(Self { program, outgoing, incoming, is_heard, last: 0, reader, writer })
+        // What was answered before it was asked has another id.
+        let last = i64::from(fastrand::u32(..));
+        Ok(Self { program, outgoing, incoming, is_heard, last, reader, writer })
     }
 
     /// Sends a request; the id of its answer.
