@@ -6,13 +6,21 @@
 
 #[cfg(all(feature = "acp", target_os = "linux"))]
 pub mod acp;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+pub mod cli;
 mod content;
-#[cfg(all(feature = "acp", target_os = "linux"))]
+#[cfg(all(any(feature = "cli", feature = "claude", feature = "acp"), target_os = "linux"))]
 mod launch;
 mod native;
 mod outcome;
 #[cfg(all(feature = "programs", target_os = "linux"))]
 pub mod process;
+#[cfg(any(feature = "cli", feature = "claude"))]
+pub mod read;
+#[cfg(all(any(feature = "cli", feature = "claude"), target_os = "linux"))]
+mod telling;
+#[cfg(any(feature = "cli", feature = "claude", feature = "acp"))]
+mod trouble;
 mod turn;
 mod update;
 #[cfg(all(feature = "programs", target_os = "linux"))]

@@ -99,7 +99,6 @@ async fn what_is_no_message_disturbs_nothing() {
             "raw {\"jsonrpc\":\"2.0\",\"method\":\"session/update\",\"params\":{\"update\":7}}\nsay ok",
         ),
         (&[], "other\nsay ok"),
-        (&[], "say ok\ntwice"),
     ] {
         let (place, ear) = (Place::new(), Ear::default());
         let agent = place.agent(manners);
@@ -108,6 +107,15 @@ async fn what_is_no_message_disturbs_nothing() {
         assert_eq!(answer(place.next(&agent, &ear, "say two\nbefore").await), "two1 before");
         assert_eq!(place.custody.starts(), 1, "{prompt}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_twice_is_one_and_not_that_of_the_next_turn() {
+    let (place, ear) = (Place::new(), Ear::default());
+    let agent = place.agent(&[]);
+    assert_eq!(answer(place.first(&agent, &ear, "twice").await), "");
+    assert_eq!(answer(place.next(&agent, &ear, "before").await), "1 before");
+    assert_eq!(place.custody.starts(), 1);
 }
 
 #[tokio::test]

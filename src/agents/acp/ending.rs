@@ -1,12 +1,14 @@
 //! How the end of a turn is named.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use super::wire::{AUTH_REQUIRED, Error};
 use crate::{
-    agents::{Outcome, Reply, ToolCall, Update},
+    agents::{
+        Outcome, Reply, ToolCall, Update,
+        trouble::{Trouble, judge},
+    },
+    clock::Clock,
     failure::Failure,
 };
 
@@ -69,52 +71,17 @@ pub(super) fn of_error(error: &Error, doing: &str) -> Outcome {
             "the agent wants a login first: {message}"
         )));
     }
-    match limit(&message) {
-        Some(wait) => Outcome::RateLimited { wait, message },
-        None => Outcome::Crashed { message },
+    match judge(&message, Clock::System.now()) {
+        Trouble::Rate { wait } => Outcome::RateLimited { wait, message },
+        Trouble::Limit => Outcome::LimitReached { limit: message },
+        Trouble::Session | Trouble::Other => Outcome::Crashed { message },
     }
-}
-
-/// Whether the words of an error say that a provider takes no more requests, and for how long.
-fn limit(message: &str) -> Option<Option<Duration>> {
-    const WORDS: [&str; 7] = [
-        "rate limit",
-        "rate_limit",
-        "too many requests",
-        "usage limit",
-        "quota",
-        "overloaded",
-        "resource_exhausted",
-    ];
-    let text = message.to_lowercase();
-    let mut numbers = text.split(|c: char| !c.is_ascii_alphanumeric());
-    let is_limit =
-        WORDS.iter().any(|words| text.contains(words)) || numbers.any(|part| part == "429");
-    is_limit.then(|| wait(&text))
-}
-
-/// `in 20s`, `after 1.5 minutes`.
-fn wait(text: &str) -> Option<Duration> {
-    let places = ["in ", "after "].into_iter().flat_map(|word| text.split(word).skip(1));
-    let mut waits = places.filter_map(|rest| {
-        let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
-        let number: f64 = rest[..end].trim_end_matches('.').parse().ok()?;
-        let unit: String =
-            rest[end..].trim_start().chars().take_while(char::is_ascii_alphabetic).collect();
-        let seconds = match unit.as_str() {
-            "ms" => 0.001,
-            "s" | "sec" | "second" | "seconds" => 1.0,
-            "m" | "min" | "minute" | "minutes" => 60.0,
-            "h" | "hour" | "hours" => 3600.0,
-            _ => return None,
-        };
-        Duration::try_from_secs_f64(number * seconds).ok()
-    });
-    waits.next()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::*;

@@ -3,7 +3,7 @@
 use super::{Acp, Meter, Quirks, ReadOnly};
 
 impl Acp {
-    /// Qwen Code: `qwen --acp`.
+    /// Qwen Code: `qwen --acp`. What it asks its model beside the conversation it does not tell.
     pub fn qwen() -> Self {
         Self::new("qwen", "qwen").argument("--acp").quirks(Quirks {
             meter: Meter::Requests,

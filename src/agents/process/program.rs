@@ -8,7 +8,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Custody, Ended, Owned, Spawn};
+use super::{Custody, Ended, Mark, Owned, Spawn};
 use crate::failure::Failure;
 
 /// How much of what a program says of its errors is kept: the end of it.
@@ -111,6 +111,18 @@ impl Program {
         self.owned.has_ended()
     }
 
+    /// What it and all that it starts carry.
+    pub fn mark(&self) -> Mark {
+        self.owned.mark()
+    }
+
+    /// Waits until it has ended by itself. What it has started may go on. A call that is dropped
+    /// loses nothing.
+    pub async fn exited(&mut self) {
+        // One that can't be waited for is found out by whoever ends it.
+        let _ = self.owned.exited().await;
+    }
+
     /// Waits until it has ended by itself, and then ends all that it left behind.
     ///
     /// # Errors
@@ -135,7 +147,7 @@ impl Program {
 
     async fn settle(
         ended: io::Result<Ended>,
-        mark: super::Mark,
+        mark: Mark,
         custody: &dyn Custody,
         errors: JoinHandle<Vec<u8>>,
     ) -> Result<Finish, Failure> {

@@ -109,6 +109,14 @@ impl Owned {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
+    /// Waits until it has ended, and ends nothing. A call that is dropped loses nothing.
+    ///
+    /// # Errors
+    /// When it can't be waited for.
+    pub async fn exited(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
     /// Its input: once. Dropped, it is closed.
     pub fn input(&mut self) -> Option<ChildStdin> {
         self.child.stdin.take()

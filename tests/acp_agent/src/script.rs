@@ -24,7 +24,7 @@ use crate::{output::Output, sessions::Sessions};
 /// `tool ID KIND`, `done ID`, `fail ID`, `ask ID KIND`, `ask-both ID ID`, `mode MODE`,
 /// `cost DOLLARS`, `usage INPUT OUTPUT`, `before` (says how many prompts there were before), `which`
 /// (says the mode), `raw LINE`, `half LINE` (without its end), `stray` (answers what nobody
-/// asked, and asks what nobody knows), `twice` (answers the prompt twice), `other` (an update of
+/// asked, and asks what nobody knows), `twice` (answers the prompt twice, at once), `other` (an update of
 /// another session), `child` (starts a process that keeps the output open, and dies itself),
 /// `crash`, `wait` (until it is cancelled), `wait-error` (then answers with an error), `deaf`
 /// (never answers), `error CODE TEXT`, `stop REASON`.
@@ -174,9 +174,9 @@ impl Turn {
             "raw" => self.output.raw(&format!("{rest}\n")).await,
             "half" => self.output.raw(rest).await,
             "twice" => {
-                let answer = json!({"jsonrpc": "2.0", "id": self.id, "result":
-                    {"stopReason": "end_turn"}});
-                self.output.raw(&format!("{answer}\n")).await;
+                let answer = json!({"jsonrpc": "2.0", "id": self.id,
+                    "result": {"stopReason": "end_turn"}});
+                self.output.raw(&format!("{answer}\n{answer}\n")).await;
             }
             "stray" => {
                 let nobody = json!({"jsonrpc": "2.0", "id": 777, "result": {}});

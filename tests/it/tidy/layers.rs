@@ -33,7 +33,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
         ],
     ),
     ("docs", &[]),
-    ("testing", &["clock"]),
+    ("testing", &["clock", "failure", "model", "agents"]),
 ];
 
 #[test]
