@@ -55,6 +55,11 @@ impl Launch {
         self.sandbox = Some((sandbox, rules));
     }
 
+    /// Whether files are kept as they are by the system where nothing may be changed.
+    pub fn confines(&self) -> bool {
+        self.sandbox.is_some()
+    }
+
     /// The program, ready to be started. What the host gives wins.
     pub fn spawn(&self, folder: &Path, access: Access) -> Result<Spawn, Failure> {
         let confined = self.sandbox.clone().filter(|_| access == Access::ReadOnly);

@@ -4,10 +4,12 @@
 //! by whichever worker has it. A Rust function is an agent by [`native`]; programs are agents by
 //! the adapters here, or by a host's own [`Agent`].
 
+#[cfg(all(feature = "acp", target_os = "linux"))]
+pub mod acp;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 pub mod cli;
 mod content;
-#[cfg(all(any(feature = "cli", feature = "claude"), target_os = "linux"))]
+#[cfg(all(any(feature = "cli", feature = "claude", feature = "acp"), target_os = "linux"))]
 mod launch;
 mod native;
 mod outcome;
@@ -19,6 +21,8 @@ pub mod process;
 pub mod read;
 #[cfg(all(any(feature = "cli", feature = "claude"), target_os = "linux"))]
 mod telling;
+#[cfg(any(feature = "cli", feature = "claude", feature = "acp"))]
+mod trouble;
 mod turn;
 mod update;
 #[cfg(all(feature = "programs", target_os = "linux"))]
@@ -34,8 +38,8 @@ pub use self::{
     outcome::Outcome,
     turn::Turn,
     update::{
-        Answer, Choice, ChoiceKind, CommandInfo, Listener, Location, PlanEntry, Request, ToolCall,
-        ToolKind, ToolStatus, Update,
+        Answer, Choice, ChoiceKind, CommandInfo, Diff, Listener, Location, PlanEntry, Request,
+        ToolCall, ToolKind, ToolStatus, Update,
     },
 };
 pub use crate::model::{Resume, Sessions, Transport};
