@@ -19,6 +19,8 @@ pub mod probe;
 pub mod process;
 #[cfg(any(feature = "cli", feature = "claude"))]
 pub mod read;
+#[cfg(all(any(feature = "cli", feature = "claude", feature = "acp"), target_os = "linux"))]
+mod state;
 #[cfg(all(any(feature = "cli", feature = "claude"), target_os = "linux"))]
 mod telling;
 #[cfg(any(feature = "cli", feature = "claude", feature = "acp"))]

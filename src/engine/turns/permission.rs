@@ -140,7 +140,6 @@ fn chosen(request: &Request, kind: ChoiceKind) -> agents::Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agents::Answer;
 
     fn request(kinds: &[ChoiceKind]) -> Request {
         let choice = |kind: &ChoiceKind| Choice {
@@ -156,14 +155,17 @@ mod tests {
     fn leave_is_given_once_or_not_at_all() {
         use ChoiceKind::*;
         let all = request(&[AllowAlways, AllowOnce, RejectAlways, RejectOnce]);
-        assert_eq!(choose(&all, &Payload::text(ALLOW)), Answer::Chosen("AllowOnce".into()));
-        assert_eq!(choose(&all, &Payload::text(REJECT)), Answer::Chosen("RejectOnce".into()));
+        assert_eq!(choose(&all, &Payload::text(ALLOW)), agents::Answer::Chosen("AllowOnce".into()));
+        assert_eq!(
+            choose(&all, &Payload::text(REJECT)),
+            agents::Answer::Chosen("RejectOnce".into())
+        );
         let always = request(&[AllowAlways, RejectAlways]);
-        assert_eq!(choose(&always, &Payload::text(ALLOW)), Answer::Cancelled);
+        assert_eq!(choose(&always, &Payload::text(ALLOW)), agents::Answer::Cancelled);
         let question = request(&[ChoiceKind::Answer]);
         assert_eq!(
             choose(&question, &Payload::text("say Answer")),
-            Answer::Chosen("Answer".into())
+            agents::Answer::Chosen("Answer".into())
         );
         assert_eq!(question_kind(&all), (ItemKind::Permission, 2));
         assert_eq!(question_kind(&question), (ItemKind::Question, 1));

@@ -23,7 +23,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("failure", &["id", "model"]),
     ("view", &["id", "clock", "model"]),
     ("backend", &["id", "clock", "error", "model"]),
-    ("agents", &["id", "clock", "error", "failure", "model"]),
+    ("agents", &["id", "clock", "error", "failure", "model", "workspace"]),
     ("engine", &["id", "clock", "error", "failure", "model", "backend", "agents", "workspace"]),
     (
         "api",
