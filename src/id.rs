@@ -76,6 +76,8 @@ ids! {
     TurnId,
     /// An agent's session of its own in a chat.
     AgentSessionId,
+    /// A program that an engine has started, with all that this starts.
+    ProcessId,
 }
 
 /// How much younger than the step before it a step of a run counts as, in milliseconds. A run of

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Tokens;
+use super::{Counters, Tokens};
 use crate::{
     clock::Timestamp,
     id::{AgentSessionId, ChatId},
@@ -153,6 +153,10 @@ pub struct AgentSession {
     pub tokens: Tokens,
     /// What that cost, in millionths of a dollar, as far as it is known.
     pub cost: i64,
+    /// How many reports of it were booked.
+    pub bookings: u32,
+    /// The last numbers of its counters. They begin anew when the agent begins a session.
+    pub counters: Counters,
     /// Why it is closed.
     pub reason: Option<String>,
     /// When its last turn began or ended.

@@ -5,13 +5,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answer, Ask, BeginTurn, Begun, Changes, Chat, Claim, Claimed, DagError, Growth, Instance,
-    NewMessage, NewRun, Payload, Phase, Recall, Retry, RetryRun, RunState, Session, Task,
-    TaskFlags, TaskSpec, TaskState, TurnEnd,
+    Answer, Ask, AvailableAgent, BeginTurn, Begun, Book, Changes, Chat, Claim, Claimed, DagError,
+    Growth, Instance, NewMessage, NewRun, Payload, Phase, Process, Recall, Retry, RetryRun,
+    RunState, Session, Task, TaskFlags, TaskSpec, TaskState, TurnEnd, Write,
 };
 use crate::{
     clock::Timestamp,
-    id::{ChatId, InstanceId, ItemId, RunId, SessionId, TaskId, TurnId},
+    id::{ChatId, InstanceId, ItemId, ProcessId, RunId, SessionId, TaskId, TurnId},
 };
 
 /// A wish. Each can be sent again: the second time it changes nothing and is answered the
@@ -151,6 +151,34 @@ pub enum Command {
         /// The last message of the chat that the agent has read with the prompt.
         seen: i64,
     },
+    /// Write down what the agent of a turn says.
+    Write(Box<Write>),
+    /// Book what an agent has used.
+    Book(Box<Book>),
+    /// Note that a program is about to be started, before it is.
+    Intend(Box<Process>),
+    /// Note that it runs.
+    Started {
+        /// The program.
+        process: ProcessId,
+        /// Its process.
+        pid: u32,
+        /// When that started, in the machine's own ticks.
+        pid_start: u64,
+    },
+    /// Nothing of a program is left.
+    Ended(ProcessId),
+    /// Note what was found of an agent on a host.
+    PutAgent(Box<AvailableAgent>),
+    /// Forbid an agent on a host, or allow it again. Another version of it is allowed by itself.
+    Quarantine {
+        /// The host.
+        host: String,
+        /// Its name there.
+        name: String,
+        /// Why; None: it is allowed.
+        reason: Option<String>,
+    },
     /// Announce an engine.
     Register(Box<Instance>),
     /// An engine is gone, or was found dead.
@@ -168,7 +196,7 @@ pub struct Settle {
     pub retry: Retry,
     /// What became of it.
     pub decision: Decision,
-    /// What it used: `{"tokens": n, ...}`.
+    /// What it used: `{"tokens": n, ...}`. None: what was booked for the agent's turn in it.
     pub usage: Option<Payload>,
     /// The chat it spoke in, and what was said.
     pub said: Option<(ChatId, Vec<NewMessage>)>,

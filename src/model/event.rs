@@ -152,6 +152,19 @@ pub enum Event {
         /// Who speaks.
         role: Role,
     },
+    /// A message that an agent is writing has grown.
+    MessageGrew {
+        /// The message.
+        id: MessageId,
+        /// Its place in the chat.
+        seq: i64,
+        /// The number of the first part that is new.
+        no: u32,
+        /// How much was said in it before, in characters (Unicode scalar values).
+        offset: u64,
+        /// How much was added to that.
+        length: u64,
+    },
     /// An agent begins its turn.
     TurnBegan {
         /// The turn.

@@ -197,7 +197,7 @@ fn differ(one: &Rows, other: &Rows) -> Option<String> {
     tables! {
         tasks specs foreign attempts items unique capacity slots lanes sessions chats messages
         memos runs run_specs run_attempts steps step_inputs edges instances entries
-        turns agent_sessions
+        turns agent_sessions ledger parts processes agents
     }
     assert_eq!(one, other, "a table is missing from the list");
     None

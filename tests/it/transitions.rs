@@ -119,9 +119,9 @@ fn kept(before: &Rows, after: &Rows, step: &Step, found: &mut Vec<String>) {
             }
         )+};
     }
-    unchanged! { attempts lanes run_specs }
+    unchanged! { attempts lanes run_specs ledger }
     if !trims {
-        unchanged! { messages entries }
+        unchanged! { messages parts entries }
     }
     if !parts {
         unchanged! { specs }

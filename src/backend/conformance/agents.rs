@@ -5,9 +5,9 @@ use crate::{
     clock::Timestamp,
     id::{AgentSessionId, ChatId, TurnId},
     model::{
-        AgentContext, AgentSession, AgentSessionState, BeginTurn, Begun, Command, Decision, Event,
-        Outcome, Page, Payload, Query, Rejection, Resume, Sessions, Settle, Stream, Task, TaskSpec,
-        Tokens, Transport, Turn, TurnEnd, TurnState,
+        AgentContext, AgentSession, AgentSessionState, BeginTurn, Begun, Command, Counters,
+        Decision, Event, Outcome, Page, Payload, Query, Rejection, Resume, Sessions, Settle,
+        Stream, Task, TaskSpec, Tokens, Transport, Turn, TurnEnd, TurnState,
     },
 };
 
@@ -43,7 +43,7 @@ pub(super) fn ended(held: &Task, decision: Decision, end: Option<TurnEnd>) -> Co
     Command::Settle(Box::new(Settle { turn: end, ..*settle }))
 }
 
-fn completed(held: &Task) -> Command {
+pub(super) fn completed(held: &Task) -> Command {
     ended(held, done(), Some(TurnEnd::new(TurnState::Completed)))
 }
 
@@ -59,7 +59,7 @@ impl Kit {
         self.rows().await.turns.remove(&id).expect("the turn is there")
     }
 
-    async fn agent_session(&self, id: AgentSessionId) -> AgentSession {
+    pub(super) async fn agent_session(&self, id: AgentSessionId) -> AgentSession {
         self.rows().await.agent_sessions.remove(&id).expect("the session is there")
     }
 
@@ -376,6 +376,8 @@ pub(super) async fn every_field_of_a_turn_and_its_session_is_kept(kit: Kit) {
         turns: 1,
         tokens: Tokens::default(),
         cost: 0,
+        bookings: 0,
+        counters: Counters::new(),
         reason: None,
         last_active_at: kit.now(),
         created_at: begun_at,

@@ -11,7 +11,9 @@
 mod agents;
 mod claims;
 mod flows;
+mod hosts;
 mod kit;
+mod ledger;
 mod lists;
 mod origins;
 mod people;
@@ -20,6 +22,7 @@ mod races;
 mod reading;
 mod runs;
 mod tasks;
+mod writing;
 
 use std::{future::Future, pin::Pin};
 
@@ -222,6 +225,27 @@ macro_rules! conformance_clauses {
                 a_deleted_chat_takes_its_turns_and_leaves_the_account
                 every_field_of_a_turn_and_its_session_is_kept
                 turns_and_sessions_are_listed_in_pages
+            }
+            hosts {
+                a_program_is_written_down_before_it_is_started
+                programs_of_engines_that_are_gone_are_found
+                what_is_known_of_an_agent_is_kept_and_renewed
+                an_agent_is_in_quarantine_until_it_is_another_version
+            }
+            writing {
+                a_message_grows_by_parts
+                who_watches_is_told_what_was_added
+                a_part_that_has_no_place_is_refused
+                a_deleted_chat_takes_what_was_written_along
+            }
+            ledger {
+                a_report_is_booked_once
+                a_counter_is_booked_as_what_it_has_grown_by
+                counters_are_of_one_session_and_one_model
+                what_was_booked_is_the_usage_of_the_attempt
+                facts_are_taken_after_the_end_and_without_a_chat
+                every_field_of_a_booking_is_kept
+                the_ledger_is_listed_in_pages
             }
             reading {
                 due_names_what_an_instance_holds_and_who_holds_anything

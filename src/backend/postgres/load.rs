@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{
     agents,
     failure::Attempted,
+    hosts,
     pipe::{Line, Param, Pipe, params},
     rows::{self, Cells},
     sql,
@@ -111,6 +112,14 @@ impl<'a> Load<'a> {
             self.add_locked(sql::CHAT, params![chats(&needs.chats)], put_chat);
         }
         self.add_agents(needs);
+        if !needs.processes.is_empty() {
+            let ids: Vec<_> = needs.processes.iter().map(|id| id.as_uuid()).collect();
+            self.add_locked(sql::PROCESS, params![ids], put_process);
+        }
+        if !needs.agents.is_empty() {
+            let (hosts, names): (Vec<_>, Vec<_>) = needs.agents.iter().cloned().unzip();
+            self.add_locked(sql::AGENT, params![hosts, names], put_agent);
+        }
         if !needs.capacity.is_empty() {
             let names: Vec<String> = needs.capacity.iter().cloned().collect();
             self.add_locked(sql::CAPACITY, params![names.clone()], put_capacity);
@@ -132,6 +141,18 @@ impl<'a> Load<'a> {
             let (chats, agents): (Vec<_>, Vec<_>) =
                 keys.map(|(chat, agent)| (chat.as_uuid(), agent.clone())).unzip();
             self.add_locked(sql::NEWEST_AGENT_SESSION, params![chats, agents], put_agent_session);
+        }
+        if !needs.parts.is_empty() {
+            let keys = needs.parts.iter();
+            let (messages, nos): (Vec<_>, Vec<_>) =
+                keys.map(|(message, no)| (message.as_uuid(), *no as i32)).unzip();
+            self.add(sql::PART, params![messages, nos], put_part);
+        }
+        if !needs.ledger.is_empty() {
+            let keys = needs.ledger.iter();
+            let (sessions, sources): (Vec<_>, Vec<_>) =
+                keys.map(|(session, source)| (session.as_uuid(), source.clone())).unzip();
+            self.add(sql::BOOKING, params![sessions, sources], put_booking);
         }
     }
 
@@ -213,7 +234,7 @@ impl<'a> Load<'a> {
 
     /// A dump, for audits.
     fn add_everything(&mut self) {
-        let all: [(&'static str, Read); 22] = [
+        let all: [(&'static str, Read); 26] = [
             (sql::all(sql::TASK), put_task),
             (sql::all(sql::SPEC), put_spec),
             (sql::all(sql::ATTEMPTS), put_attempt),
@@ -236,6 +257,10 @@ impl<'a> Load<'a> {
             (sql::ENTRIES_ALL, put_entry),
             (sql::all(sql::TURN), put_turn),
             (sql::all(sql::AGENT_SESSION), put_agent_session),
+            (sql::LEDGER_ALL, put_booking),
+            (sql::PARTS_ALL, put_part),
+            (sql::all(sql::PROCESS), put_process),
+            (sql::AGENTS_ALL, put_agent),
         ];
         for (sql, read) in all {
             self.add(sql, Vec::new(), read);
@@ -328,5 +353,9 @@ puts! {
     put_instance: rows::instance in instances by |row| row.id;
     put_entry: rows::entry in entries by |row| (row.stream, row.seq);
     put_turn: agents::turn in turns by |row| row.id;
+    put_process: hosts::process in processes by |row| row.id;
+    put_agent: hosts::agent in agents by |row| (row.host.clone(), row.name.clone());
+    put_part: agents::part in parts by |row| (row.message, row.no);
+    put_booking: agents::booking in ledger by |row| (row.session, row.no);
     put_agent_session: agents::agent_session in agent_sessions by |row| row.id;
 }

@@ -12,6 +12,7 @@ mod conn;
 mod failure;
 mod horizon;
 mod host;
+mod hosts;
 mod list;
 mod load;
 mod migrate;

@@ -124,7 +124,7 @@ impl<'a> Cells<'a> {
     }
 
     /// JSON that the engine wrote.
-    fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<T> {
+    pub fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<T> {
         let text: &str = self.next()?;
         serde_json::from_str(text).map_err(|error| unreadable(error.to_string()))
     }
@@ -136,11 +136,11 @@ impl<'a> Cells<'a> {
         value.map(Option::unwrap_or_default).map_err(|error| unreadable(error.to_string()))
     }
 
-    fn payload(&mut self) -> Result<Payload> {
+    pub fn payload(&mut self) -> Result<Payload> {
         self.next().map(Payload::trusted)
     }
 
-    fn payload_or_null(&mut self) -> Result<Option<Payload>> {
+    pub fn payload_or_null(&mut self) -> Result<Option<Payload>> {
         Ok(self.next::<Option<String>>()?.map(Payload::trusted))
     }
 
@@ -162,7 +162,7 @@ impl<'a> Cells<'a> {
     }
 }
 
-fn unreadable(message: String) -> Error {
+pub(super) fn unreadable(message: String) -> Error {
     Error::database(format!("a row holds what it can't: {message}"))
 }
 
@@ -314,6 +314,7 @@ pub(super) fn message(cells: &mut Cells<'_>) -> Result<Message> {
         content: cells.payload()?,
         task: cells.id_or_null()?,
         created_at: cells.time()?,
+        parts: Vec::new(),
     })
 }
 

@@ -9,6 +9,7 @@ use super::{
     agents,
     claim::Lanes,
     failure::{Attempted, Failure},
+    hosts,
     pipe::{Line, Param, Pipe},
     rows::{Cells, Time, json, labels, stream},
     sql,
@@ -113,6 +114,7 @@ pub(super) fn add<'a>(
     let guards = guarded(pipe, changes, known, misses);
     put_around_tasks(pipe, changes);
     agents::save(pipe, changes);
+    hosts::save(pipe, changes);
     put_events(pipe, changes);
     guards
 }
@@ -537,6 +539,7 @@ fn put_events<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
             ),
         );
     }
+    agents::save_parts(pipe, changes);
     if !changes.entries.is_empty() {
         pipe.add(
             sql::INSERT_ENTRY,

@@ -1,18 +1,21 @@
-//! Agents' sessions and turns: rows, loading and saving.
+//! Agents' sessions, turns and what they use: rows, loading, saving and lists.
+
+use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row, params};
 
 use super::{
     load::{all, one},
-    rows::Cells,
+    rows::{self, Cells, json},
     save::run,
     sql,
 };
 use crate::{
     error::Result,
+    id::{AgentSessionId, ChatId, MessageId},
     model::{
-        AgentContext, AgentSession, AgentSessionState, Changes, Needs, Rows, Tokens, Transport,
-        Turn, TurnState,
+        Account, AgentContext, AgentSession, AgentSessionState, Booking, Changes, Message,
+        Metering, Needs, Part, PartKind, Rows, Spent, Tokens, Transport, Turn, TurnState,
     },
 };
 
@@ -32,6 +35,14 @@ pub(super) fn load(conn: &Connection, needs: &Needs, found: &mut Rows) -> rusqli
         let session = one(conn, sql::NEWEST_AGENT_SESSION, (key.0, &key.1), agent_session)?;
         found.agent_sessions.extend(session.map(|row| (row.id, row)));
     }
+    for (message, no) in &needs.parts {
+        let row = one(conn, sql::PART, (message, no), part)?;
+        found.parts.extend(row.map(|row| ((row.message, row.no), row)));
+    }
+    for (session, source) in &needs.ledger {
+        let row = one(conn, sql::BOOKING, (session, source), booking)?;
+        found.ledger.extend(row.map(|row| ((row.session, row.no), row)));
+    }
     Ok(())
 }
 
@@ -41,6 +52,10 @@ pub(super) fn everything(conn: &Connection, found: &mut Rows) -> rusqlite::Resul
     found.turns = turns.into_iter().map(|row| (row.id, row)).collect();
     let sessions = all(conn, sql::all(sql::AGENT_SESSION), [], agent_session)?;
     found.agent_sessions = sessions.into_iter().map(|row| (row.id, row)).collect();
+    let parts = all(conn, sql::PARTS_ALL, [], part)?;
+    found.parts = parts.into_iter().map(|row| ((row.message, row.no), row)).collect();
+    let booked = all(conn, sql::LEDGER_ALL, [], booking)?;
+    found.ledger = booked.into_iter().map(|row| ((row.session, row.no), row)).collect();
     Ok(())
 }
 
@@ -67,6 +82,8 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> Result<()> {
             row.tokens.output as i64,
             row.tokens.reasoning as i64,
             row.cost,
+            row.bookings,
+            json(&row.counters),
             row.reason,
             row.last_active_at,
             row.created_at,
@@ -75,6 +92,7 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> Result<()> {
         run(conn, sql::PUT_AGENT_SESSION, params)?;
     }
     changes.turns.iter().try_for_each(|row| put_turn(conn, row))?;
+    changes.ledger.iter().try_for_each(|row| insert_booking(conn, row))?;
     Ok(())
 }
 
@@ -100,6 +118,94 @@ fn put_turn(conn: &Connection, row: &Turn) -> rusqlite::Result<()> {
         row.ended_at
     ];
     run(conn, sql::PUT_TURN, params).map(drop)
+}
+
+fn insert_booking(conn: &Connection, row: &Booking) -> rusqlite::Result<()> {
+    let params = params![
+        row.session,
+        row.no,
+        row.source,
+        row.chat,
+        row.agent,
+        row.generation,
+        row.task,
+        row.run,
+        row.turn,
+        row.model,
+        row.metering.name(),
+        row.tokens.input as i64,
+        row.tokens.cache_read as i64,
+        row.tokens.cache_write as i64,
+        row.tokens.output as i64,
+        row.tokens.reasoning as i64,
+        row.cost,
+        row.raw,
+        row.at
+    ];
+    run(conn, sql::INSERT_BOOKING, params).map(drop)
+}
+
+/// Parts of messages, which must be there.
+pub(super) fn save_parts(conn: &Connection, changes: &Changes) -> rusqlite::Result<()> {
+    for row in &changes.parts {
+        let params = params![row.message, row.no, row.kind as u8, row.offset as i64, row.body];
+        run(conn, sql::INSERT_PART, params)?;
+    }
+    Ok(())
+}
+
+/// A page of messages, with their parts.
+pub(super) fn messages(
+    conn: &Connection,
+    chat: ChatId,
+    after: i64,
+    limit: u32,
+) -> rusqlite::Result<Vec<Message>> {
+    let messages = all(conn, sql::LIST_MESSAGES, params![chat, after, limit], rows::message)?;
+    let Some(last) = messages.last().map(|message| message.seq) else { return Ok(messages) };
+    let mut parts: BTreeMap<MessageId, Vec<Part>> = BTreeMap::new();
+    for part in all(conn, sql::PARTS_OF_PAGE, (chat, after, last), part)? {
+        parts.entry(part.message).or_default().push(part);
+    }
+    let whole = |message: Message| {
+        let parts = parts.remove(&message.id).unwrap_or_default();
+        message.with_parts(parts)
+    };
+    Ok(messages.into_iter().map(whole).collect())
+}
+
+/// A page of the ledger.
+pub(super) fn ledger(
+    conn: &Connection,
+    of: Account,
+    after: Option<(AgentSessionId, u32)>,
+    limit: u32,
+) -> rusqlite::Result<Vec<Booking>> {
+    let (session, no) = after.unzip();
+    match of {
+        Account::Chat(id) => {
+            all(conn, sql::LEDGER_OF_CHAT, params![id, session, no, limit], booking)
+        }
+        Account::Task(id) => {
+            all(conn, sql::LEDGER_OF_TASK, params![id, session, no, limit], booking)
+        }
+        Account::Run(id) => all(conn, sql::LEDGER_OF_RUN, params![id, session, no, limit], booking),
+    }
+}
+
+/// The sum of an account.
+pub(super) fn spent(conn: &Connection, of: Account) -> rusqlite::Result<Spent> {
+    let read = |row: &Row<'_>| {
+        let mut cells = Cells::new(row);
+        let bookings = cells.next::<i64>()?.unsigned_abs();
+        Ok(Spent { bookings, tokens: tokens(&mut cells)?, cost: cells.next()? })
+    };
+    let sum = match of {
+        Account::Chat(id) => one(conn, sql::SPENT_OF_CHAT, [id], read)?,
+        Account::Task(id) => one(conn, sql::SPENT_OF_TASK, [id], read)?,
+        Account::Run(id) => one(conn, sql::SPENT_OF_RUN, [id], read)?,
+    };
+    Ok(sum.unwrap_or_default())
 }
 
 fn tokens(cells: &mut Cells<'_>) -> rusqlite::Result<Tokens> {
@@ -132,6 +238,8 @@ pub(super) fn agent_session(row: &Row<'_>) -> rusqlite::Result<AgentSession> {
         turns: cells.next()?,
         tokens: tokens(&mut cells)?,
         cost: cells.next()?,
+        bookings: cells.next()?,
+        counters: cells.json()?,
         reason: cells.next()?,
         last_active_at: cells.next()?,
         created_at: cells.next()?,
@@ -156,5 +264,37 @@ pub(super) fn turn(row: &Row<'_>) -> rusqlite::Result<Turn> {
         begun_at: cells.next()?,
         prompted_at: cells.next()?,
         ended_at: cells.next()?,
+    })
+}
+
+fn booking(row: &Row<'_>) -> rusqlite::Result<Booking> {
+    let mut cells = Cells::new(row);
+    Ok(Booking {
+        session: cells.next()?,
+        no: cells.next()?,
+        source: cells.next()?,
+        chat: cells.next()?,
+        agent: cells.next()?,
+        generation: cells.next()?,
+        task: cells.next()?,
+        run: cells.next()?,
+        turn: cells.next()?,
+        model: cells.next()?,
+        metering: cells.name(Metering::from_name)?,
+        tokens: tokens(&mut cells)?,
+        cost: cells.next()?,
+        raw: cells.next()?,
+        at: cells.next()?,
+    })
+}
+
+pub(super) fn part(row: &Row<'_>) -> rusqlite::Result<Part> {
+    let mut cells = Cells::new(row);
+    Ok(Part {
+        message: cells.next()?,
+        no: cells.next()?,
+        kind: cells.number(PartKind::from_number)?,
+        offset: cells.next::<i64>()? as u64,
+        body: cells.next()?,
     })
 }

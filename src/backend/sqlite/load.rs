@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Params, Row};
 
-use super::{agents, rows, sql};
+use super::{agents, hosts, rows, sql};
 use crate::{
     id::{RunId, TaskId},
     model::{Needs, Rows, Stream},
@@ -62,6 +62,7 @@ pub(super) fn load(conn: &Connection, needs: &Needs) -> Result<Rows> {
     }
     load_chats(conn, needs, &mut found)?;
     agents::load(conn, needs, &mut found)?;
+    hosts::load(conn, needs, &mut found)?;
     Ok(found)
 }
 
@@ -218,6 +219,7 @@ fn everything(conn: &Connection) -> Result<Rows> {
         ..Rows::default()
     };
     agents::everything(conn, &mut found)?;
+    hosts::everything(conn, &mut found)?;
     Ok(found)
 }
 

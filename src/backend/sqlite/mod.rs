@@ -8,6 +8,7 @@ mod agents;
 mod claim;
 mod conn;
 mod fold;
+mod hosts;
 mod list;
 mod load;
 mod migrate;

@@ -11,8 +11,8 @@ use uuid::Uuid;
 use crate::{
     clock::Timestamp,
     id::{
-        AgentSessionId, ArenaId, ChatId, InstanceId, ItemId, MessageId, RunId, SessionId, TaskId,
-        TurnId,
+        AgentSessionId, ArenaId, ChatId, InstanceId, ItemId, MessageId, ProcessId, RunId,
+        SessionId, TaskId, TurnId,
     },
     model::{
         Answer, Attempt, AttemptOutcome, Band, CapacityKey, CapacityView, Chat, Cursor, Entry,
@@ -38,7 +38,7 @@ macro_rules! uuid_columns {
         }
     )+};
 }
-uuid_columns! { TaskId RunId SessionId ChatId MessageId ItemId ArenaId InstanceId TurnId AgentSessionId }
+uuid_columns! { TaskId RunId SessionId ChatId MessageId ItemId ArenaId InstanceId TurnId AgentSessionId ProcessId }
 
 impl ToSql for Timestamp {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -93,7 +93,7 @@ impl<'a> Cells<'a> {
     }
 
     /// JSON that the engine wrote.
-    fn json<T: serde::de::DeserializeOwned>(&mut self) -> rusqlite::Result<T> {
+    pub fn json<T: serde::de::DeserializeOwned>(&mut self) -> rusqlite::Result<T> {
         let text: String = self.next()?;
         serde_json::from_str(&text).map_err(|error| self.unreadable(error.to_string()))
     }
@@ -278,6 +278,7 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
         content: cells.next()?,
         task: cells.next()?,
         created_at: cells.next()?,
+        parts: Vec::new(),
     })
 }
 

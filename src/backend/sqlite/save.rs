@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, Params, params};
 
 use super::{
-    agents, load,
+    agents, hosts, load,
     rows::{json, labels, stream},
     sql,
 };
@@ -88,7 +88,9 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> Result<()> {
     }
     save_around_tasks(conn, changes)?;
     agents::save(conn, changes)?;
+    hosts::save(conn, changes)?;
     changes.messages.iter().try_for_each(|row| insert_message(conn, row))?;
+    agents::save_parts(conn, changes)?;
     changes.entries.iter().try_for_each(|row| insert_entry(conn, row))?;
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! What must hold between turns, agents' sessions and their tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Audit;
 use crate::{
     clock::Timestamp,
-    id::{AgentSessionId, ChatId, TurnId},
-    model::{AgentSession, AgentSessionState, Phase, TaskFlags, Turn, TurnState},
+    id::{AgentSessionId, ChatId, MessageId, TurnId},
+    model::{AgentSession, AgentSessionState, Phase, Spent, TaskFlags, Turn, TurnState},
 };
 
 impl Audit<'_> {
@@ -15,6 +15,56 @@ impl Audit<'_> {
         self.rows.agent_sessions.values().for_each(|session| self.agent_session(session));
         self.one_at_a_time();
         self.generations();
+        self.accounts();
+        self.parts();
+    }
+
+    /// The parts of a message are counted from 0, and know what was said before them.
+    fn parts(&mut self) {
+        let mut next: BTreeMap<MessageId, (u32, u64)> = BTreeMap::new();
+        let ids: BTreeSet<_> = self.rows.messages.values().map(|message| message.id).collect();
+        for part in self.rows.parts.values() {
+            let (no, offset) = next.entry(part.message).or_default();
+            let fits = (part.no, part.offset) == (*no, *offset) && ids.contains(&part.message);
+            (*no, *offset) = (part.no + 1, part.offset + part.length());
+            self.expect(fits, || {
+                format!("part {} of message {} is out of place", part.no, part.message)
+            });
+        }
+    }
+
+    /// The rows of a session are counted from 1, and it has used what they say.
+    fn accounts(&mut self) {
+        let mut sums: BTreeMap<AgentSessionId, Spent> = BTreeMap::new();
+        let mut turns: BTreeMap<TurnId, Spent> = BTreeMap::new();
+        let mut sources = BTreeSet::new();
+        for ((session, no), row) in &self.rows.ledger {
+            let sum = sums.entry(*session).or_default();
+            *sum = sum.plus(row);
+            let of_turn = turns.entry(row.turn).or_default();
+            *of_turn = of_turn.plus(row);
+            let counted = u64::from(*no) == sum.bookings;
+            let first = sources.insert((*session, &row.source));
+            self.expect(counted && first, || {
+                format!("booking {no} of agent's session {session} is out of place")
+            });
+        }
+        for (id, session) in &self.rows.agent_sessions {
+            let sum = sums.remove(id).unwrap_or_default();
+            let says = Spent {
+                bookings: session.bookings.into(),
+                tokens: session.tokens,
+                cost: session.cost,
+            };
+            self.expect(sum == says, || format!("agent's session {id} says {says:?}, not {sum:?}"));
+        }
+        self.expect(sums.is_empty(), || format!("bookings of no session: {sums:?}"));
+        // One that was begun again in a chat of the same id has forgotten what it used before.
+        for turn in self.rows.turns.values() {
+            let sum = turns.get(&turn.id).copied().unwrap_or_default();
+            let within = sum.tokens.since(turn.tokens).is_some() && turn.cost <= sum.cost;
+            self.expect(within, || format!("turn {} says that it used more than {sum:?}", turn.id));
+        }
     }
 
     fn turn(&mut self, turn: &Turn) {

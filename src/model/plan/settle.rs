@@ -48,7 +48,7 @@ pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
     {
         chat::append(work, chat, messages)?;
     }
-    turn::end(work, id, settle.turn);
+    let booked = turn::end(work, id, settle.turn);
     let step = task_step(work, id);
     let Settle { retry, mut decision, usage, grow, memo, .. } = settle;
     // Only what completes adds anything.
@@ -75,7 +75,7 @@ pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
     }
     let recalled = memo.and_then(|memo| memo.from);
     let outcome = outcome_of(&decision);
-    let result = Result { usage, recalled, ..Result::of(outcome) };
+    let result = Result { usage: usage.or(booked), recalled, ..Result::of(outcome) };
     if cancelled {
         end_cancelled(work, id, decision, result);
     } else {
@@ -395,9 +395,9 @@ pub(super) fn rescue(work: &mut Work, id: TaskId, lease: i64) -> Receipt {
         return if done { Ok(answered(task, lease)) } else { Err(Rejection::StaleLease) };
     }
     let cancelled = task.flags.has(TaskFlags::CANCEL);
-    turn::end(work, id, None);
+    let usage = turn::end(work, id, None);
     let error = Some("its worker died".to_owned());
-    close(work, id, Result { error, ..Result::of(None) });
+    close(work, id, Result { error, usage, ..Result::of(None) });
     let task = work.task(id);
     task.interruptions += 1;
     let interruptions = task.interruptions;

@@ -9,9 +9,9 @@ use crate::{
     clock::Timestamp,
     id::{AgentSessionId, TaskId, TurnId},
     model::{
-        AgentContext, AgentSession, AgentSessionState, BeginTurn, Begun, Event, Outcome, Phase,
-        Receipt, Rejection, Resume, Sessions, Stream, TaskFlags, Tokens, Turn, TurnEnd, TurnState,
-        limits,
+        AgentContext, AgentSession, AgentSessionState, BeginTurn, Begun, Counters, Event, Outcome,
+        Payload, Phase, Receipt, Rejection, Resume, Sessions, Stream, TaskFlags, Tokens, Turn,
+        TurnEnd, TurnState, Usage, limits,
     },
 };
 
@@ -185,7 +185,9 @@ fn go_on(work: &mut Work, session: AgentSession, wish: &BeginTurn) -> AgentSessi
         let (agent, generation) = (wish.agent.clone(), session.generation);
         work.tell(Stream::Chat(wish.chat), Event::ContextResumed { agent, generation });
     }
+    let begins = untouched || wish.sessions == Sessions::None;
     let session = AgentSession {
+        counters: if begins { Counters::new() } else { session.counters },
         transport: wish.transport,
         token: session.token.filter(|_| !untouched),
         port: session.port.filter(|_| !untouched),
@@ -224,6 +226,8 @@ fn new_session(
         turns: 0,
         tokens: Tokens::default(),
         cost: 0,
+        bookings: 0,
+        counters: Counters::new(),
         reason: None,
         last_active_at: now,
         created_at: now,
@@ -246,7 +250,7 @@ fn find_session(work: &Work, id: AgentSessionId) -> Result<&AgentSession, Reject
 }
 
 /// The turn, if it has not ended.
-fn find_open(work: &Work, id: TurnId) -> Result<Turn, Rejection> {
+pub(super) fn find_open(work: &Work, id: TurnId) -> Result<Turn, Rejection> {
     let turn = work.rows.turns.get(&id).ok_or_else(|| Rejection::not_found("turn", id))?;
     if turn.state.is_open() { Ok(turn.clone()) } else { Err(Rejection::StaleLease) }
 }
@@ -293,25 +297,27 @@ pub(super) fn check_end(end: Option<&TurnEnd>) -> Result<(), Rejection> {
     }
 }
 
-/// Ends the turn that is taken in the attempt at work, if there is one. One of whose end nothing is
-/// known has broken off.
-pub(super) fn end(work: &mut Work, id: TaskId, end: Option<TurnEnd>) {
+/// Ends the turn that is taken in the attempt at work, if there is one, and says what was booked
+/// for it. One of whose end nothing is known has broken off.
+pub(super) fn end(work: &mut Work, id: TaskId, end: Option<TurnEnd>) -> Option<Payload> {
     let task = &work.rows.tasks[&id];
     if !task.flags.has(TaskFlags::TURN) {
-        return;
+        return None;
     }
     let turn = TurnId::of(id, task.lease);
     let task = work.task(id);
     task.flags = task.flags.without(TaskFlags::TURN);
     // It is gone where its chat was deleted.
-    let Ok(turn) = find_open(work, turn) else { return };
+    let turn = find_open(work, turn).ok()?;
     let end = end.unwrap_or_else(|| broken_off(&turn));
     let reason = end.reason.map(storable);
     leave(work, &turn, end.state, reason.clone(), (end.seen, end.compacted));
     let (id, chat, agent) = (turn.id, turn.chat, turn.agent.clone());
     let (state, ended_at) = (end.state, work.now);
+    let used = Usage { tokens: turn.tokens.total(), cost_micros: turn.cost.unsigned_abs() };
     work.put_turn(Turn { state, ended_at, reason: reason.clone(), ..turn });
     work.tell(Stream::Chat(chat), Event::TurnEnded { turn: id, agent, state, reason });
+    (used != Usage::default()).then(|| Payload::of(&used).ok()).flatten()
 }
 
 fn broken_off(turn: &Turn) -> TurnEnd {

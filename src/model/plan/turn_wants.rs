@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::are_texts;
 use crate::{
     id::{AgentSessionId, TaskId, TurnId},
-    model::{BeginTurn, Book, Needs, Rows, TaskFlags, Write},
+    model::{BeginTurn, Book, Command, Needs, Rows, TaskFlags, Write},
 };
 
 /// What a turn is begun with.
@@ -67,4 +67,22 @@ pub(super) fn ending(id: TaskId, lease: i64, rows: &Rows) -> Needs {
     let turn = TurnId::of(id, lease);
     let chats = rows.turns.get(&turn).map(|turn| turn.chat).into_iter().collect();
     Needs { chats, ..with_session(turn, rows) }
+}
+
+/// Programs and agents on hosts.
+pub(super) fn on_a_host(command: &Command) -> Needs {
+    let agent = |host: &String, name: &String| {
+        let askable = are_texts([host, name]).is_ok();
+        let agents = askable.then(|| (host.clone(), name.clone())).into_iter().collect();
+        Needs { agents, ..Needs::default() }
+    };
+    match command {
+        Command::Intend(process) => Needs { processes: [process.id].into(), ..Needs::default() },
+        Command::Started { process, .. } => {
+            Needs { processes: [*process].into(), ..Needs::default() }
+        }
+        Command::PutAgent(found) => agent(&found.host, &found.name),
+        Command::Quarantine { host, name, .. } => agent(host, name),
+        _ => Needs::default(),
+    }
 }

@@ -5,13 +5,12 @@ use std::collections::BTreeSet;
 use super::{
     Family, are_texts,
     reach::{self, Known},
-    tasks_of,
+    tasks_of, turn_wants,
 };
 use crate::{
-    id::{ChatId, RunId, TaskId, TurnId},
+    id::{ChatId, RunId, TaskId},
     model::{
-        BeginTurn, Command, Decision, Import, Needs, OnFailure, Rows, Settle, StepState, TaskFlags,
-        TaskSpec,
+        Command, Decision, Import, Needs, OnFailure, Rows, Settle, StepState, TaskFlags, TaskSpec,
     },
 };
 
@@ -30,7 +29,7 @@ pub(super) fn wants(command: &Command, known: &Known<'_>) -> Needs {
         Command::Ripen(task) => tasks([task.id]),
         Command::Rescue { task, lease } => {
             let mut needs = around(*task, rows);
-            needs.extend(turn_of(*task, *lease, rows));
+            needs.extend(turn_wants::ending(*task, *lease, rows));
             needs
         }
         Command::Retry(task) => {
@@ -72,13 +71,18 @@ pub(super) fn wants(command: &Command, known: &Known<'_>) -> Needs {
         | Command::DeleteSession(_)
         | Command::OpenChat(_)
         | Command::DeleteChat(_)
-        | Command::Append { .. } => talk(command),
-        Command::BeginTurn(wish) => begun(wish),
+        | Command::Append { .. } => of_a_chat(command),
+        Command::BeginTurn(wish) => turn_wants::begun(wish),
         Command::NoteSession { turn, .. } | Command::Prompting { turn, .. } => {
-            let session = rows.turns.get(turn).map(|turn| turn.session);
-            let agent_sessions = session.into_iter().collect();
-            Needs { turns: [*turn].into(), agent_sessions, ..Needs::default() }
+            turn_wants::with_session(*turn, rows)
         }
+        Command::Write(write) => turn_wants::written(write),
+        Command::Book(book) => turn_wants::booked(book),
+        Command::Intend(_)
+        | Command::Started { .. }
+        | Command::Ended(_)
+        | Command::PutAgent(_)
+        | Command::Quarantine { .. } => turn_wants::on_a_host(command),
         Command::Register(_) | Command::Retire(_) => Needs::default(),
     }
 }
@@ -104,8 +108,8 @@ fn asked(command: &Command, rows: &Rows) -> Needs {
     }
 }
 
-/// Sessions, chats and what is said in them.
-fn talk(command: &Command) -> Needs {
+/// Sessions, chats and messages.
+fn of_a_chat(command: &Command) -> Needs {
     match command {
         Command::OpenSession(session) => {
             Needs { sessions: [session.id].into(), ..Needs::default() }
@@ -181,7 +185,7 @@ fn settled(settle: &Settle, known: &Known<'_>) -> Needs {
     if rows.tasks.get(&id).is_some_and(|task| task.flags.has(TaskFlags::ASKED)) {
         needs.items_of.insert(id);
     }
-    needs.extend(turn_of(id, settle.held.lease, rows));
+    needs.extend(turn_wants::ending(id, settle.held.lease, rows));
     match &settle.decision {
         Decision::Park { key, .. } => needs.capacity.extend(capacity(key)),
         Decision::Block(asks) => needs.items.extend(asks.iter().map(|ask| ask.id)),
@@ -190,37 +194,6 @@ fn settled(settle: &Settle, known: &Known<'_>) -> Needs {
         _ => {}
     }
     needs
-}
-
-/// What a turn is begun with.
-fn begun(wish: &BeginTurn) -> Needs {
-    let askable = are_texts([&wish.agent]).is_ok();
-    let newest = askable.then(|| (wish.chat, wish.agent.clone()));
-    Needs {
-        tasks: [wish.task].into(),
-        turns: [TurnId::of(wish.task, wish.lease)].into(),
-        chats: [wish.chat].into(),
-        open_turns: [wish.chat].into(),
-        agent_sessions: [wish.session].into(),
-        newest_sessions: newest.into_iter().collect(),
-        ..Needs::default()
-    }
-}
-
-/// The turn that is taken in an attempt that ends, where the task says that there is one.
-fn turn_of(id: TaskId, lease: i64, rows: &Rows) -> Needs {
-    let task = rows.tasks.get(&id).filter(|task| task.lease == lease);
-    if !task.is_some_and(|task| task.flags.has(TaskFlags::TURN)) {
-        return Needs::default();
-    }
-    let turn = TurnId::of(id, lease);
-    let row = rows.turns.get(&turn);
-    Needs {
-        turns: [turn].into(),
-        chats: row.map(|turn| turn.chat).into_iter().collect(),
-        agent_sessions: row.map(|turn| turn.session).into_iter().collect(),
-        ..Needs::default()
-    }
 }
 
 /// A task with all that its end may touch. Where it belongs comes first, so that its run

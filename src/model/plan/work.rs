@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     clock::Timestamp,
-    id::{AgentSessionId, ChatId, InstanceId, ItemId, RunId, SessionId, TaskId, TurnId},
+    id::{AgentSessionId, ChatId, InstanceId, ItemId, ProcessId, RunId, SessionId, TaskId, TurnId},
     model::{
-        AgentSession, Budget, Changes, Chat, Cursor, Entry, Event, Instance, Item, Outcome,
-        Payload, Phase, Receipt, Rows, Run, RunAttempt, Step, Stream, Task, TaskFlags, TaskSpec,
-        Terms, Turn,
+        AgentSession, AvailableAgent, Booking, Budget, Changes, Chat, Cursor, Entry, Event,
+        Instance, Item, Outcome, Part, Payload, Phase, Process, Receipt, Rows, Run, RunAttempt,
+        Step, Stream, Task, TaskFlags, TaskSpec, Terms, Turn,
     },
 };
 
@@ -31,6 +31,8 @@ pub(super) struct Work {
     chats: BTreeSet<ChatId>,
     turns: BTreeSet<TurnId>,
     agent_sessions: BTreeSet<AgentSessionId>,
+    processes: BTreeSet<ProcessId>,
+    agents: BTreeSet<(String, String)>,
     events: BTreeMap<Stream, Vec<Event>>,
 }
 
@@ -59,6 +61,10 @@ impl Work {
         self.rows.instances.extend(rows.instances);
         self.rows.turns.extend(rows.turns);
         self.rows.agent_sessions.extend(rows.agent_sessions);
+        self.rows.ledger.extend(rows.ledger);
+        self.rows.parts.extend(rows.parts);
+        self.rows.processes.extend(rows.processes);
+        self.rows.agents.extend(rows.agents);
     }
 
     /// A task to change. Its revision grows once in a plan.
@@ -187,6 +193,39 @@ impl Work {
         self.rows.agent_sessions.insert(row.id, row);
     }
 
+    /// Adds or changes a program that was started.
+    pub fn put_process(&mut self, row: Process) {
+        self.changes.processes_gone.retain(|id| *id != row.id);
+        self.processes.insert(row.id);
+        self.rows.processes.insert(row.id, row);
+    }
+
+    /// Removes a program of which nothing is left.
+    pub fn end_process(&mut self, id: ProcessId) {
+        self.processes.remove(&id);
+        self.rows.processes.remove(&id);
+        self.changes.processes_gone.push(id);
+    }
+
+    /// Adds or changes what is known of an agent on a host.
+    pub fn put_agent(&mut self, row: AvailableAgent) {
+        let key = (row.host.clone(), row.name.clone());
+        self.agents.insert(key.clone());
+        self.rows.agents.insert(key, row);
+    }
+
+    /// Adds a part to a message.
+    pub fn insert_part(&mut self, row: Part) {
+        self.rows.parts.insert((row.message, row.no), row.clone());
+        self.changes.parts.push(row);
+    }
+
+    /// Adds a row to the ledger.
+    pub fn insert_booking(&mut self, row: Booking) {
+        self.rows.ledger.insert((row.session, row.no), row.clone());
+        self.changes.ledger.push(row);
+    }
+
     /// Deletes a chat, with all that this work has added to it: whoever opens it again
     /// finds it empty. What agents have used in it is kept.
     pub fn delete_chat(&mut self, id: ChatId) {
@@ -195,6 +234,10 @@ impl Work {
         }
         self.chats.remove(&id);
         self.events.remove(&Stream::Chat(id));
+        let gone = self.rows.messages.range((id, i64::MIN)..=(id, i64::MAX));
+        let gone: BTreeSet<_> = gone.map(|(_, message)| message.id).collect();
+        self.rows.parts.retain(|(message, _), _| !gone.contains(message));
+        self.changes.parts.retain(|part| !gone.contains(&part.message));
         self.rows.messages.retain(|(chat, _), _| *chat != id);
         self.changes.messages.retain(|message| message.chat != id);
         self.rows.turns.retain(|_, turn| turn.chat != id);
@@ -309,6 +352,8 @@ impl Work {
         changes.turns.extend(self.turns.iter().filter_map(|id| rows.turns.get(id).cloned()));
         let sessions = self.agent_sessions.iter();
         changes.agent_sessions.extend(sessions.map(|id| rows.agent_sessions[id].clone()));
+        changes.processes.extend(self.processes.iter().map(|id| rows.processes[id].clone()));
+        changes.agents.extend(self.agents.iter().map(|key| rows.agents[key].clone()));
         changes.chats.extend(self.chats.iter().map(|id| rows.chats[id].clone()));
         changes
     }

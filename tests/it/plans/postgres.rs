@@ -41,7 +41,8 @@ async fn every_statement_fits_the_tables() {
             prepared.unwrap_or_else(|error| panic!("{name}: {error:?}"));
         }
     }
-    let locked = [sql::TURN, sql::AGENT_SESSION, sql::NEWEST_AGENT_SESSION];
+    let locked =
+        [sql::TURN, sql::AGENT_SESSION, sql::NEWEST_AGENT_SESSION, sql::PROCESS, sql::AGENT];
     let owners = [sql::TASK, sql::CHILD_TASKS, sql::RUN, sql::CHAT, sql::CAPACITY];
     for text in owners.into_iter().chain(locked) {
         client.prepare(&format!("{text}{}", sql::LOCKED)).await.unwrap();
@@ -101,9 +102,12 @@ const ROWS: &str = "
     INSERT INTO messages (chat_id, seq, id, role, content, created_at)
         SELECT id(n % 500), n / 500, id, 'user', '', t FROM n WHERE n < 20000;
     INSERT INTO agent_sessions SELECT id, id(n % 500), 'a', n / 500, 'cli', NULL, NULL, NULL, 'h', 3,
-        '', 'full', 0, 1, 0, 0, 0, 0, 0, 0, '', t, t, t FROM n WHERE n < 20000;
+        '', 'full', 0, 1, 0, 0, 0, 0, 0, 0, 100, '{}', '', t, t, t FROM n WHERE n < 5000;
+    INSERT INTO usage_ledger SELECT id(n % 500), n / 500 + 1, n, id(n % 1000), 'a', 1, id(n % 5000),
+        NULL, id, NULL, 'delta', 0, 0, 0, 0, 0, 0, '', t FROM n WHERE n < 5000;
     INSERT INTO turns SELECT id, id(n % 500), 'a', id, n / 500, id, 1,
-        CASE WHEN n < 500 THEN 1 ELSE 2 END, NULL, 0, 0, 0, 0, 0, 0, t, t, t FROM n WHERE n < 50000;
+        CASE WHEN n < 500 THEN 1 ELSE 2 END, NULL, 0, 0, 0, 0, 0, 0, t, t, t FROM n WHERE n < 5000;
+    INSERT INTO message_parts SELECT id(n / 10), n % 10, 0, 0, '' FROM n WHERE n < 5000;
     INSERT INTO instances SELECT id, '', '', 0, 0, 0, '', t FROM n WHERE n < 5;
     SET session_replication_role = origin";
 
@@ -212,6 +216,8 @@ const HOT: &[Case] = &[
     (sql::OPEN_TURNS, "ARRAY[id(77)]", "turns_open"),
     (sql::AGENT_SESSION, "ARRAY[id(77)]", "agent_sessions_pkey"),
     (sql::NEWEST_AGENT_SESSION, "ARRAY[id(77)], ARRAY['a']", "agent_sessions_by_chat"),
+    (sql::BOOKING, "ARRAY[id(77)], ARRAY['77']", "usage_ledger_by_source"),
+    (sql::PART, "ARRAY[id(77)], ARRAY[7]", "message_parts_pkey"),
     (sql::BEAT, "id(1)", "instances_pkey"),
     (sql::RIPE, "now(), 10", "task_states_timer"),
     (sql::RIPE, "'epoch', 10", "task_states_timer"),
