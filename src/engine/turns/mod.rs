@@ -92,9 +92,7 @@ pub(crate) async fn take(
         }
         if let Some(wrong) = spoken.is_wrong(prompt) {
             amend(&mut turn, &spoken, &wrong);
-            let first = spoken;
             spoken = speak(job, &**agent, &asked, &begun, turn).await?;
-            spoken.heard.tokens += first.heard.tokens;
         }
         if let Err(violation) = place.leave(job, &prompt.agent).await {
             let reason = Some(violation.to_string());
