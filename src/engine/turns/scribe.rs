@@ -19,7 +19,9 @@ use crate::{
     error::Error,
     failure::Failure,
     id::{ChatId, MessageId},
-    model::{Begun, Book, Command, NewPart, Outcome, PartKind, Payload, UsageReport, Write},
+    model::{
+        Access, Begun, Book, Command, NewPart, Outcome, PartKind, Payload, UsageReport, Write,
+    },
 };
 
 /// How long what an agent says may be seen before it is durable.
@@ -35,6 +37,8 @@ pub(super) struct Scribe<'a> {
     begun: &'a Begun,
     /// The last message of the chat that the prompt shows to the agent.
     seen: i64,
+    /// The turn may only read.
+    reads: bool,
     heard: Mutex<Heard>,
     /// Held while something is written, so that parts are written in their order.
     writing: tokio::sync::Mutex<()>,
@@ -79,6 +83,7 @@ impl<'a> Scribe<'a> {
             chat,
             begun,
             seen,
+            reads: job.claimed.spec.options.access == Access::ReadOnly,
             heard: Mutex::default(),
             writing: tokio::sync::Mutex::default(),
             dirty: Notify::new(),
@@ -207,7 +212,8 @@ impl Listener for Scribe<'_> {
                 self.heard().compacted = true;
                 false
             }
-            Update::Tool(call) => {
+            Update::Tool(mut call) => {
+                call.denied |= self.reads && call.output.as_deref().is_some_and(is_denial);
                 if call.denied {
                     let what = call.title.clone().unwrap_or_else(|| call.id.clone());
                     self.heard().denied.push(what);
@@ -259,6 +265,20 @@ impl Listener for Scribe<'_> {
             }
         }
     }
+}
+
+/// Whether a tool was kept from something by the system.
+fn is_denial(output: &str) -> bool {
+    const WORDS: [&str; 6] = [
+        "permission denied",
+        "eacces",
+        "operation not permitted",
+        "eperm",
+        "read-only file system",
+        "erofs",
+    ];
+    let output = output.to_lowercase();
+    WORDS.iter().any(|words| output.contains(words))
 }
 
 impl Scribe<'_> {
