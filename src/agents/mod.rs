@@ -4,13 +4,31 @@
 //! by whichever worker has it. A Rust function is an agent by [`native`]; programs are agents by
 //! the adapters here, or by a host's own [`Agent`].
 
+#[cfg(all(feature = "acp", target_os = "linux"))]
+pub mod acp;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+pub mod cli;
 mod content;
+#[cfg(all(any(feature = "cli", feature = "claude", feature = "acp"), target_os = "linux"))]
+mod launch;
 mod native;
 mod outcome;
 #[cfg(all(feature = "programs", target_os = "linux"))]
+pub mod probe;
+#[cfg(all(feature = "programs", target_os = "linux"))]
 pub mod process;
+#[cfg(any(feature = "cli", feature = "claude"))]
+pub mod read;
+#[cfg(all(any(feature = "cli", feature = "claude", feature = "acp"), target_os = "linux"))]
+mod state;
+#[cfg(all(any(feature = "cli", feature = "claude"), target_os = "linux"))]
+mod telling;
+#[cfg(any(feature = "cli", feature = "claude", feature = "acp"))]
+mod trouble;
 mod turn;
 mod update;
+#[cfg(all(feature = "programs", target_os = "linux"))]
+pub mod warm;
 
 use std::fmt;
 
@@ -22,8 +40,8 @@ pub use self::{
     outcome::Outcome,
     turn::Turn,
     update::{
-        Answer, Choice, ChoiceKind, CommandInfo, Listener, Location, PlanEntry, Request, ToolCall,
-        ToolKind, ToolStatus, Update,
+        Answer, Choice, ChoiceKind, CommandInfo, Diff, Listener, Location, PlanEntry, Request,
+        ToolCall, ToolKind, ToolStatus, Update,
     },
 };
 pub use crate::model::{Resume, Sessions, Transport};
@@ -110,10 +128,5 @@ impl Reply {
     pub fn usage<T: serde::Serialize>(self, usage: &T) -> Result<Self, Failure> {
         let usage = Payload::of(usage).map_err(|error| Failure::payload("the usage", &error))?;
         Ok(Self { usage: Some(usage), ..self })
-    }
-
-    /// The answer as the value that a task returns.
-    pub(crate) fn output(&self) -> Payload {
-        self.output.clone().unwrap_or_else(|| Payload::text(&self.text))
     }
 }

@@ -238,6 +238,9 @@ pub struct TaskOptions {
     /// What becomes of it when its worker dies.
     #[serde(skip_serializing_if = "is_default")]
     pub interrupted: Interrupted,
+    /// The folder that its agent works in, absolute.
+    #[serde(skip_serializing_if = "is_default")]
+    pub folder: Option<String>,
     /// Its unique key is free again when it ends; else as long as the task is kept.
     #[serde(skip_serializing_if = "is_default")]
     pub unique_until_done: bool,

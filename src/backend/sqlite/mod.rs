@@ -7,6 +7,7 @@
 mod agents;
 mod claim;
 mod conn;
+mod fold;
 mod hosts;
 mod list;
 mod load;

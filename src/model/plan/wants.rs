@@ -46,11 +46,8 @@ pub(super) fn wants(command: &Command, known: &Known<'_>) -> Needs {
             }
             needs
         }
-        Command::Answer { item, .. } => {
-            let task = rows.items.get(item).map(|item| item.task);
-            let mut needs = task.map(|task| around(task, rows)).unwrap_or_default();
-            needs.items.insert(*item);
-            needs
+        Command::Answer { .. } | Command::UseAnswer { .. } | Command::Ask { .. } => {
+            asked(command, rows)
         }
         Command::SetCapacity { key, .. } | Command::Park { key, .. } => {
             Needs { capacity: capacity(key), ..Needs::default() }
@@ -87,6 +84,27 @@ pub(super) fn wants(command: &Command, known: &Known<'_>) -> Needs {
         | Command::PutAgent(_)
         | Command::Quarantine { .. } => turn_wants::on_a_host(command),
         Command::Register(_) | Command::Retire(_) => Needs::default(),
+    }
+}
+
+/// What people are asked and answer.
+fn asked(command: &Command, rows: &Rows) -> Needs {
+    match command {
+        Command::Answer { item, .. } => {
+            let task = rows.items.get(item).map(|item| item.task);
+            let mut needs = task.map(|task| around(task, rows)).unwrap_or_default();
+            needs.items.insert(*item);
+            needs
+        }
+        Command::UseAnswer { item, .. } => {
+            let task = rows.items.get(item).map(|item| item.task);
+            Needs { items: [*item].into(), tasks: task.into_iter().collect(), ..Needs::default() }
+        }
+        Command::Ask { task, chat, ask, .. } => {
+            let (chats, items) = (chat.iter().copied().collect(), [ask.id].into());
+            Needs { chats, items, ..tasks([*task]) }
+        }
+        _ => Needs::default(),
     }
 }
 
