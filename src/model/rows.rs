@@ -16,9 +16,9 @@ use crate::{
     },
 };
 
-/// Keys of rows that a plan must see. A backend that lets writers run side by side locks
-/// what it loads, in this order: runs, tasks, turns, chats, agents' sessions, capacity keys, each
-/// by id; the rest is protected by those.
+/// Keys of rows that a plan must see. A backend that lets writers run side by side locks what it
+/// loads, in this order: runs, tasks, turns, chats, agents' sessions, processes, agents of hosts,
+/// capacity keys, each by id; the rest is protected by those.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// Every row there is, for audits. Nothing is locked.
