@@ -4,6 +4,8 @@
 //! by whichever worker has it. A Rust function is an agent by [`native`]; programs are agents by
 //! the adapters here, or by a host's own [`Agent`].
 
+#[cfg(all(feature = "claude", target_os = "linux"))]
+pub mod claude;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 pub mod cli;
 mod content;
