@@ -6,6 +6,8 @@
 
 #[cfg(all(feature = "acp", target_os = "linux"))]
 pub mod acp;
+#[cfg(all(feature = "claude", target_os = "linux"))]
+pub mod claude;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 pub mod cli;
 mod content;

@@ -11,6 +11,7 @@ mod ledger;
 mod process;
 mod recipes;
 mod streams;
+mod warm;
 
 use std::time::Instant;
 
