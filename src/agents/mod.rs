@@ -9,9 +9,14 @@ pub mod acp;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 pub mod cli;
 mod content;
-#[cfg(all(any(feature = "cli", feature = "claude", feature = "acp"), target_os = "linux"))]
+#[cfg(all(
+    any(feature = "cli", feature = "claude", feature = "acp", feature = "opencode"),
+    target_os = "linux"
+))]
 mod launch;
 mod native;
+#[cfg(all(feature = "opencode", target_os = "linux"))]
+pub mod opencode;
 mod outcome;
 #[cfg(all(feature = "programs", target_os = "linux"))]
 pub mod process;
@@ -19,7 +24,7 @@ pub mod process;
 pub mod read;
 #[cfg(all(any(feature = "cli", feature = "claude"), target_os = "linux"))]
 mod telling;
-#[cfg(any(feature = "cli", feature = "claude", feature = "acp"))]
+#[cfg(any(feature = "cli", feature = "claude", feature = "acp", feature = "opencode"))]
 mod trouble;
 mod turn;
 mod update;
