@@ -8,6 +8,7 @@ mod acp;
 mod cli;
 mod golden;
 mod ledger;
+mod opencode;
 mod process;
 mod recipes;
 mod streams;
