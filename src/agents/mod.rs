@@ -6,12 +6,19 @@
 
 #[cfg(all(feature = "acp", target_os = "linux"))]
 pub mod acp;
+#[cfg(all(feature = "claude", target_os = "linux"))]
+pub mod claude;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 pub mod cli;
 mod content;
-#[cfg(all(any(feature = "cli", feature = "claude", feature = "acp"), target_os = "linux"))]
+#[cfg(all(
+    any(feature = "cli", feature = "claude", feature = "acp", feature = "opencode"),
+    target_os = "linux"
+))]
 mod launch;
 mod native;
+#[cfg(all(feature = "opencode", target_os = "linux"))]
+pub mod opencode;
 mod outcome;
 #[cfg(all(feature = "programs", target_os = "linux"))]
 pub mod probe;
@@ -23,7 +30,7 @@ pub mod read;
 mod state;
 #[cfg(all(any(feature = "cli", feature = "claude"), target_os = "linux"))]
 mod telling;
-#[cfg(any(feature = "cli", feature = "claude", feature = "acp"))]
+#[cfg(any(feature = "cli", feature = "claude", feature = "acp", feature = "opencode"))]
 mod trouble;
 mod turn;
 mod update;

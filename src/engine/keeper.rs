@@ -39,6 +39,8 @@ pub struct Repaired {
     pub adopted: u64,
     /// Instances that were found dead.
     pub dead_instances: u64,
+    /// Programs of agents that engines of this host had started, and of which nothing is left now.
+    pub programs: u64,
 }
 
 pub(super) struct Keeper {
@@ -79,6 +81,10 @@ impl Keeper {
             }
         }
         repaired.dead_instances += self.forget_dead().await?;
+        #[cfg(all(feature = "programs", target_os = "linux"))]
+        {
+            repaired.programs += super::programs::sweep_orphans(&self.core).await?;
+        }
         if repaired != Repaired::default() {
             tracing::info!(?repaired, "repaired what the past left");
         }
@@ -223,9 +229,7 @@ impl Keeper {
     async fn rescue(&self, dead: InstanceId) -> Result<u64> {
         // Before anyone else takes up its work, nothing of it is at work any more.
         #[cfg(all(feature = "programs", target_os = "linux"))]
-        if let Err(left) = crate::agents::process::sweep_owner(dead.as_uuid()).await {
-            return Err(Error::usage(format!("what a dead instance has started goes on: {left}")));
-        }
+        super::programs::sweep(dead).await?;
         let mut rescued = 0;
         loop {
             let held = self.core.backend.due(dead, BATCH).await?.held;

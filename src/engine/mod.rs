@@ -161,9 +161,9 @@ pub(crate) struct Core {
     changes: watch::Sender<u64>,
     /// What agents say, before it is durable.
     live: turns::Live,
-    /// Answers for the programs that are started here.
+    /// Ends the programs that are started here with this process.
     #[cfg(all(feature = "programs", target_os = "linux"))]
-    programs: Arc<programs::Programs>,
+    guard: programs::Guard,
     /// Why the engine can't go on, once it can't.
     fatal: watch::Sender<Option<Arc<Error>>>,
     /// Handlers are told to stop.
@@ -181,16 +181,15 @@ impl Core {
         registry: Registry,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Control>) {
         let (control, controls) = mpsc::unbounded_channel();
-        let instance = InstanceId::new();
         let core = Self {
             committer: Committer::new(Arc::clone(&backend), settings.patience),
             serves: Arc::new(registry.serves()),
             backend,
             settings,
             registry,
-            instance,
+            instance: InstanceId::new(),
             #[cfg(all(feature = "programs", target_os = "linux"))]
-            programs: Arc::new(programs::Programs::new(instance)),
+            guard: programs::Guard::default(),
             waiters: Waiters::default(),
             held: Mutex::default(),
             open_claims: Mutex::default(),

@@ -44,6 +44,31 @@ pub struct AvailableAgent {
     pub last_error: Option<String>,
 }
 
+impl AvailableAgent {
+    /// An agent of which nothing is known but that it is there.
+    pub fn unknown(host: String, name: String) -> Self {
+        Self {
+            label: name.clone(),
+            host,
+            name,
+            install_path: None,
+            version: None,
+            sha256: None,
+            transport: Transport::Cli,
+            supports_acp: false,
+            can_ask: false,
+            models: None,
+            modes: None,
+            commands: None,
+            capabilities: None,
+            canary: None,
+            quarantined: None,
+            last_probed_at: Timestamp::ZERO,
+            last_error: None,
+        }
+    }
+}
+
 /// Why an agent must not be used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantine {

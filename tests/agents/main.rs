@@ -8,9 +8,11 @@ mod acp;
 mod cli;
 mod golden;
 mod ledger;
+mod opencode;
 mod process;
 mod recipes;
 mod streams;
+mod warm;
 
 use std::time::Instant;
 

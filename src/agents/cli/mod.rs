@@ -176,7 +176,7 @@ impl Cli {
 #[async_trait]
 impl Agent for Cli {
     async fn turn(&self, turn: Turn, listener: &dyn Listener) -> Outcome {
-        run::turn(self, &turn, listener).await.unwrap_or_else(Outcome::Failed)
+        run::turn(self, turn, listener).await.unwrap_or_else(Outcome::Failed)
     }
 
     fn profile(&self) -> Profile {

@@ -15,7 +15,7 @@ mod watcher;
 
 pub use self::{
     custody::{Custody, Unwatched},
-    mark::{Mark, Survivors, sweep_owner},
+    mark::{Mark, Present, Survivors, sweep_owner},
     program::{Finish, Line, Lines, Program},
     sandbox::{Landlock, Rules, Sandbox},
     scratch::Scratch,

@@ -7,6 +7,7 @@
 mod handoff;
 mod live;
 mod permission;
+#[cfg_attr(not(all(feature = "programs", target_os = "linux")), path = "nowhere.rs")]
 mod place;
 #[cfg(all(feature = "programs", target_os = "linux"))]
 mod reading;
@@ -80,7 +81,7 @@ pub(crate) async fn take(
             Err(error) => return Err(error.into()),
         };
         let mut turn = turn(job, &**agent, prompt, &asked, &begun).await?;
-        let place = Place::enter(job, &**agent, &mut turn).await?;
+        let place = Place::enter(job, &prompt.agent, &**agent, &mut turn).await?;
         let mut spoken = speak(job, &**agent, &asked, &begun, turn.clone()).await?;
         // It is told at once, and taken in a new session.
         if let (Outcome::SessionLost { .. }, Resume::Continue(id)) =
@@ -92,9 +93,7 @@ pub(crate) async fn take(
         }
         if let Some(wrong) = spoken.is_wrong(prompt) {
             amend(&mut turn, &spoken, &wrong);
-            let first = spoken;
             spoken = speak(job, &**agent, &asked, &begun, turn).await?;
-            spoken.heard.tokens += first.heard.tokens;
         }
         if let Err(violation) = place.leave(job, &prompt.agent).await {
             let reason = Some(violation.to_string());
@@ -345,6 +344,9 @@ fn finish(
 ) -> std::result::Result<Done, Failure> {
     let Spoken { outcome, heard } = spoken;
     let (state, reason) = ending(&outcome);
+    let denied =
+        || (!heard.denied.is_empty()).then(|| format!("denied: {}", heard.denied.join(", ")));
+    let reason = reason.or_else(denied);
     let end = TurnEnd { state, reason, seen: 0, compacted: heard.compacted };
     *lock(&job.ended) = Some(end);
     if let Some(late) = heard.late {

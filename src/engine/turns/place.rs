@@ -1,49 +1,37 @@
 //! Where a turn is taken, and what is held to be true of it.
 
-use crate::{agents::Turn, engine::Job, failure::Failure};
-#[cfg(all(feature = "programs", target_os = "linux"))]
-use crate::{
-    agents::{Agent, Transport},
-    id::RunId,
-    model::Access,
-    workspace::Pins,
-};
-#[cfg(all(feature = "programs", target_os = "linux"))]
 use std::{path::PathBuf, sync::Arc};
 
-#[cfg(all(feature = "programs", target_os = "linux"))]
 use super::reading::Reading;
+use crate::{
+    agents::{Agent, Transport, Turn},
+    engine::{Job, hosts, programs::Ours},
+    failure::Failure,
+    id::RunId,
+    model::{Access, AvailableAgent, Command, Needs},
+    workspace::Pins,
+};
 
 /// The folder of a turn while it is taken.
 #[derive(Debug)]
 pub(super) struct Place {
-    #[cfg(all(feature = "programs", target_os = "linux"))]
     reading: Option<Reading>,
 }
 
-#[cfg(not(all(feature = "programs", target_os = "linux")))]
-impl Place {
-    pub async fn enter(
-        _: &Job,
-        _: &dyn crate::agents::Agent,
-        _: &mut Turn,
-    ) -> Result<Self, Failure> {
-        Ok(Self {})
-    }
-
-    pub async fn leave(self, _: &Job, _: &str) -> Result<(), Failure> {
-        Ok(())
-    }
-}
-
-#[cfg(all(feature = "programs", target_os = "linux"))]
 impl Place {
     /// Prepares the folder. A program that may only read is given a worktree that nobody else changes.
     ///
     /// # Errors
     /// When that can't be made. Then nothing is started.
-    pub async fn enter(job: &Job, agent: &dyn Agent, turn: &mut Turn) -> Result<Self, Failure> {
-        turn.custody = Some(Arc::clone(&job.core.programs) as _);
+    pub async fn enter(
+        job: &Job,
+        name: &str,
+        agent: &dyn Agent,
+        turn: &mut Turn,
+    ) -> Result<Self, Failure> {
+        let ours = Ours::new(&job.core, name, turn.chat);
+        turn.custody = Some(Arc::new(ours) as _);
+        refuse_quarantined(job, name).await?;
         let is_program = agent.profile().transport != Transport::Native;
         if turn.access != Access::ReadOnly || !is_program {
             return Ok(Self { reading: None });
@@ -66,15 +54,45 @@ impl Place {
         match reading.end().await? {
             None => Ok(()),
             Some(changes) => {
+                let message = format!("`{agent}` may only read, and yet {changes}");
                 tracing::error!(agent, changes, task = %job.claimed.task.id, "it may only read");
-                Err(Failure::fatal(format!("`{agent}` may only read, and yet {changes}")))
+                quarantine(job, agent, &message).await?;
+                Err(Failure::fatal(message))
             }
         }
     }
 }
 
+/// An agent that has changed what it may only read is used no more, until someone allows it again.
+async fn quarantine(job: &Job, agent: &str, reason: &str) -> Result<(), Failure> {
+    let (host, name) = (hosts::here().name, agent.to_owned());
+    let reason = Some(reason.to_owned());
+    let forbid = Command::Quarantine { host: host.clone(), name: name.clone(), reason };
+    match job.core.submit(forbid.clone()).await {
+        Err(error) if error.is_not_found() => {
+            let unknown = AvailableAgent::unknown(host, name);
+            job.core.submit(Command::PutAgent(Box::new(unknown))).await?;
+            job.core.submit(forbid).await?;
+        }
+        done => drop(done?),
+    }
+    Ok(())
+}
+
+async fn refuse_quarantined(job: &Job, agent: &str) -> Result<(), Failure> {
+    let key = (hosts::here().name, agent.to_owned());
+    let needs = Needs { agents: [key.clone()].into(), ..Needs::default() };
+    let known = job.core.backend.read(&needs).await?.agents.remove(&key);
+    match known.and_then(|known| known.quarantined) {
+        None => Ok(()),
+        Some(quarantine) => Err(Failure::fatal(format!(
+            "`{agent}` is in quarantine on this host since {}: {}",
+            quarantine.at, quarantine.reason
+        ))),
+    }
+}
+
 /// The commit that is read: that of the run, where its base is one, else what is checked out.
-#[cfg(all(feature = "programs", target_os = "linux"))]
 async fn revision(job: &Job) -> Result<String, Failure> {
     let run: Option<RunId> = job.claimed.task.step.map(|(run, _)| run);
     let base = match run {
@@ -88,7 +106,6 @@ async fn revision(job: &Job) -> Result<String, Failure> {
 }
 
 /// Where worktrees are kept: a folder that outlives what is temporary.
-#[cfg(all(feature = "programs", target_os = "linux"))]
 fn worktrees(job: &Job) -> Result<PathBuf, Failure> {
     if let Some(folder) = &job.core.settings.worktrees {
         return Ok(folder.clone());

@@ -19,22 +19,15 @@ use crate::{
     error::Error,
     failure::Failure,
     id::{ChatId, MessageId},
-    model::{Begun, Command, Metering, Outcome, Payload, Tokens, UsageReport},
+    model::{
+        Access, Begun, Book, Command, NewPart, Outcome, PartKind, Payload, UsageReport, Write,
+    },
 };
 
 /// How long what an agent says may be seen before it is durable.
 const LAG: Duration = Duration::from_millis(250);
 /// How much of it, in bytes.
 const BYTES: usize = 4 << 10;
-
-/// What a part of a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PartKind {
-    Text,
-    Thought,
-    Tool,
-    Plan,
-}
 
 /// Hears one turn.
 #[derive(Debug)]
@@ -44,6 +37,8 @@ pub(super) struct Scribe<'a> {
     begun: &'a Begun,
     /// The last message of the chat that the prompt shows to the agent.
     seen: i64,
+    /// The turn may only read.
+    reads: bool,
     heard: Mutex<Heard>,
     /// Held while something is written, so that parts are written in their order.
     writing: tokio::sync::Mutex<()>,
@@ -57,11 +52,12 @@ pub(super) struct Heard {
     message: Option<(MessageId, Option<String>)>,
     /// How many characters its answer and its thoughts have.
     lengths: [u64; 2],
-    /// How much is not written yet.
+    /// What is not written yet.
+    parts: Vec<NewPart>,
     bytes: usize,
     reports: Vec<UsageReport>,
-    /// What was used.
-    pub tokens: Tokens,
+    /// How many parts the message has.
+    count: u32,
     /// The text of the last message.
     pub text: String,
     /// Whether anything was said.
@@ -87,6 +83,7 @@ impl<'a> Scribe<'a> {
             chat,
             begun,
             seen,
+            reads: job.claimed.spec.options.access == Access::ReadOnly,
             heard: Mutex::default(),
             writing: tokio::sync::Mutex::default(),
             dirty: Notify::new(),
@@ -126,11 +123,20 @@ impl<'a> Scribe<'a> {
     /// Writes down what was heard and is not written yet. What can't be written stops the turn.
     async fn write(&self) {
         let _turn = self.writing.lock().await;
-        let mut heard = self.heard();
-        heard.bytes = 0;
-        for report in std::mem::take(&mut heard.reports) {
-            if report.metering == Metering::Delta {
-                heard.tokens += report.tokens;
+        let (parts, reports) = {
+            let mut heard = self.heard();
+            heard.bytes = 0;
+            (std::mem::take(&mut heard.parts), std::mem::take(&mut heard.reports))
+        };
+        let (turn, session, chat) = (self.begun.turn, self.begun.session, self.chat);
+        let task = self.job.claimed.spec.id;
+        let write =
+            (!parts.is_empty()).then(|| Command::Write(Box::new(Write { turn, chat, parts })));
+        let book = (!reports.is_empty())
+            .then(|| Command::Book(Box::new(Book { session, turn, task, reports })));
+        for command in write.into_iter().chain(book) {
+            if let Err(error) = self.job.core.submit(command).await {
+                self.fail(error);
             }
         }
     }
@@ -147,7 +153,7 @@ impl<'a> Scribe<'a> {
             let delta = Delta { chat: self.chat, message: id, thought, offset, text };
             self.job.core.live.tell(delta);
         }
-        heard.add(kind, &body, text);
+        heard.add(id, kind, &body, text);
         heard.bytes >= BYTES
     }
 }
@@ -160,7 +166,7 @@ impl Heard {
             _ => {
                 let id = MessageId::new();
                 self.message = Some((id, name));
-                self.lengths = [0, 0];
+                (self.lengths, self.count) = ([0, 0], 0);
                 self.text.clear();
                 id
             }
@@ -168,12 +174,23 @@ impl Heard {
     }
 
     /// Adds a part. Texts that follow one another are one part.
-    fn add(&mut self, kind: PartKind, body: &Payload, text: &str) {
+    fn add(&mut self, message: MessageId, kind: PartKind, body: &Payload, text: &str) {
         self.spoke = true;
         if kind == PartKind::Text {
             self.text.push_str(text);
         }
         self.bytes += body.as_str().len();
+        let is_text = matches!(kind, PartKind::Text | PartKind::Thought);
+        if let Some(last) = self.parts.last_mut()
+            && is_text
+            && (last.message, last.kind) == (message, kind)
+        {
+            last.body.push_str(text);
+            return;
+        }
+        let body = if is_text { text.to_owned() } else { body.as_str().to_owned() };
+        self.parts.push(NewPart { message, no: self.count, kind, body });
+        self.count += 1;
     }
 }
 
@@ -195,7 +212,8 @@ impl Listener for Scribe<'_> {
                 self.heard().compacted = true;
                 false
             }
-            Update::Tool(call) => {
+            Update::Tool(mut call) => {
+                call.denied |= self.reads && call.output.as_deref().is_some_and(is_denial);
                 if call.denied {
                     let what = call.title.clone().unwrap_or_else(|| call.id.clone());
                     self.heard().denied.push(what);
@@ -247,6 +265,20 @@ impl Listener for Scribe<'_> {
             }
         }
     }
+}
+
+/// Whether a tool was kept from something by the system.
+fn is_denial(output: &str) -> bool {
+    const WORDS: [&str; 6] = [
+        "permission denied",
+        "eacces",
+        "operation not permitted",
+        "eperm",
+        "read-only file system",
+        "erofs",
+    ];
+    let output = output.to_lowercase();
+    WORDS.iter().any(|words| output.contains(words))
 }
 
 impl Scribe<'_> {
