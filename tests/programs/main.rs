@@ -2,11 +2,15 @@
 
 #![cfg(target_os = "linux")]
 
+#[cfg(all(feature = "cli", feature = "replay"))]
+mod adapter;
 #[path = "../processes/child.rs"]
 #[allow(dead_code, reason = "a part of it is for other tests")]
 mod child;
 mod confined;
 mod owned;
+#[cfg(feature = "replay")]
+mod played;
 
 use std::{
     collections::BTreeMap,
