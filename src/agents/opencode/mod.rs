@@ -286,6 +286,8 @@ fn outcome(talk: &mut Talk<'_>) -> Outcome {
             Trouble::Limit => Outcome::LimitReached { limit: message },
             Trouble::Session | Trouble::Other => Outcome::Crashed { message },
         },
+        // It is at rest because somebody said no.
+        None if talk.is_denied() => Outcome::Completed(Reply::text(text)),
         None => crashed("it gave up without an answer, as it does where it has no such model"),
     }
 }
