@@ -160,8 +160,11 @@ async fn has_forgotten(recipe: &'static Recipe) {
 }
 
 async fn is_limited(recipe: &'static Recipe) {
-    let chat = Chat::new(recipe, Script::by(|_| Reply::limit(Duration::from_secs(7200)))).await;
-    // Some wait as long as they are told to, and say so before or not at all.
+    // Qwen Code says nothing of a limit that lasts long.
+    let wait = if recipe.name == "qwen" { 1 } else { 7200 };
+    let script = Script::by(move |_| Reply::limit(Duration::from_secs(wait)));
+    let chat = Chat::new(recipe, script).await;
+    // Some wait as long as they are told to.
     let agent = chat.cli().silence(Duration::from_secs(8));
     let recorder = Recorder::default();
     let outcome = take(&agent, chat.turn("Hi.", Resume::Fresh), &recorder).await;
@@ -182,7 +185,10 @@ async fn is_cut_off(recipe: &'static Recipe) {
     let outcome = take(&agent, chat.turn("Hi.", Resume::Fresh), &recorder).await;
     println!("{}: {outcome:?}", recipe.name);
     match outcome {
-        Outcome::Completed(reply) => assert_eq!(reply.text, "whole"),
+        Outcome::Completed(reply) => {
+            // Qwen Code repeats what it has told before.
+            assert!(reply.text.ends_with("whole"), "{}", reply.text);
+        }
         Outcome::Interrupted { .. } | Outcome::Crashed { .. } => {}
         other => panic!("{other:?}"),
     }

@@ -12,6 +12,7 @@ mod opencode;
 mod process;
 mod recipes;
 mod streams;
+mod warm;
 
 use std::time::Instant;
 

@@ -7,6 +7,8 @@
 mod child;
 mod confined;
 mod owned;
+mod pinned;
+mod probed;
 
 use std::{
     collections::BTreeMap,
@@ -30,6 +32,7 @@ fn shell(folder: &Path, script: &str) -> Spawn {
         env,
         folder: folder.to_owned(),
         confined: None,
+        scratch: None,
     }
 }
 

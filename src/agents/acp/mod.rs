@@ -69,10 +69,10 @@ impl Acp {
     /// An agent by this name, and its program: a path, or a name that is looked up in the `PATH` of
     /// its environment.
     pub fn new(name: impl Into<String>, program: impl Into<PathBuf>) -> Self {
-        let limits = Limits::default();
+        let (name, limits) = (name.into(), Limits::default());
         Self {
-            name: name.into(),
-            launch: Launch::new(program),
+            launch: Launch::new(&*name, program),
+            name,
             quirks: Quirks::default(),
             login: None,
             starting: Duration::from_secs(120),
@@ -107,10 +107,28 @@ impl Acp {
         self
     }
 
-    /// Confines the program in turns that may change nothing.
+    /// Keeps it from writing by this, in turns that may only read, and lets it write in these places
+    /// besides its own. If not said, Landlock does so.
     #[must_use]
     pub fn sandbox(mut self, sandbox: Arc<dyn Sandbox>, rules: Rules) -> Self {
         self.launch.sandbox(sandbox, rules);
+        self
+    }
+
+    /// Lets nothing but itself keep it from writing in turns that may only read: what it does
+    /// nevertheless is found out afterwards. Where the kernel can't confine programs this is the only
+    /// way to start them.
+    #[must_use]
+    pub fn unconfined(mut self) -> Self {
+        self.launch.unconfined();
+        self
+    }
+
+    /// Keeps it in the folder of a turn that may write, with what is its own and what the
+    /// [sandbox](Self::sandbox) lets it write.
+    #[must_use]
+    pub fn keep_within(mut self) -> Self {
+        self.launch.keep_within();
         self
     }
 

@@ -209,6 +209,7 @@ mod tests {
             env: [("OPENCODE_CONFIG_CONTENT".into(), r#"{"model":"m"}"#.into())].into(),
             folder: "/".into(),
             confined: None,
+            scratch: None,
         };
         ReadOnly::opencode().apply(&mut spawn);
         let value = configuration(&spawn);

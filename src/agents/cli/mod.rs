@@ -53,7 +53,7 @@ impl Cli {
     pub fn new(recipe: Recipe) -> Self {
         Self {
             recipe,
-            launch: Launch::new(recipe.program),
+            launch: Launch::new(recipe.name, recipe.program),
             limits: Limits::default(),
             silence: Duration::from_secs(1800),
             grace: Duration::from_millis(300),
@@ -108,10 +108,25 @@ impl Cli {
         self
     }
 
-    /// Confines the program in turns that only read. It must be able to write where it keeps its
-    /// sessions, into a folder for what is temporary, and into `/dev`.
+    /// Keeps the program from writing by this, in turns that may only read, and lets it write in these
+    /// places besides its own. If not said, Landlock does so.
     pub fn sandbox(mut self, sandbox: Arc<dyn Sandbox>, rules: Rules) -> Self {
         self.launch.sandbox(sandbox, rules);
+        self
+    }
+
+    /// Lets nothing but itself keep it from writing in turns that may only read: what it does
+    /// nevertheless is found out afterwards. Where the kernel can't confine programs this is the only
+    /// way to start them.
+    pub fn unconfined(mut self) -> Self {
+        self.launch.unconfined();
+        self
+    }
+
+    /// Keeps it in the folder of a turn that may write, with what is its own and what the
+    /// [sandbox](Self::sandbox) lets it write.
+    pub fn keep_within(mut self) -> Self {
+        self.launch.keep_within();
         self
     }
 
@@ -161,7 +176,7 @@ impl Cli {
 #[async_trait]
 impl Agent for Cli {
     async fn turn(&self, turn: Turn, listener: &dyn Listener) -> Outcome {
-        run::turn(self, &turn, listener).await.unwrap_or_else(Outcome::Failed)
+        run::turn(self, turn, listener).await.unwrap_or_else(Outcome::Failed)
     }
 
     fn profile(&self) -> Profile {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::{
     agents::{Resume, Sessions, Turn, read::Format},
@@ -70,6 +71,8 @@ pub struct Flags {
     pub thinking: Words,
     /// A new session with this id.
     pub new: Words,
+    /// Whether the id must be a random UUID: one of version 4. Another is made to look like one.
+    pub new_is_random: bool,
     /// A session that goes on.
     pub resume: Words,
     /// The schema of the answer.
@@ -87,6 +90,7 @@ impl Flags {
         mode: &[],
         thinking: &[],
         new: &[],
+        new_is_random: false,
         resume: &[],
         schema: Schema::Prompt,
         steps: &[],
@@ -187,6 +191,16 @@ impl Recipe {
         }
         arguments.extend(filled(flag, value));
         Ok(())
+    }
+
+    /// The id of a new session, as the program takes it.
+    pub(super) fn new_id(&self, id: &str) -> String {
+        match id.parse::<Uuid>() {
+            Ok(id) if self.flags.new_is_random => {
+                uuid::Builder::from_random_bytes(id.into_bytes()).into_uuid().to_string()
+            }
+            _ => id.to_owned(),
+        }
     }
 
     /// The words of the prompt.

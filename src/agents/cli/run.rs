@@ -5,7 +5,7 @@ use std::{future::pending, sync::Arc, time::Duration};
 use tokio::{
     io::AsyncWriteExt,
     process::ChildStdin,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 use uuid::Uuid;
 
@@ -15,14 +15,11 @@ use crate::{
         Listener, Outcome, Resume, Turn,
         process::{Custody, Finish, Lines, Program, Unwatched},
         read::{End, Exit},
-        telling::{LINE_MOST, Telling},
+        telling::{LINE_MOST, LINGER, Telling},
     },
     clock::Clock,
     failure::Failure,
 };
-
-/// How long a program may take to end by itself when it has said all.
-const LINGER: Duration = Duration::from_secs(10);
 
 /// Why a program is not listened to any more.
 #[derive(Debug)]
@@ -41,12 +38,16 @@ enum Stop {
 
 pub(super) async fn turn(
     cli: &Cli,
-    turn: &Turn,
+    mut turn: Turn,
     listener: &dyn Listener,
 ) -> Result<Outcome, Failure> {
     if turn.stop.is_cancelled() {
         return Ok(Outcome::Cancelled);
     }
+    if let Resume::New(id) = &mut turn.resume {
+        *id = cli.recipe.new_id(id);
+    }
+    let turn = &turn;
     let schema = SchemaFile::of(&cli.recipe, turn)?;
     let spawn = cli.spawn(turn, schema.as_ref().map(|file| file.0.as_path()))?;
     let known = match &turn.resume {
@@ -76,10 +77,15 @@ pub(super) async fn turn(
         },
         Err(failure) => Stop::Unheard(failure),
     };
-    let finish = end(program, &mut lines, &mut telling, &stop, cli.grace).await?;
-    if let Stop::Unheard(failure) = stop {
-        return Err(failure);
-    }
+    let end = match stop {
+        Stop::Unheard(failure) => {
+            program.finish(cli.grace).await?;
+            return Err(failure);
+        }
+        Stop::Ended => telling.ended(program, &mut lines).await,
+        _ => telling.finish(program, &mut lines, cli.grace).await,
+    };
+    let finish = end?;
     let told = End {
         exit: exit(&finish, &stop, cli.silence),
         errors: &finish.errors,
@@ -132,35 +138,6 @@ async fn hear(
             }
         }
     }
-}
-
-/// Ends it with all that it has started, and tells what it says while it ends.
-async fn end(
-    program: Program,
-    lines: &mut Lines,
-    telling: &mut Telling<'_>,
-    stop: &Stop,
-    grace: Duration,
-) -> Result<Finish, Failure> {
-    let finishing = async {
-        match stop {
-            Stop::Ended => program.ended().await,
-            _ => program.finish(grace).await,
-        }
-    };
-    let is_heard = !matches!(stop, Stop::Unheard(_));
-    let rest = async {
-        while let Ok(Some(line)) = lines.next().await {
-            if is_heard {
-                telling.line(&line).await?;
-            }
-        }
-        Ok::<(), Failure>(())
-    };
-    // Its output ends with the last process that has it.
-    let (finish, rest) = tokio::join!(finishing, timeout(LINGER, rest));
-    rest.unwrap_or(Ok(()))?;
-    finish
 }
 
 fn exit(finish: &Finish, stop: &Stop, silence: Duration) -> Exit {

@@ -38,6 +38,10 @@ impl FromStr for Mark {
     }
 }
 
+/// Processes as they were at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Present(BTreeSet<(u32, u64)>);
+
 /// Processes that could not be ended.
 #[derive(Debug, thiserror::Error)]
 #[error("processes that were killed are still there: {0:?}")]
@@ -47,6 +51,11 @@ impl Mark {
     /// A new mark for a turn of this engine.
     pub fn new(owner: Uuid) -> Self {
         Self { owner, turn: Uuid::now_v7() }
+    }
+
+    /// The part of it that no other mark has.
+    pub const fn turn(&self) -> Uuid {
+        self.turn
     }
 
     /// The processes that carry it, and those below them, by id.
@@ -60,7 +69,22 @@ impl Mark {
     /// # Errors
     /// When some are still there five seconds after they were killed.
     pub async fn sweep(&self) -> Result<usize, Survivors> {
-        sweep(&self.to_string()).await
+        self.sweep_since(&Present::default()).await
+    }
+
+    /// Those of now.
+    pub fn present(&self) -> Present {
+        let found = found(&self.to_string());
+        Present(found.into_iter().map(|process| (process.pid, process.start)).collect())
+    }
+
+    /// Kills those that have come since, as [`sweep`](Self::sweep) does: what a turn has started and
+    /// left to a program that goes on. How many there were.
+    ///
+    /// # Errors
+    /// As of `sweep`.
+    pub async fn sweep_since(&self, before: &Present) -> Result<usize, Survivors> {
+        sweep(&self.to_string(), before).await
     }
 }
 
@@ -69,13 +93,14 @@ impl Mark {
 /// # Errors
 /// When some are still there five seconds after they were killed.
 pub async fn sweep_owner(owner: Uuid) -> Result<usize, Survivors> {
-    sweep(&format!("{owner}.")).await
+    sweep(&format!("{owner}."), &Present::default()).await
 }
 
-async fn sweep(mark: &str) -> Result<usize, Survivors> {
+async fn sweep(mark: &str, before: &Present) -> Result<usize, Survivors> {
     let (mut known, mut since) = (BTreeSet::new(), Instant::now());
     loop {
-        let found = found(mark);
+        let mut found = found(mark);
+        found.retain(|process| !before.0.contains(&(process.pid, process.start)));
         if found.is_empty() {
             return Ok(known.len());
         }

@@ -9,14 +9,16 @@ mod custody;
 mod mark;
 mod program;
 mod sandbox;
+mod scratch;
 mod spawn;
 mod watcher;
 
 pub use self::{
     custody::{Custody, Unwatched},
-    mark::{Mark, Survivors, sweep_owner},
+    mark::{Mark, Present, Survivors, sweep_owner},
     program::{Finish, Line, Lines, Program},
     sandbox::{Landlock, Rules, Sandbox},
+    scratch::Scratch,
     spawn::{Ended, Owned, Spawn},
     watcher::Watcher,
 };

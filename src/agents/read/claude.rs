@@ -254,6 +254,15 @@ fn system(event: &Value, seen: &mut Seen) {
             let commands = names.map(|name| CommandInfo { name, description: String::new() });
             seen.tell(Update::Commands { commands: commands.collect() });
         }
+        // Why, it says on its standard error.
+        "retry" => {
+            let delay = &event["data"]["delayMs"];
+            let reason = match delay.as_u64() {
+                Some(delay) => format!("the request failed: again in {delay} ms"),
+                None => "the request failed".to_owned(),
+            };
+            seen.tell(Update::Retrying { reason });
+        }
         "api_retry" => {
             let words = |name: &str| match &event[name] {
                 Value::Null => String::new(),

@@ -1,6 +1,6 @@
 //! How a turn ended: from what was seen, and from how the program did.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use super::seen::{Last, Seen, tail};
 use crate::{
@@ -70,11 +70,11 @@ fn unfinished(seen: &Seen, end: &End<'_>) -> Outcome {
     }
     // Some wait without a word for as long as their provider says, be it days.
     let is_silent = matches!(end.exit, Exit::Silent(_));
-    let waits_for = seen.trouble.as_deref().filter(|_| is_silent && seen.is_retrying);
-    if let Some(outcome @ Outcome::RateLimited { .. }) =
-        waits_for.and_then(|it| known(seen, end, it))
+    let waits = is_silent && seen.is_retrying;
+    if let Some(limit @ Outcome::RateLimited { .. }) =
+        waits.then(|| known(seen, end, &said)).flatten()
     {
-        return outcome;
+        return limit;
     }
     let how = match end.exit {
         Exit::Code(code) => format!("it ended with status {code} in the middle of the turn"),
@@ -110,7 +110,16 @@ fn known(seen: &Seen, end: &End<'_>, message: &str) -> Option<Outcome> {
 fn said(seen: &Seen, end: &End<'_>) -> String {
     let texts = [seen.trouble.as_deref().unwrap_or_default(), end.errors, &seen.junk];
     let said = texts.map(str::trim).into_iter().find(|text| !text.is_empty());
-    plain(tail(said.unwrap_or_default(), SHOWN))
+    plain(&ends(said.unwrap_or_default()))
+}
+
+/// A text, without its middle where it is long: the reason stands in front of help, and behind logs.
+fn ends(text: &str) -> Cow<'_, str> {
+    if text.len() <= SHOWN {
+        return text.into();
+    }
+    let front: String = text.chars().take(SHOWN / 2).collect();
+    format!("{front} [...] {}", tail(text, SHOWN / 2)).into()
 }
 
 /// A text without what colours it.

@@ -22,6 +22,8 @@ use std::fmt;
 use serde_json::Value;
 
 pub use self::end::{End, Exit};
+#[cfg(all(feature = "claude", target_os = "linux"))]
+pub(super) use self::tools::called;
 use self::{
     claude::Claude,
     codex::Codex,

@@ -32,7 +32,7 @@ pub(super) fn kind(name: &str) -> ToolKind {
 }
 
 /// A call of a tool that has begun.
-pub(super) fn called(id: &str, name: &str, input: &Value) -> ToolCall {
+pub(in crate::agents) fn called(id: &str, name: &str, input: &Value) -> ToolCall {
     ToolCall {
         id: id.to_owned(),
         title: Some(title(name, input)),

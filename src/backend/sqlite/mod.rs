@@ -4,8 +4,11 @@
 //! read. Other processes on the same file take turns at writing through a small file beside
 //! the database, and wake each other through another.
 
+mod agents;
 mod claim;
 mod conn;
+mod fold;
+mod hosts;
 mod list;
 mod load;
 mod migrate;

@@ -18,7 +18,9 @@ use tokio::sync::oneshot;
 use super::{
     Durability, Heard,
     claim::{self, Lanes},
-    conn, load,
+    conn,
+    fold::fold_back,
+    load,
     neighbours::{Bell, Turnstile},
     save, sql,
 };
@@ -193,9 +195,10 @@ impl Writer {
     fn bound_wal(&mut self) {
         self.commits += 1;
         if self.commits.is_multiple_of(WAL_LOOK) && super::wal_bytes(&self.path) > WAL_BYTES {
-            let folded = self.conn.query_row(sql::CHECKPOINT, [], |_| Ok(()));
-            if let Err(error) = folded {
-                tracing::warn!(%error, "the log can't be folded back yet");
+            match fold_back(&self.conn) {
+                Ok(true) => {}
+                Ok(false) => tracing::debug!("the log grows: an old snapshot is being read"),
+                Err(error) => tracing::warn!(%error, "the log can't be folded back yet"),
             }
         }
     }

@@ -1,8 +1,10 @@
 //! Every SQL statement of this backend. `postgres/sql/mod.rs` has the same names in the same
 //! order: their difference is the list of dialect differences.
 
+mod agents;
 mod flows;
 
+pub use agents::*;
 pub use flows::*;
 
 use crate::model::{ItemFilter, TaskFilter};

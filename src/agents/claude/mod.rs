@@ -1,0 +1,143 @@
+//! Claude Code, kept warm between the turns of a chat.
+//!
+//! One program has one chat. It is given prompts and answers to what it asks on its standard input,
+//! and prints its events, both as lines of JSON. A turn that is stopped interrupts it, and it goes on
+//! with the next. What its tools have left running is ended with the turn.
+//!
+//! ```
+//! use segue::agents::claude::ClaudeCode;
+//!
+//! let claude = ClaudeCode::new()
+//!     .env(|_| Ok([("ANTHROPIC_API_KEY".into(), "from the host's vault".into())].into()))
+//!     .argument("--strict-mcp-config");
+//! ```
+
+mod asking;
+mod link;
+mod turn;
+mod wire;
+
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use self::link::Link;
+use super::{
+    Agent, Listener, Outcome, Profile, Sessions, Transport, Turn,
+    launch::Launch,
+    process::{Rules, Sandbox, Spawn},
+    warm::{Limits, Pool},
+};
+use crate::{failure::Failure, id::ChatId};
+
+/// Claude Code as an agent. As of 2.1.330.
+#[derive(Clone, Debug)]
+pub struct ClaudeCode {
+    launch: Launch,
+    pool: Pool<Link>,
+    mode: String,
+    silence: Duration,
+    grace: Duration,
+    version: String,
+}
+
+impl Default for ClaudeCode {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ClaudeCode {
+    /// The program `claude` of the `PATH`.
+    pub fn new() -> Self {
+        Self {
+            launch: Launch::new("claude"),
+            pool: Pool::new(Limits::default()),
+            mode: "acceptEdits".to_owned(),
+            silence: Duration::from_secs(1800),
+            grace: Duration::from_millis(700),
+            version: String::new(),
+        }
+    }
+
+    /// Starts this program.
+    pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
+        self.launch.program = path.into();
+        self
+    }
+
+    /// With one more argument.
+    pub fn argument(mut self, argument: impl Into<OsString>) -> Self {
+        self.launch.arguments.push(argument.into());
+        self
+    }
+
+    /// With these variables, asked for at each start and kept nowhere. A program gets them, and of
+    /// this process' own those that say where things are: `PATH`, `HOME`, the language, proxies.
+    pub fn env<F>(mut self, give: F) -> Self
+    where
+        F: Fn(&Spawn) -> Result<BTreeMap<OsString, OsString>, Failure> + Send + Sync + 'static,
+    {
+        self.launch.env(give);
+        self
+    }
+
+    /// Confines the program in turns that only read. It must be able to write where it keeps its
+    /// sessions (`~/.claude`, `~/.claude.json`), into a folder for what is temporary, and into `/dev`.
+    pub fn sandbox(mut self, sandbox: Arc<dyn Sandbox>, rules: Rules) -> Self {
+        self.launch.sandbox(sandbox, rules);
+        self
+    }
+
+    /// How many programs are kept warm, and for how long.
+    pub fn warm(self, limits: Limits) -> Self {
+        Self { pool: Pool::new(limits), ..self }
+    }
+
+    /// The mode of turns that may write and name none: `acceptEdits`, if not said, in which it asks
+    /// before it runs a command, and does not before it changes a file of its folder.
+    pub fn mode(self, mode: impl Into<String>) -> Self {
+        Self { mode: mode.into(), ..self }
+    }
+
+    /// Ends a turn in which the program prints nothing for so long, other than while it waits for an
+    /// answer. Half an hour, if not said. It prints nothing while a tool runs.
+    pub fn silence(self, silence: Duration) -> Self {
+        Self { silence, ..self }
+    }
+
+    /// How long it may take to stop when it is told to, before it is killed.
+    pub fn grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
+    }
+
+    /// The program's version, where the host knows it: sessions of another one are not continued.
+    pub fn version(self, version: impl Into<String>) -> Self {
+        Self { version: version.into(), ..self }
+    }
+
+    /// Ends all programs that are kept warm.
+    pub async fn close_all(&self) {
+        self.pool.close_all().await;
+    }
+}
+
+#[async_trait]
+impl Agent for ClaudeCode {
+    async fn turn(&self, turn: Turn, listener: &dyn Listener) -> Outcome {
+        turn::turn(self, &turn, listener).await.unwrap_or_else(Outcome::Failed)
+    }
+
+    fn profile(&self) -> Profile {
+        Profile {
+            transport: Transport::ClaudeStream,
+            sessions: Sessions::Ours,
+            can_ask: true,
+            fingerprint: format!("claude {} {}", self.launch.fingerprint(), self.version),
+        }
+    }
+
+    async fn close(&self, chat: ChatId) {
+        self.pool.close(chat).await;
+    }
+}
