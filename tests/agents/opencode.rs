@@ -162,6 +162,19 @@ async fn opencode_takes_a_turn_by_its_server_and_asks() {
 }
 
 #[tokio::test]
+async fn opencode_takes_a_turn_by_its_server_that_only_reads() {
+    let (chat, agent) = chat().await;
+    let recorder = Recorder::allowing();
+    let mut turn = chat.turn(&chat.shell("touch made"), Resume::Fresh);
+    turn.access = Access::ReadOnly;
+    let answer = text(take(&agent, turn, &recorder).await, &recorder);
+    assert!(answer.contains("ermission denied"), "the tool ran, and could not: {answer}");
+    assert!(!chat.place.path("repository/made").exists());
+    agent.stop().await.expect("it ends");
+    assert!(chat.place.processes().is_empty(), "{:?}", chat.place.processes());
+}
+
+#[tokio::test]
 async fn opencode_takes_a_turn_by_its_server_that_is_refused() {
     let (chat, agent) = chat().await;
     let recorder = Recorder::default();
@@ -173,7 +186,7 @@ async fn opencode_takes_a_turn_by_its_server_that_is_refused() {
     // Nothing keeps it from writing.
     let mut turn = chat.turn("Hi.", Resume::Fresh);
     turn.access = Access::ReadOnly;
-    let outcome = take(&agent, turn, &recorder).await;
+    let outcome = take(&agent.clone().unconfined(), turn, &recorder).await;
     assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
     for id in ["ses_00000000000000000000000001", "01890000-0000-7000-8000-000000000000"] {
         let outcome = take(&agent, chat.turn("Hi.", Resume::Continue(id.into())), &recorder).await;

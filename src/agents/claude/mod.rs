@@ -51,7 +51,7 @@ impl ClaudeCode {
     /// The program `claude` of the `PATH`.
     pub fn new() -> Self {
         Self {
-            launch: Launch::new("claude"),
+            launch: Launch::new("claude", "claude"),
             pool: Pool::new(Limits::default()),
             mode: "acceptEdits".to_owned(),
             silence: Duration::from_secs(1800),
