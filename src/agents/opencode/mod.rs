@@ -34,7 +34,8 @@ use super::{
 };
 use crate::{clock::Clock, failure::Failure, model::Access};
 
-/// opencode, by its server.
+/// opencode, by its server. The server lives until it is [stopped](Self::stop), or until the last
+/// clone of this is dropped.
 #[derive(Clone, Debug)]
 pub struct Opencode {
     launch: Launch,

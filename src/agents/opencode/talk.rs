@@ -23,6 +23,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(250);
 /// After how many looks at a session that does nothing it counts as one that has given up.
 const LOOKS: u32 = 8;
+/// How long until a stream that ended is opened again.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How long an interruption may take.
 const CANCEL: Duration = Duration::from_secs(2);
 
@@ -186,7 +188,10 @@ impl<'a> Talk<'a> {
                         }
                     }
                     // It may have been the stream alone.
-                    None => events = self.events().await?,
+                    None => {
+                        sleep(PAUSE).await;
+                        events = self.events().await?;
+                    }
                 },
                 () = sleep_until(tick) => {
                     tick = Instant::now() + TICK;
