@@ -27,6 +27,9 @@ use crate::{
 /// Batches that share one transaction at most.
 const GROUP: usize = 256;
 
+/// A batch, and where its answer goes.
+type Wanted = (Batch, oneshot::Sender<Result<Committed>>);
+
 /// Something to do on the writing connection.
 pub(super) enum Job {
     /// A batch, and where its answer goes.
@@ -72,7 +75,6 @@ impl Writer {
     }
 
     fn work(&mut self, jobs: &mpsc::Receiver<Job>) {
-        let mut group = Vec::new();
         loop {
             let mut next = match jobs.recv_timeout(self.heard.poll) {
                 Ok(job) => Some(job),
@@ -80,16 +82,14 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             while let Some(job) = next {
-                match job {
-                    Job::Commit(batch, reply) => group.push((batch, reply)),
+                next = match job {
+                    Job::Commit(batch, reply) => self.commit((batch, reply), jobs),
                     Job::Run(run) => {
-                        self.commit(&mut group);
                         run(self);
+                        None
                     }
-                }
-                next = (group.len() < GROUP).then(|| jobs.try_recv().ok()).flatten();
+                };
             }
-            self.commit(&mut group);
             if self.looked.elapsed() >= self.heard.poll {
                 self.look();
             }
@@ -128,14 +128,23 @@ impl Writer {
         Ok(result)
     }
 
-    /// Commits the group as one. When that fails each batch is tried alone, so that a
-    /// failing one does not take its neighbours along.
-    fn commit(&mut self, group: &mut Vec<(Batch, oneshot::Sender<Result<Committed>>)>) {
-        if group.is_empty() {
-            return;
+    /// Commits whatever waits by the time it is our turn, and returns what must come after it.
+    fn commit(&mut self, first: Wanted, jobs: &mpsc::Receiver<Job>) -> Option<Job> {
+        let turn = self.turnstile.enter();
+        let (mut group, mut after) = (vec![first], None);
+        while after.is_none() && group.len() < GROUP {
+            match jobs.try_recv() {
+                Ok(Job::Commit(batch, reply)) => group.push((batch, reply)),
+                Ok(run) => after = Some(run),
+                Err(_) => break,
+            }
         }
-        let (batches, replies): (Vec<_>, Vec<_>) = group.drain(..).unzip();
-        let answers = self.answers(batches);
+        let (batches, replies): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        let answers = match &turn {
+            Ok(_) => answers(&mut self.pen, batches),
+            Err(error) => batches.iter().map(|_| Err(error.share())).collect(),
+        };
+        drop(turn);
         // Others may claim it at once: their claim is on the disk no sooner than what it claims.
         if answers.iter().flatten().any(Committed::is_news) {
             let made_ready = |done: &Committed| done.woke && done.claimed.is_empty();
@@ -151,24 +160,22 @@ impl Writer {
             let _ = reply.send(answer);
         }
         self.pen.bound_wal();
+        after
     }
+}
 
-    fn answers(&mut self, batches: Vec<Batch>) -> Vec<Result<Committed>> {
-        // A group of one has nobody to be parted from, so no copy of it is kept.
-        let together = (batches.len() > 1).then(|| self.transaction(batches.clone()));
-        match together {
-            Some(Ok(committed)) => committed.into_iter().map(Ok).collect(),
-            _ => batches.into_iter().map(|batch| self.alone(batch)).collect(),
-        }
+/// Commits batches as one. When that fails each is tried alone, so that a failing one does not
+/// take its neighbours along.
+fn answers(pen: &mut Pen, batches: Vec<Batch>) -> Vec<Result<Committed>> {
+    // A group of one has nobody to be parted from, so no copy of it is kept.
+    let together = (batches.len() > 1).then(|| pen.write(batches.clone()));
+    match together {
+        Some(Ok(committed)) => committed.into_iter().map(Ok).collect(),
+        _ => batches.into_iter().map(|batch| alone(pen, batch)).collect(),
     }
+}
 
-    fn alone(&mut self, batch: Batch) -> Result<Committed> {
-        let mut committed = self.transaction(vec![batch])?;
-        committed.pop().ok_or_else(|| Error::database("a commit without an answer"))
-    }
-
-    fn transaction(&mut self, batches: Vec<Batch>) -> Result<Vec<Committed>> {
-        let _turn = self.turnstile.enter()?;
-        self.pen.write(batches)
-    }
+fn alone(pen: &mut Pen, batch: Batch) -> Result<Committed> {
+    let mut committed = pen.write(vec![batch])?;
+    committed.pop().ok_or_else(|| Error::database("a commit without an answer"))
 }
