@@ -52,6 +52,10 @@ impl Pen {
         if is_full && !is_shared {
             conn::sync_each_commit(&conn)?;
         }
+        if is_shared {
+            // A page that is new knows nothing of commits that nobody lived to sync.
+            syncs.wrote(syncs.begin());
+        }
         Ok(Self {
             folded: log::pages_written(&conn)?,
             conn,

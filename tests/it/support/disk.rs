@@ -161,8 +161,7 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     let log = log(file);
     let written = log.disk.writes.load(Ordering::SeqCst);
     if log.disk.is_deadly.load(Ordering::SeqCst) {
-        let own = rustix::process::getpid();
-        rustix::process::kill_process(own, rustix::process::Signal::KILL).expect("its end");
+        std::process::abort();
     }
     log.disk.pass(Deed::Sync);
     if log.disk.is_failing.load(Ordering::SeqCst) {
