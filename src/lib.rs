@@ -90,6 +90,8 @@ pub mod model;
 #[cfg(feature = "scripted-model")]
 pub mod testing;
 pub mod view;
+#[cfg(all(feature = "programs", target_os = "linux"))]
+pub mod workspace;
 
 pub use api::{
     Added, Agent, Builder, Chat, ChatSpec, Context, Dependency, Draft, Ended, Engine, Enqueue,

@@ -1,20 +1,34 @@
-//! Agents: one turn in, one reply out.
+//! Agents: one turn in, what happens meanwhile, one outcome out.
 //!
 //! An agent is registered under a name. Tasks and flow steps that name it are given to it
-//! by whichever worker has it.
+//! by whichever worker has it. A Rust function is an agent by [`native`]; programs are agents by
+//! the adapters here, or by a host's own [`Agent`].
 
+mod content;
+mod native;
+mod outcome;
+#[cfg(all(feature = "programs", target_os = "linux"))]
+pub mod probe;
 #[cfg(all(feature = "programs", target_os = "linux"))]
 pub mod process;
+mod turn;
+mod update;
 
-use std::{fmt, future::Future};
+use std::fmt;
 
 use async_trait::async_trait;
-use tokio_util::sync::CancellationToken;
 
-use crate::{
-    failure::Failure,
-    model::{Access, Message, Payload, TaskSpec},
+pub use self::{
+    content::{Block, blocks, words},
+    native::native,
+    outcome::Outcome,
+    turn::{Resume, Turn},
+    update::{
+        Answer, Choice, ChoiceKind, CommandInfo, Listener, Location, PlanEntry, Request, ToolCall,
+        ToolKind, ToolStatus, Update,
+    },
 };
+use crate::{failure::Failure, id::ChatId, model::Payload};
 
 /// Something that answers a prompt.
 ///
@@ -22,28 +36,83 @@ use crate::{
 /// death of its worker as its [`Interrupted`](crate::model::Interrupted) policy says.
 #[async_trait]
 pub trait Agent: fmt::Debug + Send + Sync + 'static {
-    /// Takes one turn.
-    ///
-    /// # Errors
-    /// Any failure; [`Failure::park`] for a provider's rate limit.
-    async fn turn(&self, turn: Turn) -> Result<Reply, Failure>;
+    /// Takes one turn, and tells the listener what happens meanwhile. When the turn's `stop` fires
+    /// it ends soon. When it returns, nothing that it has started works on, other than what is kept
+    /// warm and idle for the next turn of the chat.
+    async fn turn(&self, turn: Turn, listener: &dyn Listener) -> Outcome;
+
+    /// What is to be known of it before a turn.
+    fn profile(&self) -> Profile {
+        Profile::default()
+    }
+
+    /// Ends what is kept warm for a chat. Its session can be continued later.
+    async fn close(&self, _chat: ChatId) {}
 }
 
-/// What an agent is given.
-#[derive(Clone, Debug)]
-pub struct Turn {
-    /// What to do.
-    pub prompt: String,
-    /// What was said in the chat before, oldest first, without the prompt.
-    pub history: Vec<Message>,
-    /// The task: its project, model, mode, labels and so on.
-    pub task: TaskSpec,
-    /// The model to use, where the task or its run names one.
-    pub model: Option<String>,
-    /// Whether files may be changed.
-    pub access: Access,
-    /// Fires when the turn is to stop.
-    pub stop: CancellationToken,
+/// What is to be known of an agent before a turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// How it is spoken to.
+    pub transport: Transport,
+    /// Whether it has sessions of its own, and who names them.
+    pub sessions: Sessions,
+    /// Whether it can ask for leave in the middle of a turn.
+    pub can_ask: bool,
+    /// What an agent's session depends on besides the turn: version, tools, configuration. When it
+    /// changes, the session is not continued.
+    pub fingerprint: String,
+}
+
+impl Default for Profile {
+    /// Of a function: it has no sessions and asks nobody.
+    fn default() -> Self {
+        Self {
+            transport: Transport::Native,
+            sessions: Sessions::None,
+            can_ask: false,
+            fingerprint: String::new(),
+        }
+    }
+}
+
+/// How an agent is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// It is a function of this program.
+    Native,
+    /// A program that is started for each turn.
+    Cli,
+    /// The Agent Client Protocol, over the standard input and output of a program that is kept warm.
+    Acp,
+    /// The server of opencode.
+    OpencodeServer,
+    /// Claude Code's stream of JSON in both directions, kept warm.
+    ClaudeStream,
+}
+
+impl Transport {
+    /// Its name in the tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Cli => "cli",
+            Self::Acp => "acp_warm",
+            Self::OpencodeServer => "opencode_server",
+            Self::ClaudeStream => "claude_sdk",
+        }
+    }
+}
+
+/// Whether an agent keeps what was said in a session of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sessions {
+    /// It keeps nothing: each turn is given the history.
+    None,
+    /// The engine chooses the id of a new session, so that it is known before the agent starts.
+    Ours,
+    /// The agent says what it calls a new session.
+    Theirs,
 }
 
 /// What an agent answers.
@@ -86,33 +155,5 @@ impl Reply {
     /// The answer as the value that a task returns.
     pub(crate) fn output(&self) -> Payload {
         self.output.clone().unwrap_or_else(|| Payload::text(&self.text))
-    }
-}
-
-/// An agent that is a Rust async function.
-pub fn native<F, Fut>(function: F) -> impl Agent
-where
-    F: Fn(Turn) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<Reply, Failure>> + Send + 'static,
-{
-    Native(function)
-}
-
-struct Native<F>(F);
-
-impl<F> fmt::Debug for Native<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Native")
-    }
-}
-
-#[async_trait]
-impl<F, Fut> Agent for Native<F>
-where
-    F: Fn(Turn) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<Reply, Failure>> + Send + 'static,
-{
-    async fn turn(&self, turn: Turn) -> Result<Reply, Failure> {
-        (self.0)(turn).await
     }
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{context::Context, memo};
 use crate::{
-    agents::{self, Reply, Turn},
+    agents::{self, Answer, Block, Listener, Outcome, Reply, Request, Turn, Update},
     engine::{Done, Handler, Job},
     failure::Failure,
     id::{ChatId, MessageId},
@@ -122,15 +123,11 @@ async fn speak(
 ) -> Result<Done, Failure> {
     let spec = &job.claimed.spec;
     let (chat, history) = write_down(job, &prompt).await?;
-    let turn = Turn {
-        prompt,
-        history,
-        task: spec.clone(),
-        model: model.or_else(|| spec.model.clone()),
-        access: spec.options.access,
-        stop: job.token.clone(),
-    };
-    let reply: Reply = agent.turn(turn).await?;
+    let mut turn = Turn::new(chat, spec.clone(), vec![Block::Text { text: prompt }]);
+    turn.history = history;
+    turn.model = model.or(turn.model);
+    turn.stop = job.token.clone();
+    let reply = answered(agent.turn(turn, &Unheard).await)?;
     let message = NewMessage {
         id: MessageId::new(),
         role: Role::Assistant,
@@ -140,6 +137,41 @@ async fn speak(
     let said = Some((chat, vec![message]));
     let output = reply.output();
     Ok(Done { usage: reply.usage, said, ..Done::new(output) })
+}
+
+/// What a turn returns to its task.
+fn answered(outcome: Outcome) -> Result<Reply, Failure> {
+    match outcome {
+        Outcome::Completed(reply) => Ok(reply),
+        Outcome::Cancelled => Err(Failure::cancelled()),
+        Outcome::Failed(failure) => Err(failure),
+        Outcome::Refused { message } => Err(Failure::fatal(format!("it refused: {message}"))),
+        Outcome::LimitReached { limit } => Err(Failure::fatal(format!("it reached {limit}"))),
+        Outcome::RateLimited { message, .. }
+        | Outcome::SessionLost { message }
+        | Outcome::Crashed { message }
+        | Outcome::Interrupted { message } => Err(Failure::new(message)),
+    }
+}
+
+/// Hears nothing.
+struct Unheard;
+
+#[async_trait]
+impl Listener for Unheard {
+    async fn tell(&self, _: Update) {}
+
+    async fn session(&self, _: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn prompting(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn ask(&self, _: Request) -> Answer {
+        Answer::Cancelled
+    }
 }
 
 /// Appends the prompt to the task's chat before anyone acts on it. Returns what was said

@@ -114,6 +114,24 @@ pub enum Command {
         /// The step's input instead of what its dependencies return.
         input: Option<Payload>,
     },
+    /// Ask a person on behalf of a task that is held, which goes on being at work.
+    Ask {
+        /// The task.
+        task: TaskId,
+        /// The lease under which it is held.
+        lease: i64,
+        /// The chat whose watchers are told.
+        chat: Option<ChatId>,
+        /// What is asked.
+        ask: Box<Ask>,
+    },
+    /// Go on with an answer that a task was given: once.
+    UseAnswer {
+        /// The item.
+        item: ItemId,
+        /// The lease under which its task is held.
+        lease: i64,
+    },
     /// Announce an engine.
     Register(Box<Instance>),
     /// An engine is gone, or was found dead.
@@ -292,6 +310,9 @@ pub enum Rejection {
     /// The item needs no answer any more.
     #[error("the item was withdrawn: its task has ended or moved on")]
     Withdrawn,
+    /// The answer was gone on with before.
+    #[error("the answer was used before; what asks again must be answered again")]
+    Used,
     /// The answer is none of the options.
     #[error("the answer must be one of: {}", .0.join(", "))]
     NotAnOption(Vec<String>),

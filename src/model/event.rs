@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{RetryRun, Role, RunState, StepState};
 use crate::{
     clock::Timestamp,
-    id::{ChatId, MessageId, RunId, TaskId},
+    id::{ChatId, ItemId, MessageId, RunId, TaskId},
 };
 
 /// A sequence of entries that can be followed.
@@ -135,6 +135,13 @@ pub enum Event {
         state: StepState,
         /// Why, where it did not complete.
         reason: Option<String>,
+    },
+    /// An agent asks a person, and waits.
+    Asked {
+        /// The item of the inbox.
+        item: ItemId,
+        /// The task.
+        task: TaskId,
     },
     /// A message was appended to the chat.
     MessageAppended {

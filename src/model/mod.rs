@@ -25,6 +25,7 @@ mod retry;
 mod rows;
 mod select;
 mod task;
+mod usage;
 
 pub use audit::{Violation, audit};
 pub(crate) use budget::Grant;
@@ -60,6 +61,7 @@ pub use task::{
     Access, Attempt, AttemptOutcome, Interrupted, Phase, TASK_MOVES, Task, TaskFlags, TaskOptions,
     TaskSpec, TaskState,
 };
+pub use usage::{Metering, Tokens, UsageReport};
 
 /// Sizes that a host can rely on; larger values are refused, never cut.
 pub mod limits {

@@ -7,6 +7,8 @@
 mod child;
 mod confined;
 mod owned;
+mod pinned;
+mod probed;
 
 use std::{
     collections::BTreeMap,

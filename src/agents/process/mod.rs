@@ -5,13 +5,17 @@
 //! whatever it starts inherits; [`sweep`](Mark::sweep) ends all that carry it, and those that are
 //! below them, until there are none. A [`Watcher`] does the same when this process dies.
 
+mod custody;
 mod mark;
+mod program;
 mod sandbox;
 mod spawn;
 mod watcher;
 
 pub use self::{
+    custody::{Custody, Unwatched},
     mark::{Mark, Survivors, sweep_owner},
+    program::{Finish, Line, Lines, Program},
     sandbox::{Landlock, Rules, Sandbox},
     spawn::{Ended, Owned, Spawn},
     watcher::Watcher,

@@ -196,6 +196,8 @@ macro_rules! conformance_clauses {
             people {
                 a_question_is_answered_once
                 a_task_goes_on_when_all_is_answered
+                a_task_at_work_asks_and_its_answer_is_used_once
+                what_a_dead_worker_asked_is_answered_to_the_next
                 what_nobody_needs_is_withdrawn
                 a_failure_waits_for_a_person
                 items_are_listed_by_where_they_stand

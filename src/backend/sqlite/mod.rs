@@ -6,6 +6,7 @@
 
 mod claim;
 mod conn;
+mod fold;
 mod list;
 mod load;
 mod log;

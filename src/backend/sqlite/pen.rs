@@ -11,7 +11,9 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{
     Durability, Options,
     claim::{self, Lanes},
-    conn, load, log, save, sql,
+    conn,
+    fold::fold_back,
+    load, log, save, sql,
     syncs::Syncs,
 };
 use crate::{
@@ -157,7 +159,11 @@ impl Pen {
     pub fn bound_wal(&mut self) {
         self.commits += 1;
         if self.commits.is_multiple_of(WAL_LOOK) && super::wal_bytes(&self.path) > WAL_BYTES {
-            self.note(self.conn.query_row(sql::CHECKPOINT, [], |_| Ok(())));
+            self.note(fold_back(&self.conn).map(|is_cut| {
+                if !is_cut {
+                    tracing::debug!("the log grows: an old snapshot is being read");
+                }
+            }));
         }
     }
 

@@ -30,9 +30,9 @@ mod here {
     use rusqlite::Connection;
 
     use super::super::{
+        fold::fold_back,
         lock, log,
         neighbours::{Lock, Page},
-        sql,
     };
     use crate::error::{Error, Result};
 
@@ -137,13 +137,12 @@ mod here {
         /// write.
         ///
         /// # Errors
-        /// When that fails too, or someone reads what is in the log for too long.
+        /// When that fails too, or someone reads what is in the log.
         pub fn mend(&self, conn: &Connection) -> Result<()> {
             let mut file = lock(&self.lock);
             let _held = file.hold()?;
             let written = self.begun_by_others();
-            let busy: i64 = conn.query_row(sql::CHECKPOINT, [], |row| row.get(0))?;
-            if busy != 0 {
+            if !fold_back(conn)? {
                 return Err(Error::unavailable("the log could not be written anew: it is read"));
             }
             self.synced().fetch_max(written, Ordering::SeqCst);

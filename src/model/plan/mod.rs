@@ -88,6 +88,8 @@ fn apply(work: &mut Work, command: Command) -> Receipt {
         Command::Pause(id) => task::pause(work, id),
         Command::Resume(id) => task::resume(work, id),
         Command::Answer { item, answer } => inbox::answer(work, item, answer),
+        Command::Ask { task, lease, chat, ask } => inbox::ask(work, task, lease, chat, *ask),
+        Command::UseAnswer { item, lease } => inbox::use_answer(work, item, lease),
         Command::SetCapacity { key, slots } => task::set_capacity(work, key, slots),
         Command::Park { key, until } => task::park(work, key, until),
         Command::Launch(run) => flow::launch(work, *run),

@@ -110,7 +110,7 @@ fn check(work: &Work, id: TaskId, decision: &Decision) -> std::result::Result<()
             fits("the output", bytes, limits::PAYLOAD_BYTES)
         }
         Decision::Park { key, .. } => are_names([key]),
-        Decision::Block(asks) => inbox::check_asks(work, asks),
+        Decision::Block(asks) => inbox::check_asks(work, id, asks),
         Decision::Await(run) => match work.rows.runs.get(run) {
             Some(child) if child.parent != Some(id) => {
                 Err(Rejection::Invalid(format!("run {run} was not launched by the task")))
@@ -203,8 +203,16 @@ fn decide(work: &mut Work, id: TaskId, retry: &Retry, decision: Decision, result
     }
 }
 
+/// What an attempt asked while it was at work is not needed after it.
+fn withdraw(work: &mut Work, id: TaskId) {
+    if work.rows.tasks[&id].flags.has(TaskFlags::ASKED) {
+        inbox::withdraw_all(work, &[id].into());
+    }
+}
+
 /// Leaves the task alone until a run has ended.
 fn await_run(work: &mut Work, id: TaskId, run: RunId) {
+    withdraw(work, id);
     let task = work.task(id);
     task.flags = task.flags.with(TaskFlags::AWAITS);
     task.phase = Phase::Waiting;
@@ -244,7 +252,13 @@ fn block(work: &mut Work, id: TaskId, asks: Vec<Ask>) {
     let task = work.task(id);
     task.phase = Phase::Blocked;
     for ask in asks {
-        inbox::open(work, id, ask);
+        // What it asked while it was at work may have been answered by now.
+        if !work.rows.items.contains_key(&ask.id) {
+            inbox::open(work, id, ask);
+        }
+    }
+    if !inbox::is_asking(work, id) {
+        return wait_until(work, id, work.now, "answered");
     }
     tell_waits(work, id, &format!("asked: {reason}"));
 }
@@ -259,6 +273,7 @@ fn give_back(work: &mut Work, id: TaskId) {
 }
 
 fn wait_until(work: &mut Work, id: TaskId, time: Timestamp, reason: &str) {
+    withdraw(work, id);
     work.make_pending(id, time);
     tell_waits(work, id, reason);
 }
@@ -389,6 +404,8 @@ pub(super) fn rescue(work: &mut Work, id: TaskId, lease: i64) -> Receipt {
             let why = format!("its worker died {interruptions} times");
             end(work, id, Phase::Failed, Some(why));
         }
+        // What it asked is answered to whoever takes it on.
+        Interrupted::RunAgain if inbox::is_asking(work, id) => block(work, id, Vec::new()),
         Interrupted::RunAgain => wait_until(work, id, work.now, "its worker died"),
         Interrupted::Ask => block(work, id, vec![interrupted(id, lease)]),
         Interrupted::Fail => end(work, id, Phase::Failed, Some("its worker died".into())),

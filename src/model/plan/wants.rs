@@ -48,6 +48,14 @@ pub(super) fn wants(command: &Command, known: &Known<'_>) -> Needs {
             needs.items.insert(*item);
             needs
         }
+        Command::UseAnswer { item, .. } => {
+            let task = rows.items.get(item).map(|item| item.task);
+            Needs { items: [*item].into(), tasks: task.into_iter().collect(), ..Needs::default() }
+        }
+        Command::Ask { task, chat, ask, .. } => {
+            let (chats, items) = (chat.iter().copied().collect(), [ask.id].into());
+            Needs { chats, items, ..tasks([*task]) }
+        }
         Command::SetCapacity { key, .. } | Command::Park { key, .. } => {
             Needs { capacity: capacity(key), ..Needs::default() }
         }

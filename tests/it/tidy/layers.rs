@@ -14,7 +14,7 @@ use super::{
 
 /// Who may use whom, of the modules at the root of the crate. The page on the architecture has
 /// the picture.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("id", &[]),
     ("clock", &[]),
     ("error", &["model"]),
@@ -34,6 +34,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ),
     ("docs", &[]),
     ("testing", &["clock"]),
+    ("workspace", &[]),
 ];
 
 #[test]

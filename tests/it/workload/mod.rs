@@ -164,7 +164,9 @@ impl Workload {
             61..64 => Command::Retry(self.failed(rows)),
             64..67 => Command::Pause(self.task(rows)),
             67..70 => Command::Resume(self.task(rows)),
-            70..75 => self.answer(rows),
+            70..74 => self.answer(rows),
+            74 if self.rng.bool() => self.ask_at_work(rows),
+            74 => self.use_answer(rows),
             75..79 => self.capacity(),
             79..83 => self.launch(rows),
             83..91 => self.of_a_run(rows),
@@ -349,6 +351,23 @@ impl Workload {
         let value = self.pick(["yes", "no", "run again", "fail", "maybe"]).unwrap_or("yes");
         let by = self.pick(["ann", "bob"]).unwrap_or("ann").to_owned();
         Command::Answer { item, answer: Answer { value: Payload::text(value), by } }
+    }
+
+    /// A question of a task that is at work.
+    fn ask_at_work(&mut self, rows: &Rows) -> Command {
+        let running = rows.tasks.values().filter(|task| task.phase == Phase::Running);
+        let running: Vec<_> = running.map(|task| (task.id, task.lease)).collect();
+        let (task, lease) = self.pick(running).unwrap_or_else(|| (self.task(rows), 1));
+        let lease = lease - i64::from(self.chance(10));
+        Command::Ask { task, lease, chat: self.chat(rows), ask: Box::new(self.question(rows)) }
+    }
+
+    fn use_answer(&mut self, rows: &Rows) -> Command {
+        let answered = rows.items.values().filter(|item| item.answer.is_some());
+        let answered: Vec<_> = answered.map(|item| (item.id, item.task)).collect();
+        let (item, task) = self.pick(answered).unwrap_or_else(|| (self.id(), self.task(rows)));
+        let lease = rows.tasks.get(&task).map_or(1, |task| task.lease);
+        Command::UseAnswer { item, lease: lease - i64::from(self.chance(10)) }
     }
 
     fn capacity(&mut self) -> Command {

@@ -1,0 +1,86 @@
+//! What an agent is given.
+
+use std::path::PathBuf;
+#[cfg(all(feature = "programs", target_os = "linux"))]
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+#[cfg(all(feature = "programs", target_os = "linux"))]
+use super::process::Custody;
+use super::{Block, words};
+use crate::{
+    id::ChatId,
+    model::{Access, Message, TaskSpec},
+};
+
+/// What an agent is given.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Turn {
+    /// What to do, in words.
+    pub prompt: String,
+    /// What to do, in blocks. What the agent is told about what it has missed comes first.
+    pub content: Vec<Block>,
+    /// What was said in the chat before, oldest first, without the prompt.
+    pub history: Vec<Message>,
+    /// The chat that it speaks in.
+    pub chat: ChatId,
+    /// The task: its project, labels and so on.
+    pub task: TaskSpec,
+    /// The model to use, where the task or its run names one.
+    pub model: Option<String>,
+    /// The mode of the agent's session, where the task names one.
+    pub mode: Option<String>,
+    /// How much it is to think, where the task says so.
+    pub thinking: Option<String>,
+    /// Whether files may be changed.
+    pub access: Access,
+    /// The folder to work in: absolute.
+    pub folder: PathBuf,
+    /// Whether a session of the agent is to be continued.
+    pub resume: Resume,
+    /// The JSON schema that the answer must satisfy, where it must.
+    pub schema: Option<Value>,
+    /// Fires when the turn is to stop.
+    pub stop: CancellationToken,
+    /// Who answers for the programs that are started.
+    #[cfg(all(feature = "programs", target_os = "linux"))]
+    pub custody: Option<Arc<dyn Custody>>,
+}
+
+/// Whether an agent's session is to be continued.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Resume {
+    /// The agent keeps no session, or what it has is not to be continued: a new one.
+    #[default]
+    Fresh,
+    /// A new session with this id.
+    New(String),
+    /// The session with this id is continued.
+    Continue(String),
+}
+
+impl Turn {
+    /// A turn that does what `content` says, in the current folder, with nothing else set.
+    pub fn new(chat: ChatId, task: TaskSpec, content: Vec<Block>) -> Self {
+        Self {
+            prompt: words(&content),
+            content,
+            history: Vec::new(),
+            chat,
+            model: task.model.clone(),
+            mode: task.mode.clone(),
+            thinking: task.thinking.clone(),
+            access: task.options.access,
+            task,
+            folder: std::env::current_dir().unwrap_or_default(),
+            resume: Resume::Fresh,
+            schema: None,
+            stop: CancellationToken::new(),
+            #[cfg(all(feature = "programs", target_os = "linux"))]
+            custody: None,
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Folders that agents work in: worktrees of git that are pinned to a commit, and receipts that tell
+//! whether anything in them was changed.
+//!
+//! A step that may only read is given a [`Pin`]: a worktree of its commit, beside the user's own
+//! checkout, so that the user goes on editing meanwhile. A [`Receipt`] before and one after say what
+//! became of it: contents, names, modes, times, and the refs of the repository.
+//!
+//! The functions here wait for the disk and for git. Call them where blocking is allowed.
+
+mod git;
+mod pin;
+mod receipt;
+mod scan;
+
+pub use self::{
+    pin::{Pin, Pins},
+    receipt::{Change, Changed, Changes, Receipt},
+};
