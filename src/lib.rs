@@ -59,10 +59,16 @@
 //!   with it on one version of `rusqlite` (0.39 to 0.41).
 //! * `postgres`: `Engine::postgres` and `backend::postgres`, for work that several hosts share.
 //!   PostgreSQL 14 or newer; encrypted connections by rustls, without OpenSSL.
+//! * `cli`: `agents::cli`, programs that are started for each turn: Claude Code, Codex, Qwen Code,
+//!   opencode and Gemini CLI by recipes of the crate, others by the host's. Linux.
+//! * `claude`: `agents::claude`, Claude Code that is kept warm between the turns of a chat and asks
+//!   before it acts. Linux.
 //! * `conformance`: `backend_conformance!`, the tests that every backend must pass. For the
 //!   development dependencies of whoever writes one.
 //! * `scripted-model`: `testing::model`, a server on the loopback address that speaks the protocols
 //!   of models' providers and says what a script tells it to. For tests with real agents.
+//! * `replay`: `testing::Replay`, an agent that plays a recorded turn, and `testing::Recorder`, a
+//!   listener that writes down what it hears. For tests without agents.
 //!
 //! Without any of them the crate has no backend, and the engine runs on one of the host's own by
 //! [`Engine::on`].
@@ -87,7 +93,7 @@ pub mod evidence;
 mod failure;
 pub mod id;
 pub mod model;
-#[cfg(feature = "scripted-model")]
+#[cfg(any(feature = "scripted-model", feature = "replay"))]
 pub mod testing;
 pub mod view;
 #[cfg(all(feature = "programs", target_os = "linux"))]
@@ -95,10 +101,11 @@ pub mod workspace;
 
 pub use api::{
     Added, Agent, Builder, Chat, ChatSpec, Context, Dependency, Draft, Ended, Engine, Enqueue,
-    Flow, Inputs, ItemPolicy, Items, Launch, NewTask, OpenStep, Run, RunWaiting, Session,
-    SessionSpec, Step, StepWaiting, Steps, Task, Template, Verdict, Waiting, Watch, any, at_least,
+    Flow, Heard, Inputs, ItemPolicy, Items, Launch, Live, NewTask, OpenStep, Run, RunWaiting,
+    SendPrompt, Session, SessionSpec, Step, StepWaiting, Steps, Task, Template, Verdict, Waiting,
+    Watch, WhenBusy, any, at_least,
 };
-pub use engine::Repaired;
+pub use engine::{Delta, HandOff, Repaired};
 pub use error::{Error, Result};
 pub use failure::Failure;
 

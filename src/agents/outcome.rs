@@ -66,6 +66,12 @@ impl Outcome {
     }
 }
 
+impl From<Reply> for Outcome {
+    fn from(reply: Reply) -> Self {
+        Self::Completed(reply)
+    }
+}
+
 impl From<Result<Reply, Failure>> for Outcome {
     fn from(result: Result<Reply, Failure>) -> Self {
         result.map_or_else(Self::Failed, Self::Completed)

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::process::{Custody, Finish, Line, Program, Spawn, Unwatched};
+use super::process::{Custody, Finish, Line, Program, Scratch, Spawn, Unwatched};
 use crate::failure::Failure;
 
 /// How long a program may take to say its version.
@@ -96,16 +96,17 @@ pub async fn probe_within(
     let scratch = Scratch::new().map_err(|error| unusable(&error))?;
     let env: BTreeMap<OsString, OsString> = [
         ("PATH".into(), path.to_owned()),
-        ("HOME".into(), scratch.0.clone().into_os_string()),
-        ("TMPDIR".into(), scratch.0.clone().into_os_string()),
+        ("HOME".into(), scratch.path().into()),
+        ("TMPDIR".into(), scratch.path().into()),
     ]
     .into();
     let spawn = Spawn {
         program: place.clone(),
         arguments: vec!["--version".into()],
         env,
-        folder: scratch.0.clone(),
+        folder: scratch.path().to_owned(),
         confined: None,
+        scratch: None,
     };
     let (said, finish) = first_line(spawn, limit).await.map_err(|why| match why {
         Silence::Failed(failure) => unusable(&format!("{failure:?}")),
@@ -188,24 +189,6 @@ async fn hash(path: PathBuf) -> io::Result<String> {
         Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     };
     tokio::task::spawn_blocking(read).await?
-}
-
-/// A folder that is gone with this.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> io::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("segue-probe-{}", Uuid::now_v7()));
-        fs::create_dir(&folder)?;
-        Ok(Self(folder))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What can't be removed is in the folder for what is temporary.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 #[cfg(test)]

@@ -221,6 +221,11 @@ impl Keeper {
 
     /// Takes back everything that a dead instance holds.
     async fn rescue(&self, dead: InstanceId) -> Result<u64> {
+        // Before anyone else takes up its work, nothing of it is at work any more.
+        #[cfg(all(feature = "programs", target_os = "linux"))]
+        if let Err(left) = crate::agents::process::sweep_owner(dead.as_uuid()).await {
+            return Err(Error::usage(format!("what a dead instance has started goes on: {left}")));
+        }
         let mut rescued = 0;
         loop {
             let held = self.core.backend.due(dead, BATCH).await?.held;

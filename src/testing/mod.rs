@@ -1,5 +1,17 @@
 //! What tests of hosts and of segue itself need, and no work does.
 //!
-//! It is below everything: it knows nothing of tasks, flows or engines.
+//! The scripted model is below everything: it knows nothing of tasks, flows or engines. What records
+//! and plays agents' turns knows agents.
 
+#[cfg(feature = "scripted-model")]
 pub mod model;
+#[cfg(feature = "replay")]
+mod recorder;
+#[cfg(feature = "replay")]
+mod replay;
+
+#[cfg(feature = "replay")]
+pub use self::{
+    recorder::{Heard, Recorder},
+    replay::Replay,
+};

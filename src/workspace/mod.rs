@@ -16,3 +16,9 @@ pub use self::{
     pin::{Pin, Pins},
     receipt::{Change, Changed, Changes, Receipt},
 };
+
+/// The folders of git that belong to a folder: what it shares with others, and what is its own. None
+/// where it is in no repository.
+pub(crate) fn git_dirs(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    [git::common_dir(folder), git::git_dir(folder)].into_iter().flatten().collect()
+}

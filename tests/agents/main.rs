@@ -4,7 +4,10 @@
 //! homes are new and empty, and what they ask of the network comes to the scripted model or
 //! nowhere.
 
+mod acp;
+mod cli;
 mod golden;
+mod ledger;
 mod process;
 mod recipes;
 mod streams;

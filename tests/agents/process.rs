@@ -1,7 +1,10 @@
 //! Agents as processes: where they run, and that nothing of them is left.
 
 use std::{
-    env, fmt, fs,
+    collections::BTreeMap,
+    env,
+    ffi::OsString,
+    fmt, fs,
     path::{Path, PathBuf},
     process::{Command as Plain, Stdio},
     time::Duration,
@@ -39,6 +42,12 @@ impl Place {
         for name in ["home", "tmp", "repository"] {
             fs::create_dir(place.path(name)).expect("a folder of the test");
         }
+        for (name, content) in recipe.files {
+            let path = place.path("home").join(name);
+            let folder = path.parent().expect("a file is in a folder");
+            fs::create_dir_all(folder).expect("a folder of the home");
+            fs::write(path, content).expect("a file of the home");
+        }
         fs::write(place.path("repository/README.md"), "A scratch repository.\n").expect("a file");
         for arguments in [
             &["init", "--quiet", "--initial-branch", "main"][..],
@@ -55,6 +64,22 @@ impl Place {
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// The processes of the test that are there now, with their command lines.
+    pub fn processes(&self) -> Vec<String> {
+        marked(&self.mark).into_iter().map(|(_, command)| command).collect()
+    }
+
+    /// Kills all processes of the test, and waits until nothing of them works on.
+    pub async fn kill(&self) {
+        let killed: Vec<Pid> = marked(&self.mark).into_iter().map(|(pid, _)| pid).collect();
+        for pid in &killed {
+            let _ = kill_process(*pid, Signal::KILL);
+        }
+        while !self.processes().is_empty() || killed.iter().any(|pid| is_dying(*pid)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     fn text(&self, name: &str) -> String {
@@ -90,12 +115,6 @@ impl fmt::Display for Finished {
 
 /// Runs one turn to its end.
 pub async fn run(recipe: &Recipe, place: &Place, server: &ModelServer, prompt: &str) -> Finished {
-    for (name, content) in recipe.files {
-        let path = place.path("home").join(name);
-        let folder = path.parent().expect("a file is in a folder");
-        fs::create_dir_all(folder).expect("a folder of the home");
-        fs::write(path, content).expect("a file of the home");
-    }
     let child = command(recipe, place, server).spawn();
     let mut child = child.unwrap_or_else(|error| panic!("{}: {error}", recipe.name));
     let mut input = child.stdin.take().expect("its standard input is a pipe");
@@ -117,17 +136,33 @@ pub async fn run(recipe: &Recipe, place: &Place, server: &ModelServer, prompt: &
     Finished { code: output.status.code(), stdout, stderr, left }
 }
 
-/// The command of a turn: in a process group of its own, with nothing of our environment but
-/// where to look for programs.
+/// The command of a turn: in a process group of its own.
 fn command(recipe: &Recipe, place: &Place, server: &ModelServer) -> Command {
-    let (program, path) = program(recipe);
-    let fill =
-        |text: &str| text.replace("{url}", &server.url()).replace("{home}", &place.text("home"));
-    let mut command = Command::new(program);
-    command.args(recipe.arguments.iter().map(|text| fill(text)));
+    let mut command = Command::new(program(recipe).0);
+    command.args(recipe.arguments.iter().map(|text| fill(text, place, server)));
     command.current_dir(place.path("repository")).process_group(0).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.env_clear().env("PATH", path).env(MARK, &place.mark).env("LANG", "C.UTF-8");
+    command.env_clear().envs(environment(recipe, place, server));
+    command
+}
+
+/// A text of a recipe, with what is different each time.
+pub fn fill(text: &str, place: &Place, server: &ModelServer) -> String {
+    text.replace("{url}", &server.url()).replace("{home}", &place.text("home"))
+}
+
+/// The environment of an agent: nothing of ours but where to look for programs.
+pub fn environment(
+    recipe: &Recipe,
+    place: &Place,
+    server: &ModelServer,
+) -> BTreeMap<OsString, OsString> {
+    let (_, path) = program(recipe);
+    let mut env: BTreeMap<OsString, OsString> = BTreeMap::new();
+    let mut set = |name: &str, value: OsString| env.insert(name.into(), value);
+    set("PATH", path.into());
+    set(MARK, place.mark.clone().into());
+    set("LANG", "C.UTF-8".into());
     for (name, folder) in [
         ("HOME", "home"),
         ("XDG_CONFIG_HOME", "home/.config"),
@@ -137,19 +172,22 @@ fn command(recipe: &Recipe, place: &Place, server: &ModelServer) -> Command {
         ("XDG_RUNTIME_DIR", "tmp"),
         ("TMPDIR", "tmp"),
     ] {
-        command.env(name, place.path(folder));
+        set(name, place.path(folder).into());
     }
     // What is meant for the world is recorded by the server, and refused.
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"] {
-        command.env(name, server.url());
+        set(name, server.url().into());
     }
-    command.env("NO_PROXY", "127.0.0.1,localhost").env("no_proxy", "127.0.0.1,localhost");
-    command.envs(recipe.environment.iter().map(|(name, value)| (name, fill(value))));
-    command
+    set("NO_PROXY", "127.0.0.1,localhost".into());
+    set("no_proxy", "127.0.0.1,localhost".into());
+    for (name, value) in recipe.environment {
+        set(name, fill(value, place, server).into());
+    }
+    env
 }
 
 /// The program, and the path to search for others.
-fn program(recipe: &Recipe) -> (PathBuf, String) {
+pub fn program(recipe: &Recipe) -> (PathBuf, String) {
     let folder = programs();
     let program = folder.join(recipe.name);
     assert!(
@@ -201,4 +239,12 @@ fn marked(mark: &str) -> Vec<(Pid, String)> {
         }
     }
     found
+}
+
+/// Whether a process is there, as more than the last of its threads that nobody has waited for.
+fn is_dying(pid: Pid) -> bool {
+    let folder = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
+    let threads = fs::read_dir(folder.join("task")).map_or(0, Iterator::count);
+    let status = fs::read_to_string(folder.join("status")).unwrap_or_default();
+    threads > 1 || (threads == 1 && !status.contains("State:\tZ"))
 }

@@ -18,6 +18,10 @@ pub struct Recipe {
     pub version: &'static str,
     /// The arguments of one turn without a session, of an agent that may do everything.
     pub arguments: &'static [&'static str],
+    /// What an adapter is given beside what it knows by itself.
+    pub own: &'static [&'static str],
+    /// The model that an adapter is to use.
+    pub model: &'static str,
     pub environment: &'static [(&'static str, &'static str)],
     /// Files that its home has before, from there.
     pub files: &'static [(&'static str, &'static str)],
@@ -49,6 +53,8 @@ pub const CLAUDE: Recipe = Recipe {
         "--allowedTools",
         "Bash",
     ],
+    own: &["--setting-sources", "user", "--strict-mcp-config"],
+    model: "claude-sonnet-4-5",
     environment: &[
         ("ANTHROPIC_BASE_URL", "{url}"),
         ("ANTHROPIC_API_KEY", "x"),
@@ -94,6 +100,20 @@ pub const CODEX: Recipe = Recipe {
         "check_for_update_on_startup=false",
         "-",
     ],
+    own: &[
+        "-c",
+        "model_provider=\"scripted\"",
+        "-c",
+        "model_providers.scripted={name=\"scripted\",base_url=\"{url}/v1\",wire_api=\"responses\",\
+         env_key=\"OPENAI_API_KEY\",request_max_retries=0,stream_max_retries=2}",
+        "-c",
+        "features.plugins=false",
+        "-c",
+        "features.apps=false",
+        "-c",
+        "analytics.enabled=false",
+    ],
+    model: "scripted",
     environment: &[("OPENAI_API_KEY", "x")],
     files: &[],
     shell: "exec_command",
@@ -116,6 +136,8 @@ pub const QWEN: Recipe = Recipe {
         "--approval-mode",
         "yolo",
     ],
+    own: &["--auth-type", "openai"],
+    model: "scripted",
     environment: &[
         ("OPENAI_API_KEY", "x"),
         ("OPENAI_BASE_URL", "{url}/v1"),
@@ -137,6 +159,8 @@ pub const OPENCODE: Recipe = Recipe {
     package: "opencode-ai",
     version: "1.18.33",
     arguments: &["run", "--format", "json", "--model", "scripted/scripted", "--title", "a turn"],
+    own: &[],
+    model: "scripted/scripted",
     environment: &[
         ("OPENCODE_DISABLE_AUTOUPDATE", "1"),
         ("OPENCODE_DISABLE_MODELS_FETCH", "1"),

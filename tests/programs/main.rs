@@ -32,6 +32,7 @@ fn shell(folder: &Path, script: &str) -> Spawn {
         env,
         folder: folder.to_owned(),
         confined: None,
+        scratch: None,
     }
 }
 

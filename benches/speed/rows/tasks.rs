@@ -135,6 +135,7 @@ impl Worker {
                 said: None,
                 grow: None,
                 memo: None,
+                turn: None,
             }))
         });
         let commands = commands.collect();

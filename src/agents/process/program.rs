@@ -8,7 +8,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Custody, Ended, Owned, Spawn};
+use super::{Custody, Ended, Mark, Owned, Scratch, Spawn};
 use crate::failure::Failure;
 
 /// How much of what a program says of its errors is kept: the end of it.
@@ -23,6 +23,8 @@ pub struct Program {
     input: Option<ChildStdin>,
     output: Option<ChildStdout>,
     errors: JoinHandle<Vec<u8>>,
+    /// Goes with the program.
+    _scratch: Option<Arc<Scratch>>,
 }
 
 /// What a program printed up to the end of a line.
@@ -50,7 +52,7 @@ impl Program {
     /// When that can't be written down, or it can't be started. Then nothing runs.
     pub async fn start(spawn: Spawn, custody: Arc<dyn Custody>) -> Result<Self, Failure> {
         let name = spawn.program.display().to_string();
-        let mark = custody.intend(&name).await?;
+        let (mark, scratch) = (custody.intend(&name).await?, spawn.scratch.clone());
         let mut owned = match spawn.start(mark).await {
             Ok(owned) => owned,
             Err(error) => {
@@ -60,7 +62,7 @@ impl Program {
         };
         let (input, output) = (owned.input(), owned.output());
         let errors = tokio::spawn(tail(owned.errors()));
-        let program = Self { owned, custody, input, output, errors };
+        let program = Self { owned, custody, input, output, errors, _scratch: scratch };
         let noted = match program.owned.id() {
             Some(process) => program.custody.started(mark, process).await,
             // It has ended already, which is for the reader to find out.
@@ -106,6 +108,23 @@ impl Program {
         self.owned.id()
     }
 
+    /// Whether it has ended. What it has started may go on, and hold its output open.
+    pub fn has_ended(&mut self) -> bool {
+        self.owned.has_ended()
+    }
+
+    /// What it and all that it starts carry.
+    pub fn mark(&self) -> Mark {
+        self.owned.mark()
+    }
+
+    /// Waits until it has ended by itself. What it has started may go on. A call that is dropped
+    /// loses nothing.
+    pub async fn exited(&mut self) {
+        // One that can't be waited for is found out by whoever ends it.
+        let _ = self.owned.exited().await;
+    }
+
     /// Waits until it has ended by itself, and then ends all that it left behind.
     ///
     /// # Errors
@@ -130,7 +149,7 @@ impl Program {
 
     async fn settle(
         ended: io::Result<Ended>,
-        mark: super::Mark,
+        mark: Mark,
         custody: &dyn Custody,
         errors: JoinHandle<Vec<u8>>,
     ) -> Result<Finish, Failure> {

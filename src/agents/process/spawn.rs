@@ -20,6 +20,7 @@ use tokio::{
 use super::{
     mark::{Mark, Survivors, VARIABLE},
     sandbox::{Rules, Sandbox},
+    scratch::Scratch,
 };
 
 /// A program to be started. Its environment is what is said here, and the mark: nothing of this
@@ -36,6 +37,8 @@ pub struct Spawn {
     pub folder: PathBuf,
     /// What keeps it from writing elsewhere, and where it may. None: it may do what its user may.
     pub confined: Option<(Arc<dyn Sandbox>, Rules)>,
+    /// A folder of its own, which goes when the program has ended.
+    pub scratch: Option<Arc<Scratch>>,
 }
 
 /// A program that was started, with all that it has started since.
@@ -102,6 +105,19 @@ impl Owned {
     /// Its process id, while it runs.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// Whether it has ended. What it has started may go on.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
+    /// Waits until it has ended, and ends nothing. A call that is dropped loses nothing.
+    ///
+    /// # Errors
+    /// When it can't be waited for.
+    pub async fn exited(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait().await
     }
 
     /// Its input: once. Dropped, it is closed.

@@ -6,9 +6,11 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{
+    agents,
     claim::Lanes,
     failure::{Attempted, Failure},
-    pipe::{Line, Param, Pipe, params},
+    hosts,
+    pipe::{Line, Param, Pipe},
     rows::{Cells, Time, json, labels, stream},
     sql,
 };
@@ -21,9 +23,12 @@ use crate::{
 /// Makes one array of each column, from rows.
 macro_rules! columns {
     ($rows:expr, |$row:ident| $($value:expr),+ $(,)?) => {
-        params![$($rows.iter().map(|$row| $value).collect::<Vec<_>>()),+]
+        $crate::backend::postgres::pipe::params![
+            $($rows.iter().map(|$row| $value).collect::<Vec<_>>()),+
+        ]
     };
 }
+pub(super) use columns;
 
 /// Where the answers to the guarded statements are.
 #[derive(Clone, Copy, Default)]
@@ -108,6 +113,8 @@ pub(super) fn add<'a>(
     put_runs(pipe, changes);
     let guards = guarded(pipe, changes, known, misses);
     put_around_tasks(pipe, changes);
+    agents::save(pipe, changes);
+    hosts::save(pipe, changes);
     put_events(pipe, changes);
     guards
 }
@@ -532,6 +539,7 @@ fn put_events<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
             ),
         );
     }
+    agents::save_parts(pipe, changes);
     if !changes.entries.is_empty() {
         pipe.add(
             sql::INSERT_ENTRY,

@@ -6,12 +6,15 @@ use rusqlite::Connection;
 
 use super::sql;
 
+/// How long a connection waits for another: as its `busy_timeout`, which is given back.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Folds back what can be, and truncates the log where nobody reads from it. Whether that was so. It
 /// waits for nobody: a reader that keeps an old snapshot would hold up all who write.
 pub(super) fn fold_back(conn: &Connection) -> rusqlite::Result<bool> {
     conn.busy_timeout(Duration::ZERO)?;
     let busy = conn.query_row(sql::CHECKPOINT, [], |row| row.get::<_, bool>(0));
-    conn.busy_timeout(sql::PATIENCE)?;
+    conn.busy_timeout(PATIENCE)?;
     Ok(!busy?)
 }
 
@@ -44,7 +47,7 @@ mod tests {
         assert!(!fold_back(&writer).expect("a checkpoint"));
         assert_eq!(WAITS.load(Ordering::Relaxed), 0, "nobody was waited for");
         let patience = writer.pragma_query_value(None, "busy_timeout", |row| row.get::<_, u32>(0));
-        assert_eq!(u128::from(patience.expect("a pragma")), sql::PATIENCE.as_millis());
+        assert_eq!(u128::from(patience.expect("a pragma")), PATIENCE.as_millis());
         reader.execute_batch("COMMIT").expect("no snapshot");
         assert!(fold_back(&writer).expect("a checkpoint"));
         assert_eq!(super::super::wal_bytes(&path), 0);

@@ -4,9 +4,11 @@
 //! read. Through small files beside the database, processes on the same file take turns at
 //! writing, share the syncs of what they wrote, and wake each other.
 
+mod agents;
 mod claim;
 mod conn;
 mod fold;
+mod hosts;
 mod list;
 mod load;
 mod log;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::{CachedStatement, Connection, Params, params};
 
 use super::{
-    load,
+    agents, hosts, load,
     rows::{json, labels, stream},
     sql,
 };
@@ -106,7 +106,10 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> Result<()> {
         return Err(Error::database(format!("task {task} changed inside the transaction")));
     }
     save_around_tasks(conn, changes)?;
+    agents::save(conn, changes)?;
+    hosts::save(conn, changes)?;
     changes.messages.iter().try_for_each(|row| insert_message(conn, row))?;
+    agents::save_parts(conn, changes)?;
     changes.entries.iter().try_for_each(|row| insert_entry(conn, row))?;
     Ok(())
 }

@@ -9,14 +9,19 @@ mod budget;
 mod chat;
 mod flow;
 mod grow;
+mod hosts;
 mod inbox;
+mod ledger;
 mod reach;
 mod settle;
 mod split;
 mod steps;
 mod task;
+mod turn;
+mod turn_wants;
 mod wants;
 mod work;
+mod write;
 
 pub use split::Split;
 
@@ -104,6 +109,18 @@ fn apply(work: &mut Work, command: Command) -> Receipt {
         Command::OpenChat(chat) => chat::open(work, chat),
         Command::DeleteChat(id) => chat::delete(work, id),
         Command::Append { chat, messages } => chat::append(work, chat, messages),
+        Command::BeginTurn(wish) => turn::begin(work, *wish),
+        Command::NoteSession { turn, id, port } => turn::note_session(work, turn, id, port),
+        Command::Prompting { turn, seen } => turn::prompting(work, turn, seen),
+        Command::Write(parts) => write::write(work, *parts),
+        Command::Book(book) => ledger::book(work, *book),
+        Command::Intend(process) => hosts::intend(work, *process),
+        Command::Started { process, pid, pid_start } => {
+            hosts::started(work, process, pid, pid_start)
+        }
+        Command::Ended(id) => hosts::ended(work, id),
+        Command::PutAgent(agent) => hosts::put_agent(work, *agent),
+        Command::Quarantine { host, name, reason } => hosts::quarantine(work, (host, name), reason),
         Command::Register(instance) => work.register(*instance),
         Command::Retire(id) => work.retire(id),
     }

@@ -3,14 +3,15 @@
 use super::{
     are_names, budget, chat, fits, grow, inbox, steps, storable,
     task::{end_step, find, imported_attempt, park_checked, state},
+    turn,
 };
 use crate::{
     clock::Timestamp,
     id::{ItemId, RunId, TaskId},
     model::{
-        Ask, Attempt, AttemptOutcome, Decision, Event, Fault, FaultKind, Import, Interrupted,
-        ItemKind, Memo, Outcome, Payload, Phase, Recall, Receipt, Rejection, Retry, Settle, Stream,
-        Task, TaskFlags, TaskState, limits, plan::work::Work,
+        Access, Ask, Attempt, AttemptOutcome, Decision, Event, Fault, FaultKind, Import,
+        Interrupted, ItemKind, Memo, Outcome, Payload, Phase, Recall, Receipt, Rejection, Retry,
+        Settle, Stream, Task, TaskFlags, TaskState, limits, plan::work::Work,
     },
 };
 
@@ -40,12 +41,14 @@ pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
         return repeated(work, task, &settle);
     }
     check(work, id, &settle.decision)?;
+    turn::check_end(settle.turn.as_ref())?;
     let cancelled = task.flags.has(TaskFlags::CANCEL);
     if let Some((chat, messages)) = settle.said
         && work.rows.chats.contains_key(&chat)
     {
         chat::append(work, chat, messages)?;
     }
+    let booked = turn::end(work, id, settle.turn);
     let step = task_step(work, id);
     let Settle { retry, mut decision, usage, grow, memo, .. } = settle;
     // Only what completes adds anything.
@@ -72,7 +75,7 @@ pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
     }
     let recalled = memo.and_then(|memo| memo.from);
     let outcome = outcome_of(&decision);
-    let result = Result { usage, recalled, ..Result::of(outcome) };
+    let result = Result { usage: usage.or(booked), recalled, ..Result::of(outcome) };
     if cancelled {
         end_cancelled(work, id, decision, result);
     } else {
@@ -392,13 +395,16 @@ pub(super) fn rescue(work: &mut Work, id: TaskId, lease: i64) -> Receipt {
         return if done { Ok(answered(task, lease)) } else { Err(Rejection::StaleLease) };
     }
     let cancelled = task.flags.has(TaskFlags::CANCEL);
+    let usage = turn::end(work, id, None);
     let error = Some("its worker died".to_owned());
-    close(work, id, Result { error, ..Result::of(None) });
+    close(work, id, Result { error, usage, ..Result::of(None) });
     let task = work.task(id);
     task.interruptions += 1;
     let interruptions = task.interruptions;
-    let policy = work.rows.specs.get(&id).map(|spec| spec.options.interrupted);
-    match policy.unwrap_or_default() {
+    let options = work.rows.specs.get(&id).map(|spec| &spec.options);
+    // What only reads has no effect that nobody knows of.
+    let acts = options.filter(|options| options.access != Access::ReadOnly);
+    match acts.map(|options| options.interrupted).unwrap_or_default() {
         _ if cancelled => end(work, id, Phase::Cancelled, Some("cancelled".into())),
         _ if interruptions >= limits::INTERRUPTIONS => {
             let why = format!("its worker died {interruptions} times");

@@ -41,12 +41,16 @@ async fn every_statement_fits_the_tables() {
             prepared.unwrap_or_else(|error| panic!("{name}: {error:?}"));
         }
     }
-    for text in [sql::TASK, sql::CHILD_TASKS, sql::RUN, sql::CHAT, sql::CAPACITY] {
+    let locked =
+        [sql::TURN, sql::AGENT_SESSION, sql::NEWEST_AGENT_SESSION, sql::PROCESS, sql::AGENT];
+    let owners = [sql::TASK, sql::CHILD_TASKS, sql::RUN, sql::CHAT, sql::CAPACITY];
+    for text in owners.into_iter().chain(locked) {
         client.prepare(&format!("{text}{}", sql::LOCKED)).await.unwrap();
     }
     for source in [
         include_str!("../../../src/backend/postgres/sql/mod.rs"),
         include_str!("../../../src/backend/postgres/sql/flows.rs"),
+        include_str!("../../../src/backend/postgres/sql/agents.rs"),
     ] {
         super::expect_all(source, &all, &["LOCKED"]);
     }
@@ -97,6 +101,13 @@ const ROWS: &str = "
         SELECT id, 'p', '', 1, t FROM n WHERE n < 20000;
     INSERT INTO messages (chat_id, seq, id, role, content, created_at)
         SELECT id(n % 500), n / 500, id, 'user', '', t FROM n WHERE n < 20000;
+    INSERT INTO agent_sessions SELECT id, id(n % 500), 'a', n / 500, 'cli', NULL, NULL, NULL, 'h', 3,
+        '', 'full', 0, 1, 0, 0, 0, 0, 0, 0, 100, '{}', '', t, t, t FROM n WHERE n < 5000;
+    INSERT INTO usage_ledger SELECT id(n % 500), n / 500 + 1, n, id(n % 1000), 'a', 1, id(n % 5000),
+        NULL, id, NULL, 'delta', 0, 0, 0, 0, 0, 0, '', t FROM n WHERE n < 5000;
+    INSERT INTO turns SELECT id, id(n % 500), 'a', id, n / 500, id, 1,
+        CASE WHEN n < 500 THEN 1 ELSE 2 END, NULL, 0, 0, 0, 0, 0, 0, t, t, t FROM n WHERE n < 5000;
+    INSERT INTO message_parts SELECT id(n / 10), n % 10, 0, 0, '' FROM n WHERE n < 5000;
     INSERT INTO instances SELECT id, '', '', 0, 0, 0, '', t FROM n WHERE n < 5;
     SET session_replication_role = origin";
 
@@ -201,6 +212,12 @@ const HOT: &[Case] = &[
         "slots_pkey task_states_pkey tasks_pkey",
     ),
     (sql::CLAIMED_BEFORE, "id(1), 7", "task_states_running tasks_pkey"),
+    (sql::TURN, "ARRAY[id(77)]", "turns_pkey"),
+    (sql::OPEN_TURNS, "ARRAY[id(77)]", "turns_open"),
+    (sql::AGENT_SESSION, "ARRAY[id(77)]", "agent_sessions_pkey"),
+    (sql::NEWEST_AGENT_SESSION, "ARRAY[id(77)], ARRAY['a']", "agent_sessions_by_chat"),
+    (sql::BOOKING, "ARRAY[id(77)], ARRAY['77']", "usage_ledger_by_source"),
+    (sql::PART, "ARRAY[id(77)], ARRAY[7]", "message_parts_pkey"),
     (sql::BEAT, "id(1)", "instances_pkey"),
     (sql::RIPE, "now(), 10", "task_states_timer"),
     (sql::RIPE, "'epoch', 10", "task_states_timer"),

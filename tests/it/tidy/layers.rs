@@ -23,8 +23,8 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("failure", &["id", "model"]),
     ("view", &["id", "clock", "model"]),
     ("backend", &["id", "clock", "error", "model"]),
-    ("agents", &["id", "clock", "error", "failure", "model"]),
-    ("engine", &["id", "clock", "error", "failure", "model", "backend", "agents"]),
+    ("agents", &["id", "clock", "error", "failure", "model", "workspace"]),
+    ("engine", &["id", "clock", "error", "failure", "model", "backend", "agents", "workspace"]),
     (
         "api",
         &[
@@ -33,7 +33,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
         ],
     ),
     ("docs", &[]),
-    ("testing", &["clock"]),
+    ("testing", &["clock", "failure", "model", "agents"]),
     ("workspace", &[]),
 ];
 

@@ -5,8 +5,10 @@
 //! sets of rows, which come as arrays, one for each column. `x IN (SELECT ..) OR x IS NULL`,
 //! where x is never NULL, keeps the planner from making a join of it: the set is hashed once.
 
+mod agents;
 mod flows;
 
+pub use agents::*;
 pub use flows::*;
 
 // ---- the connection and the schema
@@ -539,8 +541,13 @@ pub const LIST_CAPACITY: &str = "WITH carried AS MATERIALIZED (
     FROM capacity_keys k WHERE ($1::text IS NULL OR k.name = $1)
     AND ($2::text IS NULL OR k.name > $2 COLLATE \"C\")
     ORDER BY k.name COLLATE \"C\" LIMIT $3::bigint";
-pub const LIST_MESSAGES: &str = "SELECT chat_id, seq, id, role, content, task_id, created_at
-    FROM messages WHERE chat_id = $1::uuid AND seq > $2::bigint ORDER BY seq LIMIT $3::bigint";
+/// Each with the parts that it was written in, as an array of each column.
+pub const LIST_MESSAGES: &str = "SELECT m.chat_id, m.seq, m.id, m.role, m.content, m.task_id,
+    m.created_at, p.nos, p.kinds, p.starts, p.bodies
+    FROM messages m CROSS JOIN LATERAL (SELECT array_agg(no ORDER BY no) AS nos,
+        array_agg(kind ORDER BY no) AS kinds, array_agg(start ORDER BY no) AS starts,
+        array_agg(body ORDER BY no) AS bodies FROM message_parts WHERE message_id = m.id) p
+    WHERE m.chat_id = $1::uuid AND m.seq > $2::bigint ORDER BY m.seq LIMIT $3::bigint";
 pub const LIST_SESSIONS: &str = "SELECT id, project_id, title, meta, created_at
     FROM sessions WHERE ($1::text IS NULL OR project_id = $1) AND ($2::uuid IS NULL OR id < $2)
     ORDER BY id DESC LIMIT $3::bigint";

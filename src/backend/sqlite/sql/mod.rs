@@ -1,8 +1,10 @@
 //! Every SQL statement of this backend. `postgres/sql/mod.rs` has the same names in the same
 //! order: their difference is the list of dialect differences.
 
+mod agents;
 mod flows;
 
+pub use agents::*;
 pub use flows::*;
 
 use crate::model::{ItemFilter, TaskFilter};
@@ -315,8 +317,6 @@ pub const PRAGMAS: [(&str, &str); 8] = [
     ("cache_size", "-16000"),
     ("journal_size_limit", "67108864"),
 ];
-/// How long a connection waits for another: as `busy_timeout` above.
-pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 pub const DATA_VERSION: &str = "PRAGMA data_version";
 pub const SHRINK: &str = "PRAGMA incremental_vacuum(2000)";
 pub const FOLD: &str = "PRAGMA wal_checkpoint(PASSIVE)";

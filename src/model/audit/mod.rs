@@ -3,6 +3,8 @@
 //! Two backends that agree can both be wrong. The audit knows nothing of how rows came to
 //! be; it only knows which sets of rows make sense.
 
+mod agents;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -54,6 +56,7 @@ pub fn audit(rows: &Rows) -> Vec<Violation> {
     audit.chats();
     audit.streams();
     audit.ends();
+    audit.agents();
     audit.found
 }
 
