@@ -88,6 +88,8 @@ impl Address {
 pub struct Place {
     pub kind: Kind,
     pub address: Address,
+    /// Whether SQLite syncs each commit of a bare connection.
+    syncs: bool,
     runtime: Arc<Runtime>,
     _folder: Option<tempfile::TempDir>,
 }
@@ -101,7 +103,13 @@ impl Place {
         };
         runtime
             .block_on(async { Ok::<_, super::Error>(address.backend().await?.migrate().await?) })?;
-        Ok(Self { kind, address, runtime: Arc::clone(runtime), _folder: folder })
+        Ok(Self { kind, address, syncs: true, runtime: Arc::clone(runtime), _folder: folder })
+    }
+
+    /// A file that another process has made.
+    pub fn of_another(runtime: &Arc<Runtime>, address: Address, syncs: bool) -> Self {
+        let (kind, runtime) = (Kind::Sqlite, Arc::clone(runtime));
+        Self { kind, address, syncs, runtime, _folder: None }
     }
 
     pub fn engine(&self) -> Builder {
@@ -135,6 +143,9 @@ impl Place {
             "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16000;
              PRAGMA synchronous = FULL;",
         )?;
+        if !self.syncs {
+            conn.execute_batch("PRAGMA synchronous = NORMAL")?;
+        }
         Ok(conn)
     }
 }

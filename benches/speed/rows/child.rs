@@ -11,9 +11,9 @@ use tokio::runtime::Runtime;
 use super::{
     super::{
         Result,
-        place::{Address, Kind},
+        place::{Address, Kind, Place},
     },
-    cost, enqueue_from,
+    cost, enqueue_from, limits,
 };
 
 /// A process that is told what to do by lines, and answers each with a line.
@@ -64,6 +64,10 @@ pub fn play(runtime: &Arc<Runtime>, role: &str) -> Result<()> {
     let address = Address::read(kind, words.next().ok_or("an address")?);
     if part == "memory" {
         return runtime.block_on(cost::remember(&address));
+    }
+    if part.starts_with("raw") {
+        let place = Place::of_another(runtime, address, part != "raw-shared");
+        return limits::play(&place, &part);
     }
     runtime.block_on(async {
         let engine = address.builder().connect().await?;

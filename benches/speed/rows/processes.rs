@@ -13,13 +13,13 @@ use super::{
     },
     Counter,
     child::Player,
-    enqueue_from,
+    enqueue_from, limits,
 };
 
 pub fn all(bench: &mut Bench, kind: Kind) -> Result<()> {
     several(bench, kind)?;
     match kind {
-        Kind::Sqlite => Ok(()),
+        Kind::Sqlite => limits::enqueue(bench),
         Kind::Postgres => notifications(bench, kind),
     }
 }
