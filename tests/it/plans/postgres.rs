@@ -284,3 +284,46 @@ async fn hot_statements_find_their_rows_by_index_in_large_tables() {
         assert!(!seen.text.contains("Sort"), "{}", seen.text);
     }
 }
+
+/// Lane 1 has a key whose one slot is held, lane 2 has none. Both are known and served, and one
+/// task is wanted.
+const FULL_LANE: &str = "INSERT INTO lanes VALUES (1, '[]', '[\"full\"]'), (2, '[]', '[]');
+    INSERT INTO capacity_keys VALUES ('full', 1, 'epoch');
+    INSERT INTO slots VALUES ('full', 0, gen_random_uuid(), 1)";
+
+/// So many more ready tasks in a lane.
+fn ready(lane: i64, count: usize) -> String {
+    format!(
+        "WITH new AS (INSERT INTO tasks (project_id, input, origin)
+             SELECT 'p', '1', 'segue' FROM generate_series(1, {count}) RETURNING id)
+         INSERT INTO task_states SELECT id, 1, {lane}, 0, 'epoch', 0, 0, 0, 0, 0, NULL, 0, NULL,
+             0, 0, 'epoch', 'epoch' FROM new"
+    )
+}
+
+#[tokio::test]
+async fn a_claim_reads_nothing_of_a_full_lane() {
+    let (_backend, client) = migrated(&cluster::url()).await;
+    client.batch_execute(FULL_LANE).await.unwrap();
+    client.batch_execute(&ready(2, 50)).await.unwrap();
+    let claim = "now(), ARRAY[1, 2], ARRAY[1], ARRAY['full'], ARRAY[1, 2], 1, gen_random_uuid(), 7";
+    let or_fail = format!("{claim}, 99");
+    let heads = "now(), ARRAY[1, 2], ARRAY[1], ARRAY['full'], 1";
+    let mut pages = Vec::new();
+    for more in [10, 10_000] {
+        client.batch_execute(&ready(1, more)).await.unwrap();
+        for (text, params) in
+            [(sql::CLAIM, claim), (sql::CLAIM_OR_FAIL, &or_fail), (sql::LANE_HEAD, heads)]
+        {
+            // The first time the connection also reads what the tables are.
+            explain(&client, text, params).await;
+            let seen = explain(&client, text, params).await;
+            pages.push((seen.pages, seen.text));
+        }
+    }
+    let (few, many) = pages.split_at(3);
+    for ((few, _), (many, text)) in few.iter().zip(many) {
+        // An index that is higher costs a page for each time that it is looked into.
+        assert!(*many <= few + 20, "{many} pages beside 10,000, {few} beside 10\n{text}");
+    }
+}
