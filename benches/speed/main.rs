@@ -27,7 +27,7 @@ mod table;
 use place::Kind;
 use ratio::Bench;
 // The files of the statements name it so.
-use segue::model;
+use segue::{id, model};
 
 type Error = Box<dyn std::error::Error>;
 type Result<T> = std::result::Result<T, Error>;

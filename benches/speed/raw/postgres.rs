@@ -16,7 +16,7 @@ use super::{
     Chat, Queue, lane, told,
 };
 
-#[allow(dead_code, reason = "a raw loop sends few of them")]
+#[allow(dead_code, unused_imports, reason = "a raw loop sends few of them")]
 #[path = "../../../src/backend/postgres/sql/mod.rs"]
 mod sql;
 
@@ -27,7 +27,7 @@ const NEWEST: i64 = i64::MAX;
 type Values = Vec<Box<dyn ToSql + Sync>>;
 
 macro_rules! values {
-    ($($value:expr),+ $(,)?) => { vec![$(Box::new($value) as Box<dyn ToSql + Sync>),+] };
+    ($($value:expr),* $(,)?) => { vec![$(Box::new($value) as Box<dyn ToSql + Sync>),*] };
 }
 
 fn refs(values: &Values) -> Vec<&(dyn ToSql + Sync)> {
@@ -402,8 +402,8 @@ impl Chat for Talk {
     fn tail(&mut self) -> Result<usize> {
         let (mut after, mut count) = (0_i64, 0);
         loop {
-            let rows = self.client.query(&self.page, &[&self.chat, &after, &256_i64]);
-            let page = self.runtime.block_on(rows)?;
+            let values: [&(dyn ToSql + Sync); 3] = [&self.chat, &after, &256_i64];
+            let page = self.runtime.block_on(self.client.query(&self.page, &values))?;
             match std::hint::black_box(&page).last() {
                 Some(row) => after = row.get(4),
                 None => return Ok(count),

@@ -10,7 +10,7 @@ use super::{
     Chat, Queue, lane, told,
 };
 
-#[allow(dead_code, reason = "a raw loop runs few of them")]
+#[allow(dead_code, unused_imports, reason = "a raw loop runs few of them")]
 #[path = "../../../src/backend/sqlite/sql/mod.rs"]
 mod sql;
 
