@@ -159,6 +159,8 @@ impl Shared {
     async fn drain(&self, partition: Partition, mut gathered: Queue) {
         while !gathered.is_empty() {
             self.commit(gathered).await;
+            // Those who were answered may have more, which shares the next commit.
+            tokio::task::yield_now().await;
             let mut waiting = lock(&self.waiting);
             let queue = waiting.queues.entry(partition).or_default();
             let rest = queue.split_off(queue.len().min(GATHER));

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use futures_util::future::{join_all, try_join_all, try_join4};
+use futures_util::future::{join_all, join3, try_join_all, try_join4};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 use uuid::Uuid;
@@ -53,44 +53,17 @@ struct New {
 
 impl New {
     fn of(count: usize) -> Self {
-        let epoch = vec![SystemTime::UNIX_EPOCH; count];
-        let (no_id, no_text) = (vec![None::<Uuid>; count], vec![None::<&str>; count]);
-        let (none, nothing) = (vec![0_i32; count], vec![0_i64; count]);
+        let now = vec![SystemTime::now(); count];
         let values = values![
             vec![Uuid::nil(); count],
             vec!["default"; count],
             vec!["count"; count],
             vec!["null"; count],
             vec![0_i16; count],
-            vec![None::<SystemTime>; count],
-            no_id.clone(),
-            no_id.clone(),
-            no_id.clone(),
-            no_id.clone(),
-            no_id.clone(),
-            vec![None::<i32>; count],
-            no_text.clone(),
-            no_text.clone(),
-            no_text.clone(),
-            no_text.clone(),
-            no_text.clone(),
-            no_text.clone(),
-            no_text.clone(),
-            no_text,
-            epoch.clone(),
+            now.clone(),
             vec![1_i16; count],
             vec![lane(); count],
-            epoch.clone(),
-            none.clone(),
-            none.clone(),
-            none,
-            nothing.clone(),
-            nothing.clone(),
-            no_id,
-            nothing,
-            vec![0_i16; count],
-            epoch.clone(),
-            epoch,
+            now,
             NEWEST,
         ];
         Self { count, values }
@@ -101,8 +74,8 @@ impl New {
         let ids: Vec<Uuid> = (0..self.count).map(|_| Uuid::now_v7()).collect();
         let now = vec![SystemTime::now(); self.count];
         self.values[0] = Box::new(ids);
-        self.values[20] = Box::new(now.clone());
-        self.values[23] = Box::new(now);
+        self.values[5] = Box::new(now.clone());
+        self.values[8] = Box::new(now);
         refs(&self.values)
     }
 }
@@ -117,7 +90,7 @@ pub struct Pipeline {
 impl Pipeline {
     pub fn new(runtime: &Arc<Runtime>, address: &Address) -> Result<Self> {
         let client = connect(runtime, address)?;
-        let enqueue = runtime.block_on(client.prepare(sql::INSERT_SPEC_OR_FAIL))?;
+        let enqueue = runtime.block_on(client.prepare(sql::INSERT_PLAIN_OR_FAIL))?;
         Ok(Self { runtime: Arc::clone(runtime), client, enqueue })
     }
 
@@ -183,7 +156,7 @@ pub struct Own {
 impl Own {
     pub fn new(place: &Place) -> Result<Self> {
         let (runtime, client) = (Arc::clone(place.runtime()), client(place)?);
-        let enqueue = runtime.block_on(client.prepare(sql::INSERT_SPEC_OR_FAIL))?;
+        let enqueue = runtime.block_on(client.prepare(sql::INSERT_PLAIN_OR_FAIL))?;
         let settle = runtime.block_on(client.prepare(sql::UPDATE_TASK_OR_FAIL))?;
         let claim = runtime.block_on(client.prepare(sql::CLAIM_OR_FAIL))?;
         let (held, new, me) = (Vec::new(), New::of(1), Uuid::now_v7());
@@ -197,7 +170,8 @@ impl Own {
                 self.held.iter().map(|$held| $value).collect::<Vec<_>>()
             };
         }
-        let no_text = vec![None::<&str>; self.held.len()];
+        // Where all are NULL, none is sent.
+        let no_text = Vec::<&str>::new();
         values![
             column!(|held| held.id),
             column!(|_held| 6_i16),
@@ -207,7 +181,7 @@ impl Own {
             column!(|held| held.interruptions),
             column!(|held| held.lease),
             column!(|held| held.rev + 1),
-            column!(|_held| None::<Uuid>),
+            Vec::<Uuid>::new(),
             column!(|_held| 0_i64),
             column!(|held| held.flags),
             column!(|held| held.started_at),
@@ -222,7 +196,7 @@ impl Own {
             column!(|_held| "null"),
             no_text.clone(),
             no_text,
-            column!(|_held| None::<Uuid>),
+            Vec::<Uuid>::new(),
             NEWEST,
         ]
     }
@@ -387,11 +361,9 @@ impl Chat for Talk {
                 self.append.iter().zip(&values).map(|(text, values)| async move {
                     db.query(text, &refs(values)).await.map(drop)
                 });
-            let (begun, sent, ended) = tokio::join!(
-                db.batch_execute(sql::BEGIN),
-                join_all(sent),
-                db.batch_execute(sql::COMMIT)
-            );
+            let (begun, sent, ended) =
+                join3(db.batch_execute(sql::BEGIN), join_all(sent), db.batch_execute(sql::COMMIT))
+                    .await;
             begun?;
             sent.into_iter().collect::<std::result::Result<(), _>>()?;
             ended

@@ -6,6 +6,7 @@
 //! where that does not work. Lost connections are replaced, for as long as it takes.
 
 mod claim;
+mod columns;
 mod commit;
 mod conn;
 mod failure;

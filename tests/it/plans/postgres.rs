@@ -33,7 +33,8 @@ async fn every_statement_fits_the_tables() {
         SETTINGS BEGIN BEGIN_SNAPSHOT BEGIN_VIEW COMMIT ROLLBACK NOW MIGRATION_LOCK HAS_NAMESPACE
         TABLES SWAP_PATH SAVEPOINT RELEASE UNDO CHILD_TASKS STEPS_AFTER LANE_HEAD SLOTS_FREE
         HOLDERS HIDDEN PRUNE_LOCK PRUNE_ENTRIES_OF LIST_TASKS LIST_RUNS LIST_OPEN LIST_INBOX
-        NOTIFIER_SETTINGS NOTIFY INSERT_SPEC_OR_FAIL UPDATE_TASK_OR_FAIL CLAIM_OR_FAIL
+        NOTIFIER_SETTINGS NOTIFY INSERT_SPEC_OR_FAIL INSERT_PLAIN_OR_FAIL UPDATE_TASK_OR_FAIL
+        CLAIM_OR_FAIL
     );
     for (name, texts) in &all {
         for text in texts.iter().flat_map(|text| text.split(';')) {
@@ -156,6 +157,12 @@ const HOT: &[Case] = &[
          ARRAY[NULL], ARRAY[NULL], ARRAY[NULL], ARRAY[NULL], ARRAY[now()], ARRAY[1], ARRAY[1],
          ARRAY[now()], ARRAY[0], ARRAY[0], ARRAY[0], ARRAY[0], ARRAY[0], ARRAY[NULL::uuid],
          ARRAY[0], ARRAY[0], ARRAY[now()], ARRAY[now()], 99",
+        "meta_pkey",
+    ),
+    (
+        sql::INSERT_PLAIN_OR_FAIL,
+        "ARRAY[id(900000)], ARRAY['p'], ARRAY['k'], ARRAY['1'], ARRAY[0], ARRAY[now()], ARRAY[1],
+         ARRAY[1], ARRAY[now()], 99",
         "meta_pkey",
     ),
     (

@@ -120,7 +120,19 @@ macro_rules! all_or_fail {
     };
 }
 
-macro_rules! insert_spec {
+/// That the tables may be written by a program that knows `$newest`, or it fails.
+macro_rules! may_write {
+    ($newest:literal) => {
+        concat!(
+            " WHERE 1 / CASE WHEN (SELECT value FROM meta WHERE name = 'writer_min') <= ",
+            $newest,
+            "::bigint THEN 1 ELSE 0 END = 1"
+        )
+    };
+}
+
+/// The rows of new tasks, as arrays.
+macro_rules! new_tasks {
     () => {
         "WITH new AS MATERIALIZED (SELECT * FROM unnest($1::uuid[],
     $2::text[], $3::text[], $4::text[], $5::smallint[], $6::timestamptz[], $7::uuid[], $8::uuid[],
@@ -138,20 +150,48 @@ macro_rules! insert_spec {
     unique_key, options, labels, meta, created_at, origin)
     SELECT id, project_id, kind, input, priority, run_at, parent_task_id, arena_id, session_id,
     chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id, unique_key, options,
-    labels, meta, created_at, 'segue' FROM new ON CONFLICT (id) DO NOTHING RETURNING id),
-    hot AS (INSERT INTO task_states (id, phase, lane, priority, run_at, attempt, failures,
-    interruptions, lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at)
-    SELECT n.id, phase, lane, priority, due_at, attempt, failures, interruptions, lease, rev,
-    holder, claim, run_id, coalesce(step_no, 0), flags, started_at, ended_at
-    FROM new n WHERE n.id IN (SELECT id FROM cold) OR n.id IS NULL RETURNING id)"
+    labels, meta, created_at, 'segue' FROM new"
+    };
+}
+
+macro_rules! insert_hot {
+    () => {
+        "INSERT INTO task_states (id, phase, lane, priority, run_at, attempt, failures,
+    interruptions, lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at) "
+    };
+}
+
+macro_rules! new_hot {
+    () => {
+        "SELECT id, phase, lane, priority, due_at, attempt, failures, interruptions, lease, rev,
+    holder, claim, run_id, coalesce(step_no, 0), flags, started_at, ended_at FROM new"
     };
 }
 
 /// New tasks, cold and hot rows. None is written where the id is taken; the others' ids are
 /// returned.
-pub const INSERT_SPEC: &str = concat!(insert_spec!(), " SELECT id FROM hot");
+pub const INSERT_SPEC: &str = concat!(
+    new_tasks!(),
+    " ON CONFLICT (id) DO NOTHING RETURNING id), ",
+    insert_hot!(),
+    new_hot!(),
+    " WHERE id IN (SELECT id FROM cold) OR id IS NULL RETURNING id"
+);
 /// The same for all of them, or it fails.
-pub const INSERT_SPEC_OR_FAIL: &str = concat!(insert_spec!(), all_or_fail!("hot", "$35"));
+pub const INSERT_SPEC_OR_FAIL: &str =
+    concat!(new_tasks!(), ") ", insert_hot!(), new_hot!(), may_write!("$35"));
+/// The same for tasks of which all that is not named here is NULL, 0 or the beginning of time.
+pub const INSERT_PLAIN_OR_FAIL: &str = concat!(
+    "WITH new AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[],
+    $5::smallint[], $6::timestamptz[], $7::smallint[], $8::bigint[], $9::timestamptz[])
+    AS u (id, project_id, kind, input, priority, created_at, phase, lane, due_at)),
+    cold AS (INSERT INTO tasks (id, project_id, kind, input, priority, created_at, origin)
+    SELECT id, project_id, kind, input, priority, created_at, 'segue' FROM new) ",
+    insert_hot!(),
+    "SELECT id, phase, lane, priority, due_at, 0, 0, 0, 0, 0, NULL, 0, NULL, 0, 0, 'epoch', 'epoch'
+    FROM new",
+    may_write!("$10")
+);
 pub const ADOPT_SPEC: &str = "UPDATE tasks SET origin = 'adopted' WHERE id = ANY ($1::uuid[])";
 /// Hot rows of tasks that another program inserted.
 pub const INSERT_TASK: &str = "INSERT INTO task_states (id, phase, lane, priority, run_at, attempt,
@@ -176,16 +216,18 @@ macro_rules! update_task {
     SELECT a.* FROM unnest($14::uuid[], $15::bigint[], $16::int[], $17::uuid[], $18::timestamptz[],
     $19::timestamptz[], $20::smallint[], $21::text[], $22::text[], $23::text[],
     $24::uuid[]) AS a (task_id, lease, attempt, holder, started_at, ended_at, outcome, output,
-    error, usage, recalled)
-    WHERE a.task_id IN (SELECT id FROM held) OR a.task_id IS NULL)"
+    error, usage, recalled)"
     };
 }
 
 /// Guarded by the lease and the revision before: no row is written where it has moved on, nor
 /// its attempt. The ids of the others are returned.
-pub const UPDATE_TASK: &str = concat!(update_task!(), " SELECT id FROM held");
+pub const UPDATE_TASK: &str = concat!(
+    update_task!(),
+    " WHERE a.task_id IN (SELECT id FROM held) OR a.task_id IS NULL) SELECT id FROM held"
+);
 /// The same for all of them, or it fails.
-pub const UPDATE_TASK_OR_FAIL: &str = concat!(update_task!(), all_or_fail!("held", "$25"));
+pub const UPDATE_TASK_OR_FAIL: &str = concat!(update_task!(), ")", all_or_fail!("held", "$25"));
 pub const INSERT_ATTEMPT: &str = "INSERT INTO task_attempts (task_id, lease, attempt, holder,
     started_at, ended_at, outcome, output, error, usage, recalled)
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::uuid[], $5::timestamptz[],
