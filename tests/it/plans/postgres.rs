@@ -48,6 +48,7 @@ async fn every_statement_fits_the_tables() {
     for source in [
         include_str!("../../../src/backend/postgres/sql/mod.rs"),
         include_str!("../../../src/backend/postgres/sql/flows.rs"),
+        include_str!("../../../src/backend/postgres/sql/new.rs"),
     ] {
         super::expect_all(source, &all, &["LOCKED"]);
     }
