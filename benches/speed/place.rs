@@ -74,6 +74,17 @@ impl Address {
         }
     }
 
+    /// A connection of the bare driver, to segue's tables.
+    pub fn client(&self, runtime: &Runtime) -> Result<Client> {
+        let Self::Schema { url, schema } = self else {
+            return Err("it is a file".into());
+        };
+        let (client, connection) = runtime.block_on(tokio_postgres::connect(url, NoTls))?;
+        runtime.spawn(connection);
+        runtime.block_on(client.batch_execute(&format!("SET search_path = {schema}")))?;
+        Ok(client)
+    }
+
     pub async fn backend(&self) -> Result<Arc<dyn Backend>> {
         Ok(match self {
             Self::File(path) => Arc::new(sqlite::Options::new(path).open()?),
@@ -122,13 +133,7 @@ impl Place {
 
     /// A connection of the bare driver, to segue's tables.
     pub fn client(&self) -> Result<Client> {
-        let Address::Schema { url, schema } = &self.address else {
-            return Err("it is a file".into());
-        };
-        let (client, connection) = self.runtime.block_on(tokio_postgres::connect(url, NoTls))?;
-        self.runtime.spawn(connection);
-        self.runtime.block_on(client.batch_execute(&format!("SET search_path = {schema}")))?;
-        Ok(client)
+        self.address.client(&self.runtime)
     }
 
     /// The same for SQLite, with the settings of the engine's own connections.
