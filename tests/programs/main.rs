@@ -2,6 +2,8 @@
 
 #![cfg(target_os = "linux")]
 
+#[cfg(all(feature = "cli", feature = "replay"))]
+mod adapter;
 #[path = "../processes/child.rs"]
 #[allow(dead_code, reason = "a part of it is for other tests")]
 mod child;
@@ -9,6 +11,8 @@ mod confined;
 mod owned;
 mod pinned;
 mod probed;
+#[cfg(feature = "replay")]
+mod played;
 
 use std::{
     collections::BTreeMap,

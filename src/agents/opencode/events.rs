@@ -275,7 +275,7 @@ mod tests {
         }
         assert!(course.is_answered() && course.has_stepped);
         assert_eq!((course.text.as_str(), course.seq), ("an answer", 10));
-        let names: Vec<_> = updates.iter().map(|update| match update {
+        let names = updates.iter().map(|update| match update {
             Update::Tool(call) => format!("tool {:?} {}", call.status, call.denied),
             Update::Text { text, .. } => text.clone(),
             Update::Usage(report) => {

@@ -55,7 +55,7 @@ impl Default for Opencode {
 impl Opencode {
     /// `opencode serve` at a port of its choice, with a password that nobody else knows.
     pub fn new() -> Self {
-        let mut launch = Launch::new("opencode");
+        let mut launch = Launch::new("opencode", "opencode");
         let arguments = ["serve", "--hostname", "127.0.0.1", "--port", "0"];
         launch.arguments.extend(arguments.map(OsString::from));
         Self {
@@ -94,7 +94,8 @@ impl Opencode {
         self
     }
 
-    /// Confines the server of turns that may change nothing. Without it there are none.
+    /// Keeps the server of turns that may only read from writing by this, and lets it write in these
+    /// places besides its own. If not said, Landlock does so.
     #[must_use]
     pub fn sandbox(mut self, sandbox: Arc<dyn Sandbox>, rules: Rules) -> Self {
         self.launch.sandbox(sandbox, rules);
