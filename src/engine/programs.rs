@@ -84,7 +84,7 @@ impl Custody for Ours {
 
     async fn started(&self, mark: Mark, pid: u32) -> Result<(), Failure> {
         let pid_start = hosts::started(pid).unwrap_or_default();
-        Ok(self.submit(Command::Started { process: id(mark), pid, pid_start }).await?)
+        Ok(self.submit(Command::Started { id: id(mark), pid, pid_start }).await?)
     }
 
     async fn ended(&self, mark: Mark) {

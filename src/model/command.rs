@@ -160,7 +160,7 @@ pub enum Command {
     /// Note that it runs.
     Started {
         /// The program.
-        process: ProcessId,
+        id: ProcessId,
         /// Its process.
         pid: u32,
         /// When that started, in the machine's own ticks.

@@ -23,7 +23,7 @@ mod part;
 mod payload;
 mod plan;
 mod policy;
-mod process;
+mod program;
 mod prune;
 mod query;
 mod retry;
@@ -61,7 +61,7 @@ pub use part::{NewPart, Part, PartKind, Write};
 pub use payload::Payload;
 pub use plan::{Plan, Split};
 pub use policy::{Condition, OnFailure, Otherwise, Policy, Quorum, Terms, Tolerance};
-pub use process::Process;
+pub use program::Process;
 pub use query::{
     CapacityView, Disk, ItemFilter, Page, Prune, Pruned, Query, RunFilter, RunView, Stats,
     TaskFilter, TaskView,

@@ -40,7 +40,7 @@ pub(super) async fn a_program_is_written_down_before_it_is_started(kit: Kit) {
     let instance = InstanceId::new();
     let wish = process("h", instance);
     let (id, at) = (wish.id, kit.now());
-    let started = Command::Started { process: id, pid: u32::MAX, pid_start: u64::MAX };
+    let started = Command::Started { id, pid: u32::MAX, pid_start: u64::MAX };
     assert!(matches!(kit.refused(started.clone()).await, Rejection::NotFound { .. }));
     assert!(kit.twice(intend(&wish)).await.is_ok());
     assert_eq!(kit.rows().await.processes[&id], Process { at, ..wish.clone() });

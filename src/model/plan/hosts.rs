@@ -7,24 +7,24 @@ use crate::{
 };
 
 /// A program is about to be started.
-pub(super) fn intend(work: &mut Work, process: Process) -> Receipt {
-    if work.rows.processes.contains_key(&process.id) {
+pub(super) fn intend(work: &mut Work, wish: Process) -> Receipt {
+    if work.rows.processes.contains_key(&wish.id) {
         return Ok(Outcome::Done);
     }
-    are_texts([&process.host, &process.boot])?;
-    are_texts(&process.agent)?;
-    let program = storable(process.program);
+    are_texts([&wish.host, &wish.boot])?;
+    are_texts(&wish.agent)?;
+    let program = storable(wish.program);
     fits("the name of a program", program.len(), limits::META_BYTES)?;
-    work.put_process(Process { program, started: None, at: work.now, ..process });
+    work.put_process(Process { program, started: None, at: work.now, ..wish });
     Ok(Outcome::Done)
 }
 
 /// It runs.
 pub(super) fn started(work: &mut Work, id: ProcessId, pid: u32, pid_start: u64) -> Receipt {
-    let Some(process) = work.rows.processes.get(&id).cloned() else {
+    let Some(known) = work.rows.processes.get(&id).cloned() else {
         return Err(Rejection::not_found("process", id));
     };
-    work.put_process(Process { started: Some((pid, pid_start)), ..process });
+    work.put_process(Process { started: Some((pid, pid_start)), ..known });
     Ok(Outcome::Done)
 }
 

@@ -114,10 +114,8 @@ fn apply(work: &mut Work, command: Command) -> Receipt {
         Command::Prompting { turn, seen } => turn::prompting(work, turn, seen),
         Command::Write(parts) => write::write(work, *parts),
         Command::Book(book) => ledger::book(work, *book),
-        Command::Intend(process) => hosts::intend(work, *process),
-        Command::Started { process, pid, pid_start } => {
-            hosts::started(work, process, pid, pid_start)
-        }
+        Command::Intend(program) => hosts::intend(work, *program),
+        Command::Started { id, pid, pid_start } => hosts::started(work, id, pid, pid_start),
         Command::Ended(id) => hosts::ended(work, id),
         Command::PutAgent(agent) => hosts::put_agent(work, *agent),
         Command::Quarantine { host, name, reason } => hosts::quarantine(work, (host, name), reason),

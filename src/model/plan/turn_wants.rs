@@ -90,10 +90,8 @@ fn on_a_host(command: &Command) -> Needs {
         Needs { agents, ..Needs::default() }
     };
     match command {
-        Command::Intend(process) => Needs { processes: [process.id].into(), ..Needs::default() },
-        Command::Started { process, .. } => {
-            Needs { processes: [*process].into(), ..Needs::default() }
-        }
+        Command::Intend(program) => Needs { processes: [program.id].into(), ..Needs::default() },
+        Command::Started { id, .. } => Needs { processes: [*id].into(), ..Needs::default() },
         Command::PutAgent(found) => agent(&found.host, &found.name),
         Command::Quarantine { host, name, .. } => agent(host, name),
         _ => Needs::default(),

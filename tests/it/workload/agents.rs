@@ -146,7 +146,7 @@ impl Workload {
                 started: None,
                 at: Timestamp::ZERO,
             })),
-            3 | 4 => Command::Started { process: id, pid: self.rng.u32(..), pid_start: 1 << 63 },
+            3 | 4 => Command::Started { id, pid: self.rng.u32(..), pid_start: 1 << 63 },
             5 => Command::Ended(id),
             6 => {
                 let reason = self.rng.bool().then(|| "it wrote".into());
