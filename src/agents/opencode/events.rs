@@ -275,7 +275,7 @@ mod tests {
         }
         assert!(course.is_answered() && course.has_stepped);
         assert_eq!((course.text.as_str(), course.seq), ("an answer", 10));
-        let names: Vec<_> = updates.iter().map(|update| match update {
+        let names = updates.iter().map(|update| match update {
             Update::Tool(call) => format!("tool {:?} {}", call.status, call.denied),
             Update::Text { text, .. } => text.clone(),
             Update::Usage(report) => {
@@ -286,7 +286,7 @@ mod tests {
             Update::Unknown { event } => event.clone(),
             other => format!("{other:?}"),
         });
-        let names = names.collect::<Vec<_>>();
+        let names: Vec<_> = names.collect();
         let wanted = [
             "tool Some(Running) false",
             "tool Some(Failed) true",
