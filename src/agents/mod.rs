@@ -26,7 +26,10 @@ pub mod probe;
 pub mod process;
 #[cfg(any(feature = "cli", feature = "claude"))]
 pub mod read;
-#[cfg(all(any(feature = "cli", feature = "claude", feature = "acp"), target_os = "linux"))]
+#[cfg(all(
+    any(feature = "cli", feature = "claude", feature = "acp", feature = "opencode"),
+    target_os = "linux"
+))]
 mod state;
 #[cfg(all(any(feature = "cli", feature = "claude"), target_os = "linux"))]
 mod telling;
@@ -72,6 +75,21 @@ pub trait Agent: fmt::Debug + Send + Sync + 'static {
 
     /// Ends what is kept warm for a chat. Its session can be continued later.
     async fn close(&self, _chat: ChatId) {}
+}
+
+#[async_trait]
+impl<A: Agent + ?Sized> Agent for Box<A> {
+    async fn turn(&self, turn: Turn, listener: &dyn Listener) -> Outcome {
+        (**self).turn(turn, listener).await
+    }
+
+    fn profile(&self) -> Profile {
+        (**self).profile()
+    }
+
+    async fn close(&self, chat: ChatId) {
+        (**self).close(chat).await;
+    }
 }
 
 /// What is to be known of an agent before a turn.

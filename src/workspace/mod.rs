@@ -19,7 +19,7 @@ pub use self::{
 
 /// The folders of git that belong to a folder: what it shares with others, and what is its own. None
 /// where it is in no repository.
-#[cfg(any(feature = "cli", feature = "claude", feature = "acp"))]
+#[cfg(any(feature = "cli", feature = "claude", feature = "acp", feature = "opencode"))]
 pub(crate) fn git_dirs(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     [git::common_dir(folder), git::git_dir(folder)].into_iter().flatten().collect()
 }

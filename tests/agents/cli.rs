@@ -161,11 +161,11 @@ async fn has_forgotten(recipe: &'static Recipe) {
 
 async fn is_limited(recipe: &'static Recipe) {
     // Qwen Code says nothing of a limit that lasts long.
-    let wait = if recipe.name == "qwen" { 1 } else { 7200 };
+    let (wait, silence) = if recipe.name == "qwen" { (1, 25) } else { (7200, 8) };
     let script = Script::by(move |_| Reply::limit(Duration::from_secs(wait)));
     let chat = Chat::new(recipe, script).await;
     // Some wait as long as they are told to.
-    let agent = chat.cli().silence(Duration::from_secs(8));
+    let agent = chat.cli().silence(Duration::from_secs(silence));
     let recorder = Recorder::default();
     let outcome = take(&agent, chat.turn("Hi.", Resume::Fresh), &recorder).await;
     println!("{}: {outcome:?}", recipe.name);

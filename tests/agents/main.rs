@@ -7,6 +7,7 @@
 mod acp;
 mod cli;
 mod golden;
+mod held;
 mod ledger;
 mod opencode;
 mod process;

@@ -27,7 +27,8 @@ async fn chat(script: Script) -> (Chat, ClaudeCode) {
     let (own, env) = chat.own();
     let claude = ClaudeCode::new().program(process::program(chat.recipe).0);
     let claude = own.into_iter().fold(claude, ClaudeCode::argument);
-    (chat, claude.env(move |_| Ok(env.clone())))
+    // It asks before it changes anything.
+    (chat, claude.mode("default").env(move |_| Ok(env.clone())))
 }
 
 fn new() -> Resume {
@@ -50,8 +51,11 @@ fn programs(chat: &Chat) -> Vec<String> {
 /// What a script of two prompts says: it calls a tool, and at the second it is fine.
 fn tool_then_fine(name: &'static str, input: serde_json::Value) -> Script {
     Script::by(move |ask: &Ask| {
-        let is_second =
-            |entry: &Entry| matches!(entry, Entry::User(text) if text.contains("Well?"));
+        // Behind the result of a tool it is a note.
+        let is_second = |entry: &Entry| match entry {
+            Entry::User(text) | Entry::Note(text) => text.contains("Well?"),
+            _ => false,
+        };
         if ask.tools.is_empty() || ask.entries.iter().any(is_second) {
             return Reply::text("fine");
         }

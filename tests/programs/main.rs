@@ -2,12 +2,16 @@
 
 #![cfg(target_os = "linux")]
 
+#[cfg(all(feature = "cli", feature = "replay"))]
+mod adapter;
 #[path = "../processes/child.rs"]
 #[allow(dead_code, reason = "a part of it is for other tests")]
 mod child;
 mod confined;
 mod owned;
 mod pinned;
+#[cfg(feature = "replay")]
+mod played;
 mod probed;
 
 use std::{

@@ -26,6 +26,9 @@ use crate::{
     failure::Failure,
 };
 
+/// How long a program may take to be ready for a prompt.
+const READY: Duration = Duration::from_secs(60);
+
 /// Why a program is not listened to any more.
 #[derive(Debug)]
 enum Stop {
@@ -209,7 +212,11 @@ impl Talk<'_> {
 
     /// Listens until a request of ours is answered, or without one until the turn has its result.
     async fn hear(&mut self, goal: Option<&str>) -> Result<(), Stop> {
-        self.quiet(self.claude.silence);
+        let silence = match goal {
+            Some(_) => self.claude.silence.min(READY),
+            None => self.claude.silence,
+        };
+        self.quiet(silence);
         loop {
             tokio::select! {
                 biased;
@@ -229,7 +236,7 @@ impl Talk<'_> {
                         return Ok(());
                     }
                     if !self.is_stopping {
-                        self.quiet(self.claude.silence);
+                        self.quiet(silence);
                     }
                 }
                 Some((id, answer)) = self.asks.next(), if !self.asks.is_empty() => {

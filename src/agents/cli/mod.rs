@@ -86,6 +86,11 @@ impl Cli {
         Self::new(recipes::GEMINI)
     }
 
+    /// How its program is told to take a turn.
+    pub const fn recipe(&self) -> Recipe {
+        self.recipe
+    }
+
     /// Starts this program. Without it, the one of the recipe is looked up in the `PATH`.
     pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
         self.launch.program = path.into();

@@ -66,6 +66,7 @@ mod tests {
             id: MessageId::new(),
             role,
             content: Payload::text(text),
+            parts: Vec::new(),
             task: None,
             created_at: Timestamp::ZERO,
         }

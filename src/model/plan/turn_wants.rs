@@ -8,8 +8,21 @@ use crate::{
     model::{BeginTurn, Book, Command, Needs, Rows, TaskFlags, Write},
 };
 
+/// The rows that a command of agents needs. Those that are no such command need none.
+pub(super) fn wants(command: &Command, rows: &Rows) -> Needs {
+    match command {
+        Command::BeginTurn(wish) => begun(wish),
+        Command::NoteSession { turn, .. } | Command::Prompting { turn, .. } => {
+            with_session(*turn, rows)
+        }
+        Command::Write(write) => written(write),
+        Command::Book(book) => booked(book),
+        _ => on_a_host(command),
+    }
+}
+
 /// What a turn is begun with.
-pub(super) fn begun(wish: &BeginTurn) -> Needs {
+fn begun(wish: &BeginTurn) -> Needs {
     let askable = are_texts([&wish.agent]).is_ok();
     let newest = askable.then(|| (wish.chat, wish.agent.clone()));
     Needs {
@@ -24,14 +37,14 @@ pub(super) fn begun(wish: &BeginTurn) -> Needs {
 }
 
 /// A turn, then its session.
-pub(super) fn with_session(turn: TurnId, rows: &Rows) -> Needs {
+fn with_session(turn: TurnId, rows: &Rows) -> Needs {
     let session = rows.turns.get(&turn).map(|turn| turn.session);
     let agent_sessions = session.into_iter().collect();
     Needs { turns: [turn].into(), agent_sessions, ..Needs::default() }
 }
 
 /// The account that a report is booked to, and the events that may have been booked before.
-pub(super) fn booked(book: &Book) -> Needs {
+fn booked(book: &Book) -> Needs {
     let sources = book.reports.iter().map(|report| &report.source);
     let askable = sources.filter(|source| are_texts([source]).is_ok());
     let ledger: BTreeSet<(AgentSessionId, String)> =
@@ -46,7 +59,7 @@ pub(super) fn booked(book: &Book) -> Needs {
 }
 
 /// The messages that grow, and the parts that may be there: each, and the one before it.
-pub(super) fn written(write: &Write) -> Needs {
+fn written(write: &Write) -> Needs {
     let each = write.parts.iter().map(|part| (part.message, part.no));
     let parts = each.flat_map(|(message, no)| [(message, no), (message, no.saturating_sub(1))]);
     Needs {
@@ -70,7 +83,7 @@ pub(super) fn ending(id: TaskId, lease: i64, rows: &Rows) -> Needs {
 }
 
 /// Programs and agents on hosts.
-pub(super) fn on_a_host(command: &Command) -> Needs {
+fn on_a_host(command: &Command) -> Needs {
     let agent = |host: &String, name: &String| {
         let askable = are_texts([host, name]).is_ok();
         let agents = askable.then(|| (host.clone(), name.clone())).into_iter().collect();

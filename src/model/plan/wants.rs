@@ -72,18 +72,7 @@ pub(super) fn wants(command: &Command, known: &Known<'_>) -> Needs {
         | Command::OpenChat(_)
         | Command::DeleteChat(_)
         | Command::Append { .. } => of_a_chat(command),
-        Command::BeginTurn(wish) => turn_wants::begun(wish),
-        Command::NoteSession { turn, .. } | Command::Prompting { turn, .. } => {
-            turn_wants::with_session(*turn, rows)
-        }
-        Command::Write(write) => turn_wants::written(write),
-        Command::Book(book) => turn_wants::booked(book),
-        Command::Intend(_)
-        | Command::Started { .. }
-        | Command::Ended(_)
-        | Command::PutAgent(_)
-        | Command::Quarantine { .. } => turn_wants::on_a_host(command),
-        Command::Register(_) | Command::Retire(_) => Needs::default(),
+        _ => turn_wants::wants(command, rows),
     }
 }
 

@@ -42,38 +42,44 @@ impl Workload {
                 after: self.chat(rows),
                 limit,
             },
-            13 => Query::AgentSessions {
+            13..21 => self.query_of_agents(rows, limit),
+            _ => Query::Instances,
+        }
+    }
+
+    fn query_of_agents(&mut self, rows: &Rows, limit: u32) -> Query {
+        match self.rng.u32(0..7) {
+            0 => Query::AgentSessions {
                 chat: self.chat(rows).unwrap_or_else(|| self.id()),
                 after: self.pick(rows.agent_sessions.keys().copied()).filter(|_| self.rng.bool()),
                 limit,
             },
-            14 => Query::Turns {
+            1 => Query::Turns {
                 chat: self.chat(rows).unwrap_or_else(|| self.id()),
                 after: self.pick(rows.turns.keys().copied()).filter(|_| self.rng.bool()),
                 limit,
             },
-            15 => Query::Ledger {
+            2 => Query::Ledger {
                 of: self.account(rows),
                 after: self.pick(rows.ledger.keys().copied()).filter(|_| self.rng.bool()),
                 limit,
             },
-            17 => Query::Parts {
+            3 => Query::Parts {
                 message: self.pick(rows.parts.keys().map(|key| key.0)).unwrap_or_else(|| self.id()),
                 from: self.rng.u32(0..3),
                 limit,
             },
-            18 => Query::Orphans {
+            4 => Query::Orphans {
                 host: "h".into(),
                 after: self.pick(rows.processes.keys().copied()).filter(|_| self.rng.bool()),
                 limit,
             },
-            19 => Query::Agents {
+            5 => Query::Agents {
                 host: "h".into(),
                 after: self.chance(30).then(|| "claude".into()),
                 limit,
             },
-            16 => Query::Spent { of: self.account(rows) },
-            _ => Query::Instances,
+            _ => Query::Spent { of: self.account(rows) },
         }
     }
 
