@@ -96,17 +96,18 @@ impl<'a> Scribe<'a> {
     /// When something could not be written: the turn counts no more, or the database is away.
     pub async fn attend<T>(&self, work: impl Future<Output = T>) -> (T, Result<Heard, Error>) {
         tokio::pin!(work);
-        let writes = async {
-            loop {
+        let result = loop {
+            let lag = async {
                 self.dirty.notified().await;
                 tokio::time::sleep(LAG).await;
-                self.write().await;
+            };
+            tokio::select! {
+                result = &mut work => break result,
+                // The work stands still meanwhile. Where it is writing itself, it goes on.
+                () = lag => if let Ok(turn) = self.writing.try_lock() {
+                    self.write_now(turn).await;
+                }
             }
-        };
-        tokio::pin!(writes);
-        let result = tokio::select! {
-            result = &mut work => result,
-            () = &mut writes => unreachable!("it writes for ever"),
         };
         self.write().await;
         let heard = std::mem::take(&mut *self.heard());
@@ -122,7 +123,10 @@ impl<'a> Scribe<'a> {
 
     /// Writes down what was heard and is not written yet. What can't be written stops the turn.
     async fn write(&self) {
-        let _turn = self.writing.lock().await;
+        self.write_now(self.writing.lock().await).await;
+    }
+
+    async fn write_now(&self, _turn: tokio::sync::MutexGuard<'_, ()>) {
         let (parts, reports) = {
             let mut heard = self.heard();
             heard.bytes = 0;
