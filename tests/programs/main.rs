@@ -10,9 +10,9 @@ mod child;
 mod confined;
 mod owned;
 mod pinned;
-mod probed;
 #[cfg(feature = "replay")]
 mod played;
+mod probed;
 
 use std::{
     collections::BTreeMap,

@@ -268,6 +268,7 @@ fn block(work: &mut Work, id: TaskId, asks: Vec<Ask>) {
 
 /// Takes back work that was not started: no attempt is counted and none is recorded.
 fn give_back(work: &mut Work, id: TaskId) {
+    withdraw(work, id);
     let task = work.task(id);
     task.attempt -= 1;
     let run_at = task.run_at;
