@@ -110,6 +110,6 @@ pub use error::{Error, Result};
 pub use failure::Failure;
 
 /// The examples of the README, compiled.
-#[cfg(all(doctest, feature = "sqlite"))]
+#[cfg(all(doctest, feature = "sqlite", feature = "cli", feature = "claude", target_os = "linux"))]
 #[doc = include_str!("../README.md")]
 pub struct Readme;

@@ -61,7 +61,7 @@ fn quirks() -> Quirks {
 #[tokio::test]
 async fn where_nothing_may_be_changed_nobody_can_allow_it() {
     let (place, ear) = (Place::new(), Ear::choosing("ever"));
-    let agent = place.agent(&[]).quirks(quirks());
+    let agent = place.agent(&[]).quirks(quirks()).unconfined();
     let mut turn = place.turn("which\nask c1 edit\nask c2 read", Resume::Fresh);
     turn.access = Access::ReadOnly;
     // What the turn wants is less than what it may not.
@@ -76,7 +76,7 @@ async fn where_nothing_may_be_changed_nobody_can_allow_it() {
 #[tokio::test]
 async fn a_session_that_leaves_its_read_only_mode_is_ended() {
     let (place, ear) = (Place::new(), Ear::default());
-    let agent = place.agent(&[]).quirks(quirks());
+    let agent = place.agent(&[]).quirks(quirks()).unconfined();
     let mut turn = place.turn("mode plan\nsay a\nmode build\nwait", Resume::Fresh);
     turn.access = Access::ReadOnly;
     let (name, message) = words(place.take(&agent, &ear, turn).await);
@@ -91,6 +91,7 @@ async fn an_agent_that_nothing_keeps_from_writing_is_not_started_to_read() {
     let (place, ear) = (Place::new(), Ear::default());
     let mut turn = place.turn("say a", Resume::Fresh);
     turn.access = Access::ReadOnly;
-    let (name, message) = words(place.take(&place.agent(&[]), &ear, turn).await);
+    let agent = place.agent(&[]).unconfined();
+    let (name, message) = words(place.take(&agent, &ear, turn).await);
     assert_eq!((name, place.custody.starts()), ("failed", 0), "{message}");
 }

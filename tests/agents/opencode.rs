@@ -1,13 +1,19 @@
 //! opencode by its server.
 
-use std::{collections::BTreeMap, ffi::OsString, fs, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use segue::{
-    agents::{Agent, Outcome, Resume, ToolStatus, opencode::Opencode},
+    agents::{Outcome, Resume, ToolStatus, opencode::Opencode},
     model::Access,
     testing::{
         Heard, Recorder,
-        model::{Entry, Script},
+        model::{Entry, Record, Reply, Script},
     },
 };
 use serde_json::{Value, json};
@@ -22,7 +28,7 @@ use crate::{
 /// The server takes its configuration from a file.
 fn configured(chat: &Chat, permission: Value) -> BTreeMap<OsString, OsString> {
     let (_, mut env) = chat.own();
-    let own = env.remove(std::ffi::OsStr::new("OPENCODE_CONFIG_CONTENT")).expect("a configuration");
+    let own = env.remove(OsStr::new("OPENCODE_CONFIG_CONTENT")).expect("a configuration");
     let mut configuration: Value = serde_json::from_str(own.to_str().expect("text")).expect("JSON");
     configuration["permission"] = permission;
     let file = chat.place.path("home/.config/opencode/opencode.json");
@@ -112,12 +118,20 @@ async fn opencode_takes_a_turn_by_its_server_that_is_cancelled() {
 /// A server that dies in the middle of a turn: the next turn of the task prompts again.
 #[tokio::test]
 async fn opencode_takes_a_turn_by_its_server_that_is_killed() {
-    let (chat, agent) = chat().await;
-    let recorder = Recorder::default();
-    let turn = chat.turn("Hi. <<NEVER>>", Resume::Fresh);
+    let first = AtomicBool::new(true);
+    let script = Script::by(move |ask| match ask.tools.is_empty() {
+        true => Reply::text("ok"),
+        false if first.swap(false, Ordering::Relaxed) => Reply::never(),
+        false => Reply::text("here I am"),
+    });
+    let chat = Chat::new(&recipes::OPENCODE, script).await;
+    let (agent, recorder) = (agent_that(&chat, json!({})), Recorder::default());
+    let turn = chat.turn("Hi.", Resume::Fresh);
     let mut again = turn.clone();
     let killing = async {
-        chat.server.until(|records| records.iter().any(|record| record.ask.is_some())).await;
+        let is_asked =
+            |record: &Record| record.ask.as_ref().is_some_and(|ask| !ask.tools.is_empty());
+        chat.server.until(|records| records.iter().any(is_asked)).await;
         chat.place.kill().await;
     };
     let (outcome, killed) = tokio::join!(take(&agent, turn, &recorder), timeout(LIMIT, killing));
@@ -125,7 +139,6 @@ async fn opencode_takes_a_turn_by_its_server_that_is_killed() {
     assert!(matches!(outcome, Outcome::Interrupted { .. }), "{outcome:?}");
     let [session] = &recorder.sessions()[..] else { panic!("{recorder:#?}") };
     again.resume = Resume::Continue(session.clone());
-    again.content = vec![segue::agents::Block::text("Hi. <<SAY here I am>>")];
     assert_eq!(text(take(&agent, again, &recorder).await, &recorder), "here I am");
     assert_eq!(prompts(&recorder), 2);
     agent.stop().await.expect("it ends");
@@ -149,6 +162,19 @@ async fn opencode_takes_a_turn_by_its_server_and_asks() {
 }
 
 #[tokio::test]
+async fn opencode_takes_a_turn_by_its_server_that_only_reads() {
+    let (chat, agent) = chat().await;
+    let recorder = Recorder::allowing();
+    let mut turn = chat.turn(&chat.shell("touch made"), Resume::Fresh);
+    turn.access = Access::ReadOnly;
+    let answer = text(take(&agent, turn, &recorder).await, &recorder);
+    assert!(answer.contains("ermission denied"), "the tool ran, and could not: {answer}");
+    assert!(!chat.place.path("repository/made").exists());
+    agent.stop().await.expect("it ends");
+    assert!(chat.place.processes().is_empty(), "{:?}", chat.place.processes());
+}
+
+#[tokio::test]
 async fn opencode_takes_a_turn_by_its_server_that_is_refused() {
     let (chat, agent) = chat().await;
     let recorder = Recorder::default();
@@ -160,7 +186,7 @@ async fn opencode_takes_a_turn_by_its_server_that_is_refused() {
     // Nothing keeps it from writing.
     let mut turn = chat.turn("Hi.", Resume::Fresh);
     turn.access = Access::ReadOnly;
-    let outcome = take(&agent, turn, &recorder).await;
+    let outcome = take(&agent.clone().unconfined(), turn, &recorder).await;
     assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
     for id in ["ses_00000000000000000000000001", "01890000-0000-7000-8000-000000000000"] {
         let outcome = take(&agent, chat.turn("Hi.", Resume::Continue(id.into())), &recorder).await;

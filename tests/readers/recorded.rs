@@ -1,7 +1,7 @@
 //! Real turns: one call of a tool, and an answer.
 
 use segue::{
-    agents::{ToolCall, ToolKind, ToolStatus, Update, read::Format},
+    agents::{ToolCall, ToolKind, ToolStatus, Update},
     model::Metering,
 };
 

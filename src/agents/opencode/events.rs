@@ -286,7 +286,7 @@ mod tests {
             Update::Unknown { event } => event.clone(),
             other => format!("{other:?}"),
         });
-        let names = names.collect::<Vec<_>>();
+        let names: Vec<_> = names.collect();
         let wanted = [
             "tool Some(Running) false",
             "tool Some(Failed) true",

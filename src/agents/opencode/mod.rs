@@ -34,7 +34,8 @@ use super::{
 };
 use crate::{clock::Clock, failure::Failure, model::Access};
 
-/// opencode, by its server.
+/// opencode, by its server. The server lives until it is [stopped](Self::stop), or until the last
+/// clone of this is dropped.
 #[derive(Clone, Debug)]
 pub struct Opencode {
     launch: Launch,
@@ -94,11 +95,18 @@ impl Opencode {
         self
     }
 
-    /// Keeps the server of turns that may only read from writing by this, and lets it write in these
+    /// Keeps the server from writing by this, in turns that may only read, and lets it write in these
     /// places besides its own. If not said, Landlock does so.
     #[must_use]
     pub fn sandbox(mut self, sandbox: Arc<dyn Sandbox>, rules: Rules) -> Self {
         self.launch.sandbox(sandbox, rules);
+        self
+    }
+
+    /// Confines nothing, so that there are no turns that may only read.
+    #[must_use]
+    pub fn unconfined(mut self) -> Self {
+        self.launch.unconfined();
         self
     }
 
@@ -287,6 +295,8 @@ fn outcome(talk: &mut Talk<'_>) -> Outcome {
             Trouble::Limit => Outcome::LimitReached { limit: message },
             Trouble::Session | Trouble::Other => Outcome::Crashed { message },
         },
+        // It is at rest because somebody said no.
+        None if talk.is_denied() => Outcome::Completed(Reply::text(text)),
         None => crashed("it gave up without an answer, as it does where it has no such model"),
     }
 }

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     agents::{
-        Answer, Choice, ChoiceKind, Listener, Outcome, Request, ToolCall, ToolKind, Turn, words,
+        Answer, Choice, ChoiceKind, Listener, Outcome, Request, ToolCall, ToolKind, ToolStatus,
+        Turn, Update, words,
     },
     model::Access,
 };
@@ -22,6 +23,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(250);
 /// After how many looks at a session that does nothing it counts as one that has given up.
 const LOOKS: u32 = 8;
+/// How long until a stream that ended is opened again.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How long an interruption may take.
 const CANCEL: Duration = Duration::from_secs(2);
 
@@ -48,6 +51,8 @@ pub(super) struct Talk<'a> {
     asks: FuturesUnordered<BoxFuture<'a, (String, Request, Answer)>>,
     /// What was asked, answered or not.
     asked: HashSet<String>,
+    /// Calls that somebody or something said no to. The server ends the turn with the first.
+    denied: HashSet<String>,
 }
 
 impl<'a> Talk<'a> {
@@ -57,8 +62,14 @@ impl<'a> Talk<'a> {
         turn: &'a Turn,
         listener: &'a dyn Listener,
     ) -> Self {
-        let (asks, asked) = (FuturesUnordered::new(), HashSet::new());
-        Self { client, course: Course::default(), session, turn, listener, asks, asked }
+        let (asks, asked, denied) = (FuturesUnordered::new(), HashSet::new(), HashSet::new());
+        let course = Course::default();
+        Self { client, course, session, turn, listener, asks, asked, denied }
+    }
+
+    /// Whether a call of a tool was denied.
+    pub fn is_denied(&self) -> bool {
+        !self.denied.is_empty()
     }
 
     fn path(&self, rest: &str) -> String {
@@ -143,7 +154,11 @@ impl<'a> Talk<'a> {
     }
 
     async fn take(&mut self, event: &Value) {
-        for update in self.course.take(event) {
+        for mut update in self.course.take(event) {
+            if let Update::Tool(call) = &mut update {
+                let is_failed = call.status == Some(ToolStatus::Failed);
+                call.denied |= is_failed && self.denied.contains(&call.id);
+            }
             self.listener.tell(update).await;
         }
     }
@@ -173,7 +188,10 @@ impl<'a> Talk<'a> {
                         }
                     }
                     // It may have been the stream alone.
-                    None => events = self.events().await?,
+                    None => {
+                        sleep(PAUSE).await;
+                        events = self.events().await?;
+                    }
                 },
                 () = sleep_until(tick) => {
                     tick = Instant::now() + TICK;
@@ -181,7 +199,8 @@ impl<'a> Talk<'a> {
                     if !self.is_active().await? {
                         self.catch_up().await?;
                         looks += 1;
-                        if self.course.finish.is_some() || looks > LOOKS {
+                        let is_over = self.course.finish.is_some() || self.is_denied();
+                        if is_over || looks > LOOKS {
                             return Ok(End::Settled);
                         }
                     }
@@ -222,6 +241,9 @@ impl<'a> Talk<'a> {
             Answer::Chosen(option) if request.options.iter().any(|it| it.id == *option) => option,
             _ => "reject",
         };
+        if chosen == "reject" {
+            self.denied.insert(request.call.id.clone());
+        }
         let path = self.path(&format!("/permission/{id}/reply"));
         self.client.post(&path, &json!({ "reply": chosen })).await?;
         Ok(())

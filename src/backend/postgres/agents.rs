@@ -1,9 +1,9 @@
 //! Agents' sessions, turns and what they use: rows, saving and lists.
 
 use super::{
+    columns::columns,
     pipe::{Param, Pipe, params},
     rows::{self, Cells, Time, json},
-    save::columns,
     sql,
 };
 use crate::{

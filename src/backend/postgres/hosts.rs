@@ -1,9 +1,9 @@
 //! Programs and agents on hosts: rows, and saving them.
 
 use super::{
+    columns::columns,
     pipe::{Param, Pipe},
     rows::{Cells, Time},
-    save::columns,
     sql,
 };
 use crate::{

@@ -7,6 +7,7 @@
 
 mod agents;
 mod claim;
+mod columns;
 mod commit;
 mod conn;
 mod failure;

@@ -23,7 +23,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::backend::sqlite::{Durability, conn};
+    use crate::backend::sqlite::conn;
 
     /// How often someone was waited for.
     static WAITS: AtomicU32 = AtomicU32::new(0);
@@ -37,7 +37,7 @@ mod tests {
     fn a_reader_is_not_waited_for_and_the_log_is_truncated_after_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("work.db");
-        let mut writer = conn::writer(&path, Durability::Full).expect("a file");
+        let mut writer = conn::writer(&path).expect("a file");
         let write = "CREATE TABLE IF NOT EXISTS t (a); INSERT INTO t VALUES (1)";
         writer.execute_batch(write).expect("a write");
         let reader = conn::reader(&path).expect("a file");

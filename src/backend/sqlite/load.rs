@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, Params, Row};
+use rusqlite::{CachedStatement, Connection, Params, Row};
 
 use super::{agents, hosts, rows, sql};
 use crate::{
@@ -29,7 +29,15 @@ pub(super) fn one<T>(
     params: impl Params,
     read: fn(&Row<'_>) -> Result<T>,
 ) -> Result<Option<T>> {
-    let mut statement = conn.prepare_cached(statement)?;
+    first(&mut conn.prepare_cached(statement)?, params, read)
+}
+
+/// The first row that a statement finds which the caller has looked up.
+pub(super) fn first<T>(
+    statement: &mut CachedStatement<'_>,
+    params: impl Params,
+    read: fn(&Row<'_>) -> Result<T>,
+) -> Result<Option<T>> {
     let mut rows = statement.query(params)?;
     rows.next()?.map(read).transpose()
 }

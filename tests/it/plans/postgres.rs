@@ -33,7 +33,8 @@ async fn every_statement_fits_the_tables() {
         SETTINGS BEGIN BEGIN_SNAPSHOT BEGIN_VIEW COMMIT ROLLBACK NOW MIGRATION_LOCK HAS_NAMESPACE
         TABLES SWAP_PATH SAVEPOINT RELEASE UNDO CHILD_TASKS STEPS_AFTER LANE_HEAD SLOTS_FREE
         HOLDERS HIDDEN PRUNE_LOCK PRUNE_ENTRIES_OF LIST_TASKS LIST_RUNS LIST_OPEN LIST_INBOX
-        NOTIFIER_SETTINGS NOTIFY INSERT_SPEC_OR_FAIL UPDATE_TASK_OR_FAIL CLAIM_OR_FAIL
+        NOTIFIER_SETTINGS NOTIFY INSERT_SPEC_OR_FAIL INSERT_PLAIN_OR_FAIL UPDATE_TASK_OR_FAIL
+        CLAIM_OR_FAIL
     );
     for (name, texts) in &all {
         for text in texts.iter().flat_map(|text| text.split(';')) {
@@ -51,6 +52,7 @@ async fn every_statement_fits_the_tables() {
         include_str!("../../../src/backend/postgres/sql/mod.rs"),
         include_str!("../../../src/backend/postgres/sql/flows.rs"),
         include_str!("../../../src/backend/postgres/sql/agents.rs"),
+        include_str!("../../../src/backend/postgres/sql/new.rs"),
     ] {
         super::expect_all(source, &all, &["LOCKED"]);
     }
@@ -167,6 +169,12 @@ const HOT: &[Case] = &[
          ARRAY[NULL], ARRAY[NULL], ARRAY[NULL], ARRAY[NULL], ARRAY[now()], ARRAY[1], ARRAY[1],
          ARRAY[now()], ARRAY[0], ARRAY[0], ARRAY[0], ARRAY[0], ARRAY[0], ARRAY[NULL::uuid],
          ARRAY[0], ARRAY[0], ARRAY[now()], ARRAY[now()], 99",
+        "meta_pkey",
+    ),
+    (
+        sql::INSERT_PLAIN_OR_FAIL,
+        "ARRAY[id(900000)], ARRAY['p'], ARRAY['k'], ARRAY['1'], ARRAY[0], ARRAY[now()], ARRAY[1],
+         ARRAY[1], ARRAY[now()], 99",
         "meta_pkey",
     ),
     (
@@ -299,5 +307,48 @@ async fn hot_statements_find_their_rows_by_index_in_large_tables() {
         let seen = explain(&client, sql::OLD_TASKS, "now(), 10").await;
         assert!(seen.indexes.contains("task_states_pkey"), "{}", seen.text);
         assert!(!seen.text.contains("Sort"), "{}", seen.text);
+    }
+}
+
+/// Lane 1 has a key whose one slot is held, lane 2 has none. Both are known and served, and one
+/// task is wanted.
+const FULL_LANE: &str = "INSERT INTO lanes VALUES (1, '[]', '[\"full\"]'), (2, '[]', '[]');
+    INSERT INTO capacity_keys VALUES ('full', 1, 'epoch');
+    INSERT INTO slots VALUES ('full', 0, gen_random_uuid(), 1)";
+
+/// So many more ready tasks in a lane.
+fn ready(lane: i64, count: usize) -> String {
+    format!(
+        "WITH new AS (INSERT INTO tasks (project_id, input, origin)
+             SELECT 'p', '1', 'segue' FROM generate_series(1, {count}) RETURNING id)
+         INSERT INTO task_states SELECT id, 1, {lane}, 0, 'epoch', 0, 0, 0, 0, 0, NULL, 0, NULL,
+             0, 0, 'epoch', 'epoch' FROM new"
+    )
+}
+
+#[tokio::test]
+async fn a_claim_reads_nothing_of_a_full_lane() {
+    let (_backend, client) = migrated(&cluster::url()).await;
+    client.batch_execute(FULL_LANE).await.unwrap();
+    client.batch_execute(&ready(2, 50)).await.unwrap();
+    let claim = "now(), ARRAY[1, 2], ARRAY[1], ARRAY['full'], ARRAY[1, 2], 1, gen_random_uuid(), 7";
+    let or_fail = format!("{claim}, 99");
+    let heads = "now(), ARRAY[1, 2], ARRAY[1], ARRAY['full'], 1";
+    let mut pages = Vec::new();
+    for more in [10, 10_000] {
+        client.batch_execute(&ready(1, more)).await.unwrap();
+        for (text, params) in
+            [(sql::CLAIM, claim), (sql::CLAIM_OR_FAIL, &or_fail), (sql::LANE_HEAD, heads)]
+        {
+            // The first time the connection also reads what the tables are.
+            explain(&client, text, params).await;
+            let seen = explain(&client, text, params).await;
+            pages.push((seen.pages, seen.text));
+        }
+    }
+    let (few, many) = pages.split_at(3);
+    for ((few, _), (many, text)) in few.iter().zip(many) {
+        // An index that is higher costs a page for each time that it is looked into.
+        assert!(*many <= few + 20, "{many} pages beside 10,000, {few} beside 10\n{text}");
     }
 }

@@ -24,7 +24,7 @@ async fn migrated() -> (tempfile::TempDir, Connection) {
 async fn every_statement_fits_the_tables() {
     let (_folder, conn) = migrated().await;
     let all = super::statements!(
-        DROP_SLOTS_OF NEXT_LANE LANE_REST SLOTS_HELD NEXT_HOLDER NOTE_PRUNED_ENTRIES PARTS_OF_PAGE DATA_VERSION SHRINK CHECKPOINT BACK_UP
+        DROP_SLOTS_OF NEXT_LANE LANE_REST SLOTS_HELD NEXT_HOLDER NOTE_PRUNED_ENTRIES PARTS_OF_PAGE DATA_VERSION SHRINK FOLD CHECKPOINT BACK_UP
     );
     for (name, texts) in &all {
         for text in texts {
