@@ -191,8 +191,8 @@ pub const PUT_ITEM: &str = "INSERT INTO inbox_items (id, task_id, lease, kind, k
     state, answer, answered_by, created_at, answered_at)
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[],
     $7::text[], $8::smallint[], $9::text[], $10::text[], $11::timestamptz[], $12::timestamptz[])
-    ON CONFLICT (id) DO UPDATE SET lease = excluded.lease, state = excluded.state, answer = excluded.answer,
-    answered_by = excluded.answered_by, answered_at = excluded.answered_at";
+    ON CONFLICT (id) DO UPDATE SET lease = excluded.lease, state = excluded.state,
+    answer = excluded.answer, answered_by = excluded.answered_by, answered_at = excluded.answered_at";
 pub const PUT_CAPACITY: &str = "INSERT INTO capacity_keys (name, slots, parked_until)
     SELECT * FROM unnest($1::text[], $2::int[], $3::timestamptz[])
     ON CONFLICT (name) DO UPDATE SET slots = excluded.slots, parked_until = excluded.parked_until";
