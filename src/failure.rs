@@ -42,6 +42,11 @@ impl Failure {
         Self(Box::new(Decision::Park { key: key.into(), wait }))
     }
 
+    /// Ask people what the attempt has asked already.
+    pub(crate) fn asks(asks: Vec<Ask>) -> Self {
+        Self(Box::new(Decision::Block(asks)))
+    }
+
     /// Run the task again when a run that it launched has ended.
     pub(crate) fn await_run(run: RunId) -> Self {
         Self(Box::new(Decision::Await(run)))

@@ -72,6 +72,12 @@ ids! {
     ArenaId,
     /// An engine in a process.
     InstanceId,
+    /// An agent's turn in a chat.
+    TurnId,
+    /// An agent's session of its own in a chat.
+    AgentSessionId,
+    /// A program that an engine has started, with all that this starts.
+    ProcessId,
 }
 
 /// How much younger than the step before it a step of a run counts as, in milliseconds. A run of
@@ -143,6 +149,13 @@ impl ItemId {
     /// the answer lets the task fail, both items exist.
     pub fn of_interruption(task: TaskId, lease: i64) -> Self {
         Self(offset(task.0, (lease as u64) << 40 | 1 << 39))
+    }
+}
+
+impl TurnId {
+    /// The turn that is taken in the attempt `lease` of a task.
+    pub fn of(task: TaskId, lease: i64) -> Self {
+        Self(offset(task.0, (lease as u64) << 40))
     }
 }
 

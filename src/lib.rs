@@ -96,13 +96,16 @@ pub mod model;
 #[cfg(any(feature = "scripted-model", feature = "replay"))]
 pub mod testing;
 pub mod view;
+#[cfg(all(feature = "programs", target_os = "linux"))]
+pub mod workspace;
 
 pub use api::{
     Added, Agent, Builder, Chat, ChatSpec, Context, Dependency, Draft, Ended, Engine, Enqueue,
-    Flow, Inputs, ItemPolicy, Items, Launch, NewTask, OpenStep, Run, RunWaiting, Session,
-    SessionSpec, Step, StepWaiting, Steps, Task, Template, Verdict, Waiting, Watch, any, at_least,
+    Flow, Heard, Inputs, ItemPolicy, Items, Launch, Live, NewTask, OpenStep, Run, RunWaiting,
+    SendPrompt, Session, SessionSpec, Step, StepWaiting, Steps, Task, Template, Verdict, Waiting,
+    Watch, WhenBusy, any, at_least,
 };
-pub use engine::Repaired;
+pub use engine::{Delta, HandOff, Repaired};
 pub use error::{Error, Result};
 pub use failure::Failure;
 

@@ -26,6 +26,8 @@ mod table;
 
 use place::Kind;
 use ratio::Bench;
+// The files of the statements name it so.
+use segue::{id, model};
 
 type Error = Box<dyn std::error::Error>;
 type Result<T> = std::result::Result<T, Error>;

@@ -74,6 +74,17 @@ impl Address {
         }
     }
 
+    /// A connection of the bare driver, to segue's tables.
+    pub fn client(&self, runtime: &Runtime) -> Result<Client> {
+        let Self::Schema { url, schema } = self else {
+            return Err("it is a file".into());
+        };
+        let (client, connection) = runtime.block_on(tokio_postgres::connect(url, NoTls))?;
+        runtime.spawn(connection);
+        runtime.block_on(client.batch_execute(&format!("SET search_path = {schema}")))?;
+        Ok(client)
+    }
+
     pub async fn backend(&self) -> Result<Arc<dyn Backend>> {
         Ok(match self {
             Self::File(path) => Arc::new(sqlite::Options::new(path).open()?),
@@ -88,6 +99,8 @@ impl Address {
 pub struct Place {
     pub kind: Kind,
     pub address: Address,
+    /// Whether SQLite syncs each commit of a bare connection.
+    syncs: bool,
     runtime: Arc<Runtime>,
     _folder: Option<tempfile::TempDir>,
 }
@@ -101,7 +114,13 @@ impl Place {
         };
         runtime
             .block_on(async { Ok::<_, super::Error>(address.backend().await?.migrate().await?) })?;
-        Ok(Self { kind, address, runtime: Arc::clone(runtime), _folder: folder })
+        Ok(Self { kind, address, syncs: true, runtime: Arc::clone(runtime), _folder: folder })
+    }
+
+    /// A file that another process has made.
+    pub fn of_another(runtime: &Arc<Runtime>, address: Address, syncs: bool) -> Self {
+        let (kind, runtime) = (Kind::Sqlite, Arc::clone(runtime));
+        Self { kind, address, syncs, runtime, _folder: None }
     }
 
     pub fn engine(&self) -> Builder {
@@ -114,13 +133,7 @@ impl Place {
 
     /// A connection of the bare driver, to segue's tables.
     pub fn client(&self) -> Result<Client> {
-        let Address::Schema { url, schema } = &self.address else {
-            return Err("it is a file".into());
-        };
-        let (client, connection) = self.runtime.block_on(tokio_postgres::connect(url, NoTls))?;
-        self.runtime.spawn(connection);
-        self.runtime.block_on(client.batch_execute(&format!("SET search_path = {schema}")))?;
-        Ok(client)
+        self.address.client(&self.runtime)
     }
 
     /// The same for SQLite, with the settings of the engine's own connections.
@@ -135,6 +148,9 @@ impl Place {
             "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16000;
              PRAGMA synchronous = FULL;",
         )?;
+        if !self.syncs {
+            conn.execute_batch("PRAGMA synchronous = NORMAL")?;
+        }
         Ok(conn)
     }
 }

@@ -58,19 +58,40 @@ impl Row {
 }
 
 #[derive(Debug, Default)]
-pub struct Table(Vec<Row>);
+pub struct Table {
+    rows: Vec<Row>,
+    /// Names of rows, each with that of the row that shows its limit.
+    limits: Vec<(String, String)>,
+}
 
 impl Table {
     pub fn add(&mut self, row: Row) {
         eprintln!("{}: {} ({})", row.name, short(row.value), row.detail);
-        self.0.push(row);
+        self.rows.push(row);
+    }
+
+    /// Notes that the row `by` shows what `row` can reach on this machine.
+    pub fn limit(&mut self, row: &str, by: &str) {
+        self.limits.push((row.to_owned(), by.to_owned()));
+    }
+
+    /// The row that shows the limit of another, with what was measured of it.
+    fn limit_of(&self, name: &str) -> String {
+        let Some((_, by)) = self.limits.iter().find(|(row, _)| row == name) else {
+            return String::new();
+        };
+        match self.rows.iter().find(|row| row.name == *by) {
+            Some(row) => format!("{}: row \"{by}\"", short(row.value)),
+            None => format!("row \"{by}\""),
+        }
     }
 
     /// Prints it as Markdown.
     pub fn print(&self) {
-        let mut text = "\n| row | measured | range | to reach | met | figures |\n".to_owned();
-        text += "|---|---|---|---|---|---|\n";
-        for row in &self.0 {
+        let mut text =
+            "\n| row | measured | range | to reach | met | figures | limit |\n".to_owned();
+        text += "|---|---|---|---|---|---|---|\n";
+        for row in &self.rows {
             let met = match row.target.is_met(row.value) {
                 Some(true) => "yes",
                 Some(false) => "**no**",
@@ -82,8 +103,10 @@ impl Table {
             // Writing to a string can't fail.
             let _ = writeln!(
                 text,
-                "| {} | {value} | {range} | {target} | {met} | {} |",
-                row.name, row.detail
+                "| {} | {value} | {range} | {target} | {met} | {} | {} |",
+                row.name,
+                row.detail,
+                self.limit_of(&row.name)
             );
         }
         println!("{text}");

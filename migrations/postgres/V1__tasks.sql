@@ -48,10 +48,13 @@ CREATE FUNCTION new_id() RETURNS uuid LANGUAGE sql VOLATILE AS $$
 $$;
 
 -- Whether labels are an object of strings. Text that is no JSON, or whose strings can't be
--- stored as text, is an error.
-CREATE FUNCTION are_labels(labels text) RETURNS boolean LANGUAGE sql IMMUTABLE STRICT AS $$
-    SELECT json_typeof(labels::json) = 'object'
-        AND NOT EXISTS (SELECT FROM json_each(labels::json) WHERE json_typeof(value) <> 'string')
+-- stored as text, is an error. In plpgsql, since each statement that inserts would parse a
+-- function in SQL anew.
+CREATE FUNCTION are_labels(labels text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE STRICT AS $$
+BEGIN
+    RETURN json_typeof(labels::json) = 'object'
+        AND NOT EXISTS (SELECT FROM json_each(labels::json) WHERE json_typeof(value) <> 'string');
+END
 $$;
 
 -- What was asked for. Written once; no hot statement touches it. Another program
@@ -62,7 +65,7 @@ CREATE TABLE tasks (
     project_id     text NOT NULL,
     kind           text NOT NULL DEFAULT 'agent',
     input          text NOT NULL,
-    priority       smallint NOT NULL DEFAULT 0 CHECK (priority BETWEEN -32768 AND 32767),
+    priority       smallint NOT NULL DEFAULT 0,
     run_at         timestamptz,
     parent_task_id uuid REFERENCES tasks (id),
     arena_id       uuid,

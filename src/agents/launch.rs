@@ -8,8 +8,11 @@ use std::{
     sync::Arc,
 };
 
-use super::process::{Rules, Sandbox, Spawn};
-use crate::{failure::Failure, model::Access};
+use super::{
+    process::{Landlock, Rules, Sandbox, Scratch, Spawn},
+    state,
+};
+use crate::{failure::Failure, model::Access, workspace};
 
 /// What of this process' environment a program gets, where the host does not say otherwise.
 const PASSED: &str = "PATH HOME USER LOGNAME SHELL LANG TERM TMPDIR TZ SSL_CERT_FILE SSL_CERT_DIR \
@@ -27,21 +30,37 @@ pub(super) struct Launch {
     pub program: PathBuf,
     pub arguments: Vec<OsString>,
     env: Option<Arc<GiveEnvironment>>,
-    sandbox: Option<(Arc<dyn Sandbox>, Rules)>,
+    /// The agent, for what it keeps.
+    agent: String,
+    /// What keeps it from writing. None: the host relies on what is found out afterwards.
+    sandbox: Option<Arc<dyn Sandbox>>,
+    writable: Vec<PathBuf>,
+    /// Whether one that may write is kept in its folder.
+    keeps_within: bool,
 }
 
 impl fmt::Debug for Launch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { program, arguments, sandbox, .. } = self;
+        let Self { program, arguments, sandbox, writable, .. } = self;
         let mut shown = f.debug_struct("Launch");
-        shown.field("program", program).field("arguments", arguments).field("sandbox", sandbox);
+        shown.field("program", program).field("arguments", arguments);
+        shown.field("sandbox", sandbox).field("writable", writable);
         shown.finish_non_exhaustive()
     }
 }
 
 impl Launch {
-    pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), arguments: Vec::new(), env: None, sandbox: None }
+    /// The program of an agent. The kernel keeps it from writing where it may only read.
+    pub fn new(agent: impl Into<String>, program: impl Into<PathBuf>) -> Self {
+        Self {
+            program: program.into(),
+            arguments: Vec::new(),
+            env: None,
+            agent: agent.into(),
+            sandbox: Some(Arc::new(Landlock)),
+            writable: Vec::new(),
+            keeps_within: false,
+        }
     }
 
     pub fn env(
@@ -52,24 +71,61 @@ impl Launch {
     }
 
     pub fn sandbox(&mut self, sandbox: Arc<dyn Sandbox>, rules: Rules) {
-        self.sandbox = Some((sandbox, rules));
+        self.sandbox = Some(sandbox);
+        self.writable = rules.writable;
+    }
+
+    /// Nothing keeps it from writing but itself.
+    pub fn unconfined(&mut self) {
+        self.sandbox = None;
+    }
+
+    /// One that may write does so in its folder only, and where else it is allowed to.
+    pub fn keep_within(&mut self) {
+        self.keeps_within = true;
+    }
+
+    /// Whether files are kept as they are by the system where nothing may be changed.
+    pub fn confines(&self) -> bool {
+        self.sandbox.is_some()
     }
 
     /// The program, ready to be started. What the host gives wins.
     pub fn spawn(&self, folder: &Path, access: Access) -> Result<Spawn, Failure> {
-        let confined = self.sandbox.clone().filter(|_| access == Access::ReadOnly);
         let mut spawn = Spawn {
             program: self.program.clone(),
             arguments: self.arguments.clone(),
             env: passed(),
             folder: folder.to_owned(),
-            confined,
+            confined: None,
+            scratch: None,
         };
         if let Some(give) = &self.env {
             let given = give(&spawn)?;
             spawn.env.extend(given);
         }
+        let reads = access == Access::ReadOnly;
+        if let Some(sandbox) = self.sandbox.as_ref().filter(|_| reads || self.keeps_within) {
+            let rules = self.rules(&mut spawn, !reads)?;
+            spawn.confined = Some((Arc::clone(sandbox), rules));
+        }
         Ok(spawn)
+    }
+
+    /// Where a program may write: what is the agent's own, a folder for what is temporary that nobody
+    /// else uses, devices, and the folder of a turn that may write.
+    fn rules(&self, spawn: &mut Spawn, writes: bool) -> Result<Rules, Failure> {
+        let scratch = Scratch::new()?;
+        spawn.env.insert("TMPDIR".into(), scratch.path().into());
+        let mut writable = self.writable.clone();
+        writable.extend(state::of(&self.agent, &spawn.env));
+        writable.extend([PathBuf::from("/dev"), scratch.path().to_owned()]);
+        if writes {
+            writable.push(spawn.folder.clone());
+            writable.extend(workspace::git_dirs(&spawn.folder));
+        }
+        spawn.scratch = Some(Arc::new(scratch));
+        Ok(Rules { writable })
     }
 
     /// The program and its arguments, as a text that is another one where these are.
@@ -98,7 +154,7 @@ mod tests {
     fn a_program_gets_what_it_needs_and_what_the_host_gives() {
         assert!(is_passed(OsStr::new("PATH")) && is_passed(OsStr::new("LC_ALL")));
         assert!(!is_passed(OsStr::new("CARGO_HOME")) && !is_passed(OsStr::new("OPENAI_API_KEY")));
-        let mut launch = Launch::new("agent");
+        let mut launch = Launch::new("agent", "agent");
         launch.env(|spawn| {
             assert_eq!(spawn.folder, Path::new("/"));
             Ok([("PATH".into(), "/nowhere".into()), ("KEY".into(), "secret".into())].into())

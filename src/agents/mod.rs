@@ -4,21 +4,37 @@
 //! by whichever worker has it. A Rust function is an agent by [`native`]; programs are agents by
 //! the adapters here, or by a host's own [`Agent`].
 
+#[cfg(all(feature = "acp", target_os = "linux"))]
+pub mod acp;
 #[cfg(all(feature = "claude", target_os = "linux"))]
 pub mod claude;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 pub mod cli;
 mod content;
-#[cfg(all(any(feature = "cli", feature = "claude"), target_os = "linux"))]
+#[cfg(all(
+    any(feature = "cli", feature = "claude", feature = "acp", feature = "opencode"),
+    target_os = "linux"
+))]
 mod launch;
 mod native;
+#[cfg(all(feature = "opencode", target_os = "linux"))]
+pub mod opencode;
 mod outcome;
+#[cfg(all(feature = "programs", target_os = "linux"))]
+pub mod probe;
 #[cfg(all(feature = "programs", target_os = "linux"))]
 pub mod process;
 #[cfg(any(feature = "cli", feature = "claude"))]
 pub mod read;
+#[cfg(all(
+    any(feature = "cli", feature = "claude", feature = "acp", feature = "opencode"),
+    target_os = "linux"
+))]
+mod state;
 #[cfg(all(any(feature = "cli", feature = "claude"), target_os = "linux"))]
 mod telling;
+#[cfg(any(feature = "cli", feature = "claude", feature = "acp", feature = "opencode"))]
+mod trouble;
 mod turn;
 mod update;
 #[cfg(all(feature = "programs", target_os = "linux"))]
@@ -32,12 +48,13 @@ pub use self::{
     content::{Block, blocks, words},
     native::native,
     outcome::Outcome,
-    turn::{Resume, Turn},
+    turn::Turn,
     update::{
-        Answer, Choice, ChoiceKind, CommandInfo, Listener, Location, PlanEntry, Request, ToolCall,
-        ToolKind, ToolStatus, Update,
+        Answer, Choice, ChoiceKind, CommandInfo, Diff, Listener, Location, PlanEntry, Request,
+        ToolCall, ToolKind, ToolStatus, Update,
     },
 };
+pub use crate::model::{Resume, Sessions, Transport};
 use crate::{failure::Failure, id::ChatId, model::Payload};
 
 /// Something that answers a prompt.
@@ -58,6 +75,21 @@ pub trait Agent: fmt::Debug + Send + Sync + 'static {
 
     /// Ends what is kept warm for a chat. Its session can be continued later.
     async fn close(&self, _chat: ChatId) {}
+}
+
+#[async_trait]
+impl<A: Agent + ?Sized> Agent for Box<A> {
+    async fn turn(&self, turn: Turn, listener: &dyn Listener) -> Outcome {
+        (**self).turn(turn, listener).await
+    }
+
+    fn profile(&self) -> Profile {
+        (**self).profile()
+    }
+
+    async fn close(&self, chat: ChatId) {
+        (**self).close(chat).await;
+    }
 }
 
 /// What is to be known of an agent before a turn.
@@ -84,45 +116,6 @@ impl Default for Profile {
             fingerprint: String::new(),
         }
     }
-}
-
-/// How an agent is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Transport {
-    /// It is a function of this program.
-    Native,
-    /// A program that is started for each turn.
-    Cli,
-    /// The Agent Client Protocol, over the standard input and output of a program that is kept warm.
-    Acp,
-    /// The server of opencode.
-    OpencodeServer,
-    /// Claude Code's stream of JSON in both directions, kept warm.
-    ClaudeStream,
-}
-
-impl Transport {
-    /// Its name in the tables.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::Cli => "cli",
-            Self::Acp => "acp_warm",
-            Self::OpencodeServer => "opencode_server",
-            Self::ClaudeStream => "claude_sdk",
-        }
-    }
-}
-
-/// Whether an agent keeps what was said in a session of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Sessions {
-    /// It keeps nothing: each turn is given the history.
-    None,
-    /// The engine chooses the id of a new session, so that it is known before the agent starts.
-    Ours,
-    /// The agent says what it calls a new session.
-    Theirs,
 }
 
 /// What an agent answers.
@@ -160,10 +153,5 @@ impl Reply {
     pub fn usage<T: serde::Serialize>(self, usage: &T) -> Result<Self, Failure> {
         let usage = Payload::of(usage).map_err(|error| Failure::payload("the usage", &error))?;
         Ok(Self { usage: Some(usage), ..self })
-    }
-
-    /// The answer as the value that a task returns.
-    pub(crate) fn output(&self) -> Payload {
-        self.output.clone().unwrap_or_else(|| Payload::text(&self.text))
     }
 }

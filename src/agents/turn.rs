@@ -12,7 +12,7 @@ use super::process::Custody;
 use super::{Block, words};
 use crate::{
     id::ChatId,
-    model::{Access, Message, TaskSpec},
+    model::{Access, Message, Resume, TaskSpec},
 };
 
 /// What an agent is given.
@@ -48,18 +48,6 @@ pub struct Turn {
     /// Who answers for the programs that are started.
     #[cfg(all(feature = "programs", target_os = "linux"))]
     pub custody: Option<Arc<dyn Custody>>,
-}
-
-/// Whether an agent's session is to be continued.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Resume {
-    /// The agent keeps no session, or what it has is not to be continued: a new one.
-    #[default]
-    Fresh,
-    /// A new session with this id.
-    New(String),
-    /// The session with this id is continued.
-    Continue(String),
 }
 
 impl Turn {

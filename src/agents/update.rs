@@ -76,8 +76,21 @@ pub struct ToolCall {
     pub input: Option<Value>,
     /// What it answered, in words.
     pub output: Option<String>,
+    /// What it changes in files, where it says so.
+    pub diffs: Vec<Diff>,
     /// It was not allowed: by the user, by a rule, or by the system.
     pub denied: bool,
+}
+
+/// A change of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diff {
+    /// The file.
+    pub path: PathBuf,
+    /// What it said, or the part of it that is changed; None where it was not there.
+    pub before: Option<String>,
+    /// What it says then.
+    pub after: String,
 }
 
 /// What a tool does.

@@ -2,20 +2,15 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{context::Context, memo};
 use crate::{
-    agents::{self, Answer, Block, Listener, Outcome, Reply, Request, Turn, Update},
-    engine::{Done, Handler, Job},
+    agents,
+    engine::{Done, HandOff, Handler, Job, Prompt, json_in, take},
     failure::Failure,
-    id::{ChatId, MessageId},
-    model::{
-        Access, Chat, Command, Message, NewMessage, Page, Payload, Query, Retry, Role, TaskOptions,
-        TaskSpec,
-    },
+    model::{Access, Payload, Retry, TaskOptions, TaskSpec},
 };
 
 /// A recipe: which agent, and how it may work. The agent itself is registered under its name
@@ -25,12 +20,25 @@ pub struct Agent {
     name: String,
     model: Option<String>,
     options: TaskOptions,
+    hand_off: HandOff,
 }
 
 impl Agent {
     /// The agent that is registered under this name.
     pub fn named(name: impl Into<String>) -> Self {
-        Self { name: name.into(), model: None, options: TaskOptions::default() }
+        Self {
+            name: name.into(),
+            model: None,
+            options: TaskOptions::default(),
+            hand_off: HandOff::default(),
+        }
+    }
+
+    /// The folder that it works in: absolute.
+    #[must_use]
+    pub fn folder(mut self, folder: impl Into<String>) -> Self {
+        self.options.folder = Some(folder.into());
+        self
     }
 
     /// It may only read.
@@ -44,6 +52,13 @@ impl Agent {
     #[must_use]
     pub fn model(mut self, model: impl Into<String>) -> Self {
         self.model = Some(model.into());
+        self
+    }
+
+    /// What it is told of what was said in its chat without it.
+    #[must_use]
+    pub fn hand_off(mut self, hand_off: HandOff) -> Self {
+        self.hand_off = hand_off;
         self
     }
 
@@ -74,27 +89,31 @@ impl Agent {
     }
 }
 
-/// Takes the turn of an agent step, whose value must be a `T`.
+/// Takes the turn of an agent step, whose value must be a `T`. An answer that is none is sent back
+/// once.
 pub(crate) async fn turn<T: Serialize + DeserializeOwned>(
     context: &Context,
     recipe: &Agent,
     prompt: String,
 ) -> Result<Done, Failure> {
     let registry = &context.job().core.registry;
-    let handler = registry.agent(&recipe.name);
-    let handler =
-        handler.ok_or_else(|| Failure::fatal(format!("no agent `{}` here", recipe.name)))?;
+    let agent = registry.agent(&recipe.name);
+    let agent = agent.ok_or_else(|| Failure::fatal(format!("no agent `{}` here", recipe.name)))?;
     let model = match (&recipe.model, context.run()) {
         (None, Some(run)) => context.job().core.run_spec(run).await?.model.clone(),
         (model, _) => model.clone(),
     };
-    let recipe = recipe_of(context.spec(), &recipe.name, model.as_deref());
-    let given = json!([recipe, prompt]);
-    let work = async {
-        let done = speak(context.job(), &*handler, model, prompt).await?;
-        Ok(Done { output: typed::<T>(&done.output)?, ..done })
+    let known = recipe_of(context.spec(), &recipe.name, model.as_deref());
+    let given = json!([known, prompt]);
+    let ask = Prompt {
+        agent: recipe.name.clone(),
+        model,
+        content: Payload::text(&prompt),
+        schema: None,
+        hand_off: recipe.hand_off,
+        check: typed::<T>,
     };
-    memo::once(context, || given, work).await
+    memo::once(context, || given, take(context.job(), &agent, &ask)).await
 }
 
 /// What decides what an agent makes of a prompt.
@@ -103,121 +122,35 @@ fn recipe_of(spec: &TaskSpec, agent: &str, model: Option<&str>) -> Value {
     json!([agent, model, spec.mode, spec.thinking, spec.options.access])
 }
 
-/// The reply as a `T`: as it is, or its words read as JSON.
-fn typed<T: Serialize + DeserializeOwned>(output: &Payload) -> Result<Payload, Failure> {
+/// The reply as a `T`: as it is, or the JSON in its words.
+fn typed<T: Serialize + DeserializeOwned>(output: &Payload) -> serde_json::Result<Payload> {
     let value = output.decode::<T>().or_else(|error| {
         let words = output.decode::<String>().map_err(|_| error)?;
-        serde_json::from_str(&words)
+        match json_in(&words) {
+            Some(value) => serde_json::from_value(value),
+            None => serde_json::from_str(&words),
+        }
     });
-    let again = value.and_then(|value| Payload::of(&value));
-    again
-        .map_err(|error| Failure::payload("the agent's reply is not what the step returns", &error))
+    value.and_then(|value| Payload::of(&value))
 }
 
-/// Writes the prompt down, lets the agent answer, and hands in both.
-async fn speak(
-    job: &Job,
-    agent: &dyn agents::Agent,
-    model: Option<String>,
-    prompt: String,
-) -> Result<Done, Failure> {
-    let spec = &job.claimed.spec;
-    let (chat, history) = write_down(job, &prompt).await?;
-    let mut turn = Turn::new(chat, spec.clone(), vec![Block::Text { text: prompt }]);
-    turn.history = history;
-    turn.model = model.or(turn.model);
-    turn.stop = job.token.clone();
-    let reply = answered(agent.turn(turn, &Unheard).await)?;
-    let message = NewMessage {
-        id: MessageId::new(),
-        role: Role::Assistant,
-        content: Payload::text(&reply.text),
-        task: Some(spec.id),
-    };
-    let said = Some((chat, vec![message]));
-    let output = reply.output();
-    Ok(Done { usage: reply.usage, said, ..Done::new(output) })
+/// Gives tasks of kind `agent` to an agent. Their input is the prompt: a string, or content blocks.
+pub(crate) struct AgentHandler {
+    pub name: String,
+    pub agent: Arc<dyn agents::Agent>,
 }
-
-/// What a turn returns to its task.
-fn answered(outcome: Outcome) -> Result<Reply, Failure> {
-    match outcome {
-        Outcome::Completed(reply) => Ok(reply),
-        Outcome::Cancelled => Err(Failure::cancelled()),
-        Outcome::Failed(failure) => Err(failure),
-        Outcome::Refused { message } => Err(Failure::fatal(format!("it refused: {message}"))),
-        Outcome::LimitReached { limit } => Err(Failure::fatal(format!("it reached {limit}"))),
-        Outcome::RateLimited { message, .. }
-        | Outcome::SessionLost { message }
-        | Outcome::Crashed { message }
-        | Outcome::Interrupted { message } => Err(Failure::new(message)),
-    }
-}
-
-/// Hears nothing.
-struct Unheard;
-
-#[async_trait]
-impl Listener for Unheard {
-    async fn tell(&self, _: Update) {}
-
-    async fn session(&self, _: &str) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    async fn prompting(&self) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    async fn ask(&self, _: Request) -> Answer {
-        Answer::Cancelled
-    }
-}
-
-/// Appends the prompt to the task's chat before anyone acts on it. Returns what was said
-/// there before.
-async fn write_down(job: &Job, prompt: &str) -> Result<(ChatId, Vec<Message>), Failure> {
-    let spec = &job.claimed.spec;
-    let chat = spec.chat.unwrap_or(ChatId::of_task(spec.id));
-    if spec.chat.is_none() {
-        job.core.submit(Command::OpenChat(own_chat(job, chat))).await?;
-    }
-    let id = MessageId::of_prompt(spec.id);
-    let content = Payload::text(prompt);
-    let message = NewMessage { id, role: Role::User, content, task: Some(spec.id) };
-    job.core.submit(Command::Append { chat, messages: vec![message] }).await?;
-    let query = Query::Messages { chat, after: 0, limit: 10_000 };
-    let Page::Messages(mut history) = job.core.backend.list(&query).await? else {
-        return Err(Failure::fatal("the backend answered a list of messages with another"));
-    };
-    history.retain(|message| message.id != id);
-    Ok((chat, history))
-}
-
-/// The chat of a task that another program inserted without one.
-fn own_chat(job: &Job, id: ChatId) -> Chat {
-    let spec = &job.claimed.spec;
-    Chat {
-        id,
-        project: spec.project.clone(),
-        session: spec.session,
-        title: String::new(),
-        meta: None,
-        next_seq: 1,
-        created_at: crate::clock::Timestamp::ZERO,
-    }
-}
-
-/// Gives tasks of kind `agent` to an agent. Their input is the prompt.
-pub(crate) struct AgentHandler(pub Arc<dyn agents::Agent>);
 
 impl Handler for AgentHandler {
     fn handle(&self, job: Job) -> crate::engine::Working {
-        let agent = Arc::clone(&self.0);
-        Box::pin(async move {
-            let input = &job.claimed.spec.input;
-            let prompt = input.decode().unwrap_or_else(|_| input.as_str().to_owned());
-            speak(&job, &*agent, None, prompt).await
-        })
+        let agent = Arc::clone(&self.agent);
+        let ask = Prompt {
+            agent: self.name.clone(),
+            model: None,
+            content: job.claimed.spec.input.clone(),
+            schema: None,
+            hand_off: HandOff::default(),
+            check: |output| Ok(output.clone()),
+        };
+        Box::pin(async move { take(&job, &agent, &ask).await })
     }
 }

@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     fmt,
     future::Future,
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -178,7 +179,8 @@ impl Builder {
     pub fn agent(mut self, name: impl Into<String>, agent: impl agents::Agent) -> Self {
         let (name, agent) = (name.into(), Arc::new(agent));
         self.registered.push(Box::new(move |registry, _| {
-            let handler = AgentHandler(Arc::clone(&agent) as Arc<dyn agents::Agent>);
+            let own = Arc::clone(&agent) as Arc<dyn agents::Agent>;
+            let handler = AgentHandler { name: name.clone(), agent: own };
             registry.insert(format!("agent:{name}"), Arc::new(handler));
             registry.insert_agent(name, agent);
         }));
@@ -219,6 +221,26 @@ impl Builder {
     /// was made elsewhere keeps its own.
     pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
         self.clock = Some(clock.into());
+        self
+    }
+
+    /// Where agents work whose task names no folder; where this process does unless it is said.
+    pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.settings.folder = Some(folder.into());
+        self
+    }
+
+    /// Where the worktrees are kept that agents only read; `segue/worktrees` in the user's folder
+    /// for state unless it is said. It should not be a folder that others clean up.
+    pub fn worktrees(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.settings.worktrees = Some(folder.into());
+        self
+    }
+
+    /// How long a worker waits for the answer to what its agent asks, before the task gives its place
+    /// to others until there is one; ten minutes unless it is said.
+    pub fn permission_wait(mut self, wait: Duration) -> Self {
+        self.settings.permission = wait;
         self
     }
 

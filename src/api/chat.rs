@@ -4,13 +4,20 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::watch::Watch;
+use super::{
+    NewTask,
+    prompt::{self, Live, SendPrompt},
+    watch::Watch,
+};
 use crate::{
     clock::Timestamp,
     engine::Core,
     error::{Error, Result},
     id::{ChatId, MessageId, SessionId},
-    model::{self, Command, Message, Needs, NewMessage, Page, Payload, Query, Role, Stream},
+    model::{
+        self, AgentSession, Command, Message, Needs, NewMessage, Page, Payload, Query, Role,
+        Stream, Turn,
+    },
 };
 
 /// What a chat is.
@@ -106,6 +113,48 @@ impl Chat {
         match self.core.backend.list(&query).await? {
             Page::Messages(messages) => Ok(messages),
             _ => Err(Error::database("a list of messages was answered with another")),
+        }
+    }
+
+    /// Says something to an agent: a string, or content blocks. The agent's turn is a task, and what
+    /// it answers is appended here.
+    pub fn send<T: Serialize + ?Sized>(&self, agent: impl Into<String>, content: &T) -> SendPrompt {
+        let agent = agent.into();
+        let task = NewTask::new("agent", content).with(|spec| spec.agent = Some(agent));
+        SendPrompt::new(Arc::clone(&self.core), self.id, task)
+    }
+
+    /// What agents say here while they say it, as far as they are at work in this process.
+    pub fn live(&self) -> Live {
+        Live::new(&self.core, self.id)
+    }
+
+    /// The turns that agents have taken here, newest first.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn turns(&self) -> Result<Vec<Turn>> {
+        prompt::turns(&self.core, self.id).await
+    }
+
+    /// The sessions that agents have or had of this chat, of all generations, newest first.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn agent_sessions(&self) -> Result<Vec<AgentSession>> {
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let query = Query::AgentSessions { chat: self.id, after, limit: 500 };
+            let Page::AgentSessions(page) = self.core.backend.list(&query).await? else {
+                return Err(Error::database(
+                    "a list of agents' sessions was answered with another",
+                ));
+            };
+            match page.last() {
+                Some(last) => after = Some(last.id),
+                None => return Ok(all),
+            }
+            all.extend(page);
         }
     }
 

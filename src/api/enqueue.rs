@@ -149,6 +149,13 @@ impl NewTask {
         self.with(|spec| spec.model = Some(model.into()))
     }
 
+    /// The folder that its agent works in: absolute.
+    #[must_use]
+    pub fn folder(self, folder: impl Into<String>) -> Self {
+        let folder = Some(folder.into());
+        self.with(|spec| spec.options.folder = folder)
+    }
+
     /// Its agent may only read.
     #[must_use]
     pub fn read_only(self) -> Self {

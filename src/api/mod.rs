@@ -9,6 +9,7 @@ mod engine;
 mod enqueue;
 mod flow;
 mod memo;
+mod prompt;
 mod report;
 mod run;
 mod see;
@@ -28,6 +29,7 @@ pub use flow::{
     Added, Draft, Ended, Flow, Inputs, ItemPolicy, Items, Step, Steps, Template, Verdict, any,
     at_least,
 };
+pub use prompt::{Heard, Live, SendPrompt, WhenBusy};
 pub use run::{Launch, Run};
 pub use session::{Session, SessionSpec};
 pub use task::Task;

@@ -26,6 +26,9 @@ use crate::{
 const GATHER: usize = 1_000;
 /// Commits of commands that concern no run may be in flight side by side.
 const PLAIN: usize = 2;
+/// But none beside the first while fewer wait for that one: few large commits cost less than many
+/// small ones, most of all where several processes share a server.
+const MANY: usize = 16;
 
 /// Commands that must not overtake each other: those of a run, and shares of the rest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -65,6 +68,17 @@ struct Waiting {
     offer: Option<Offer>,
 }
 
+impl Waiting {
+    /// The partition that a command joins. A new task opens no second share while the first has
+    /// few that wait.
+    fn join(&self, command: &Command) -> Partition {
+        let (own, first) = (partition(command), Partition::Plain(0));
+        let opens = matches!(command, Command::Enqueue(_)) && !self.queues.contains_key(&own);
+        let has_few = self.queues.get(&first).is_none_or(|queue| queue.len() < MANY);
+        if opens && has_few { first } else { own }
+    }
+}
+
 /// The right of a caller to commit by itself.
 struct Alone<'a>(&'a Shared);
 
@@ -100,8 +114,8 @@ impl Committer {
     }
 
     fn push(&self, command: Command, reply: oneshot::Sender<Answer>) {
-        let partition = partition(&command);
         let mut waiting = lock(&self.shared.waiting);
+        let partition = waiting.join(&command);
         if let Some(queue) = waiting.queues.get_mut(&partition) {
             return queue.push((command, reply));
         }
@@ -159,6 +173,8 @@ impl Shared {
     async fn drain(&self, partition: Partition, mut gathered: Queue) {
         while !gathered.is_empty() {
             self.commit(gathered).await;
+            // Those who were answered may have more, which shares the next commit.
+            tokio::task::yield_now().await;
             let mut waiting = lock(&self.waiting);
             let queue = waiting.queues.entry(partition).or_default();
             let rest = queue.split_off(queue.len().min(GATHER));

@@ -347,6 +347,7 @@ impl Dispatcher {
             claimed: Arc::new(claimed),
             token,
             used: Arc::default(),
+            ended: Arc::default(),
         };
         tokio::spawn(async move {
             let command = worker::attend(job).await;

@@ -52,6 +52,12 @@ fn boot() -> String {
     id.trim().to_owned()
 }
 
+/// The tick at which a process started.
+#[cfg_attr(not(feature = "programs"), allow(dead_code, reason = "of programs"))]
+pub(super) fn started(pid: u32) -> Option<u64> {
+    process(pid).map(|(_, start)| start)
+}
+
 /// The state letter of a process and the tick it started at (proc(5), fields 3 and 22).
 fn process(pid: u32) -> Option<(char, u64)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

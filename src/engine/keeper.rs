@@ -39,6 +39,8 @@ pub struct Repaired {
     pub adopted: u64,
     /// Instances that were found dead.
     pub dead_instances: u64,
+    /// Programs of agents that engines of this host had started, and of which nothing is left now.
+    pub programs: u64,
 }
 
 pub(super) struct Keeper {
@@ -79,6 +81,10 @@ impl Keeper {
             }
         }
         repaired.dead_instances += self.forget_dead().await?;
+        #[cfg(all(feature = "programs", target_os = "linux"))]
+        {
+            repaired.programs += super::programs::sweep_orphans(&self.core).await?;
+        }
         if repaired != Repaired::default() {
             tracing::info!(?repaired, "repaired what the past left");
         }
@@ -221,6 +227,9 @@ impl Keeper {
 
     /// Takes back everything that a dead instance holds.
     async fn rescue(&self, dead: InstanceId) -> Result<u64> {
+        // Before anyone else takes up its work, nothing of it is at work any more.
+        #[cfg(all(feature = "programs", target_os = "linux"))]
+        super::programs::sweep(dead).await?;
         let mut rescued = 0;
         loop {
             let held = self.core.backend.due(dead, BATCH).await?.held;

@@ -14,13 +14,17 @@ mod hosts;
 mod keeper;
 mod observer;
 mod outputs;
+#[cfg(all(feature = "programs", target_os = "linux"))]
+mod programs;
 mod pulse;
 mod registry;
+mod turns;
 mod waiters;
 mod worker;
 
 use std::{
     collections::{BTreeSet, HashMap},
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -34,6 +38,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use dispatcher::Control;
 pub use keeper::Repaired;
 pub(crate) use registry::{Done, Handler, Job, Registry, Working};
+pub use turns::{Delta, HandOff};
+pub(crate) use turns::{Prompt, json_in, take};
 
 use crate::{
     backend::Backend,
@@ -62,6 +68,13 @@ pub(crate) struct Settings {
     pub grace: Duration,
     /// How long a shutdown waits for handlers before it tells them to stop.
     pub drain: Duration,
+    /// Where agents work that are not told otherwise. None: where this process does.
+    pub folder: Option<PathBuf>,
+    /// Where worktrees are kept that are only read. None: in the user's folder for state.
+    pub worktrees: Option<PathBuf>,
+    /// How long a worker waits for the answer to what its agent asks, before the task gives its
+    /// place away.
+    pub permission: Duration,
     /// How long a caller's command is tried while the database is away.
     pub patience: Duration,
     /// How long finished things are kept. None: for ever.
@@ -106,6 +119,9 @@ impl Default for Settings {
             poll: Duration::from_secs(1),
             grace: Duration::from_secs(5),
             drain: Duration::from_secs(30),
+            folder: None,
+            worktrees: None,
+            permission: Duration::from_secs(600),
             patience: Duration::from_secs(10),
             keep: Keep::default(),
         }
@@ -143,6 +159,11 @@ pub(crate) struct Core {
     rounds: tokio::sync::Mutex<()>,
     /// Counts changes that watchers may want to see.
     changes: watch::Sender<u64>,
+    /// What agents say, before it is durable.
+    live: turns::Live,
+    /// Ends the programs that are started here with this process.
+    #[cfg(all(feature = "programs", target_os = "linux"))]
+    guard: programs::Guard,
     /// Why the engine can't go on, once it can't.
     fatal: watch::Sender<Option<Arc<Error>>>,
     /// Handlers are told to stop.
@@ -167,6 +188,8 @@ impl Core {
             settings,
             registry,
             instance: InstanceId::new(),
+            #[cfg(all(feature = "programs", target_os = "linux"))]
+            guard: programs::Guard::default(),
             waiters: Waiters::default(),
             held: Mutex::default(),
             open_claims: Mutex::default(),
@@ -180,6 +203,7 @@ impl Core {
             leaving: AtomicBool::new(false),
             rounds: tokio::sync::Mutex::default(),
             changes: watch::Sender::new(0),
+            live: turns::Live::default(),
             fatal: watch::Sender::new(None),
             stopping: CancellationToken::new(),
             stopped: CancellationToken::new(),
@@ -258,6 +282,11 @@ impl Core {
         if self.next.fetch_min(time.as_micros(), Ordering::SeqCst) > time.as_micros() {
             self.due.notify_one();
         }
+    }
+
+    /// What agents say from now on.
+    pub fn listen(&self) -> tokio::sync::broadcast::Receiver<Delta> {
+        self.live.listen()
     }
 
     /// Resolves when something that watchers may want to see has changed.

@@ -15,7 +15,7 @@ use crate::{
     agents::Agent,
     failure::Failure,
     id::ChatId,
-    model::{Claimed, Growth, NewMessage, Payload, Recall},
+    model::{Claimed, Growth, NewMessage, Payload, Recall, TurnEnd},
 };
 
 /// A boxed future that a handler returns.
@@ -34,6 +34,8 @@ pub(crate) struct Job {
     pub token: CancellationToken,
     /// What the attempt says that it has used so far.
     pub used: Arc<Mutex<Option<Payload>>>,
+    /// How the agent's turn in it ended, once it has.
+    pub ended: Arc<Mutex<Option<TurnEnd>>>,
 }
 
 /// What a handler hands in.

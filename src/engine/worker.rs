@@ -10,7 +10,7 @@ use super::{Core, Done, Job, lock};
 use crate::{
     error::panic_text,
     failure::Failure,
-    model::{Claimed, Command, Decision, FaultKind, Payload, Settle, limits},
+    model::{Claimed, Command, Decision, FaultKind, Payload, Settle, TurnState, limits},
 };
 
 /// How an attempt ended.
@@ -109,6 +109,7 @@ fn settle(job: &Job, end: End) -> Command {
         End::Dropped if stopping => return interrupted(job),
         End::Returned(Err(failure)) => match failure.into_decision() {
             Decision::Fail(_) | Decision::Cancelled if stopping => return interrupted(job),
+            Decision::Fail(_) if broke_off(job) => return interrupted(job),
             Decision::Fail(_) if told => (Decision::Cancelled, None, None),
             decision => (decision, None, None),
         },
@@ -120,11 +121,17 @@ fn settle(job: &Job, end: End) -> Command {
     };
     let usage = usage.or_else(|| lock(&job.used).take());
     let retry = spec.options.retry.clone();
+    let turn = lock(&job.ended).take();
     let held = task.clone();
-    Command::Settle(Box::new(Settle { held, retry, decision, usage, said, grow, memo }))
+    Command::Settle(Box::new(Settle { held, retry, decision, usage, said, grow, memo, turn }))
 }
 
-/// The shutdown ended the attempt: the task's policy for interruptions decides.
+/// Whether an agent was gone in the middle of its turn: nobody knows what it did last.
+fn broke_off(job: &Job) -> bool {
+    lock(&job.ended).as_ref().is_some_and(|end| end.state == TurnState::Interrupted)
+}
+
+/// The shutdown ended the attempt, or its agent broke off: the task's policy for interruptions decides.
 fn interrupted(job: &Job) -> Command {
     Command::Rescue { task: job.claimed.task.id, lease: job.claimed.task.lease }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Payload;
+use super::{Part, Payload};
 use crate::{
     clock::Timestamp,
     id::{ChatId, MessageId, SessionId, TaskId},
@@ -100,4 +100,8 @@ pub struct Message {
     pub task: Option<TaskId>,
     /// When it was appended.
     pub created_at: Timestamp,
+    /// The parts that it was written in, where an agent wrote it while it spoke: its words are
+    /// those of `content`. Only lists have them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answer, Ask, Changes, Chat, Claim, Claimed, DagError, Growth, Instance, NewMessage, NewRun,
-    Payload, Phase, Recall, Retry, RetryRun, RunState, Session, Task, TaskFlags, TaskSpec,
-    TaskState,
+    Answer, Ask, AvailableAgent, BeginTurn, Begun, Book, Changes, Chat, Claim, Claimed, DagError,
+    Growth, Instance, NewMessage, NewRun, Payload, Phase, Process, Recall, Retry, RetryRun,
+    RunState, Session, Task, TaskFlags, TaskSpec, TaskState, TurnEnd, Write,
 };
 use crate::{
     clock::Timestamp,
-    id::{ChatId, InstanceId, ItemId, RunId, SessionId, TaskId},
+    id::{ChatId, InstanceId, ItemId, ProcessId, RunId, SessionId, TaskId, TurnId},
 };
 
 /// A wish. Each can be sent again: the second time it changes nothing and is answered the
@@ -114,6 +114,71 @@ pub enum Command {
         /// The step's input instead of what its dependencies return.
         input: Option<Payload>,
     },
+    /// Ask a person on behalf of a task that is held, which goes on being at work.
+    Ask {
+        /// The task.
+        task: TaskId,
+        /// The lease under which it is held.
+        lease: i64,
+        /// The chat whose watchers are told.
+        chat: Option<ChatId>,
+        /// What is asked.
+        ask: Box<Ask>,
+    },
+    /// Go on with an answer that a task was given: once.
+    UseAnswer {
+        /// The item.
+        item: ItemId,
+        /// The lease under which its task is held.
+        lease: i64,
+    },
+    /// Begin an agent's turn in a chat, for a task that is held.
+    BeginTurn(Box<BeginTurn>),
+    /// Note what the agent of a turn calls its session.
+    NoteSession {
+        /// The turn.
+        turn: TurnId,
+        /// The agent's own id of the session.
+        id: String,
+        /// The port at which a server of the session listens.
+        port: Option<u16>,
+    },
+    /// The prompt of a turn is handed to its agent now: from here on an interruption has an
+    /// unknown effect.
+    Prompting {
+        /// The turn.
+        turn: TurnId,
+        /// The last message of the chat that the agent has read with the prompt.
+        seen: i64,
+    },
+    /// Write down what the agent of a turn says.
+    Write(Box<Write>),
+    /// Book what an agent has used.
+    Book(Box<Book>),
+    /// Note that a program is about to be started, before it is.
+    Intend(Box<Process>),
+    /// Note that it runs.
+    Started {
+        /// The program.
+        id: ProcessId,
+        /// Its process.
+        pid: u32,
+        /// When that started, in the machine's own ticks.
+        pid_start: u64,
+    },
+    /// Nothing of a program is left.
+    Ended(ProcessId),
+    /// Note what was found of an agent on a host.
+    PutAgent(Box<AvailableAgent>),
+    /// Forbid an agent on a host, or allow it again. Another version of it is allowed by itself.
+    Quarantine {
+        /// The host.
+        host: String,
+        /// Its name there.
+        name: String,
+        /// Why; None: it is allowed.
+        reason: Option<String>,
+    },
     /// Announce an engine.
     Register(Box<Instance>),
     /// An engine is gone, or was found dead.
@@ -131,7 +196,7 @@ pub struct Settle {
     pub retry: Retry,
     /// What became of it.
     pub decision: Decision,
-    /// What it used: `{"tokens": n, ...}`.
+    /// What it used: `{"tokens": n, ...}`. None: what was booked for the agent's turn in it.
     pub usage: Option<Payload>,
     /// The chat it spoke in, and what was said.
     pub said: Option<(ChatId, Vec<NewMessage>)>,
@@ -139,12 +204,15 @@ pub struct Settle {
     pub grow: Option<Growth>,
     /// The work it did, to be remembered where it completed.
     pub memo: Option<Recall>,
+    /// How the agent's turn in it ended, where there was one. A turn of which nothing is said
+    /// here has broken off.
+    pub turn: Option<TurnEnd>,
 }
 
 impl Settle {
     /// A decision that leaves nothing else behind.
     pub fn new(held: Task, retry: Retry, decision: Decision) -> Self {
-        Self { held, retry, decision, usage: None, said: None, grow: None, memo: None }
+        Self { held, retry, decision, usage: None, said: None, grow: None, memo: None, turn: None }
     }
 }
 
@@ -245,6 +313,8 @@ pub enum Outcome {
     },
     /// The run is now in this state; one that is being cancelled is still running.
     RunState(RunState),
+    /// The turn is begun.
+    Turn(Box<Begun>),
     /// It is done.
     Done,
 }
@@ -292,6 +362,9 @@ pub enum Rejection {
     /// The item needs no answer any more.
     #[error("the item was withdrawn: its task has ended or moved on")]
     Withdrawn,
+    /// The answer was gone on with before.
+    #[error("the answer was used before; what asks again must be answered again")]
+    Used,
     /// The answer is none of the options.
     #[error("the answer must be one of: {}", .0.join(", "))]
     NotAnOption(Vec<String>),
@@ -308,6 +381,12 @@ pub enum Rejection {
     /// A value is not allowed.
     #[error("{0}")]
     Invalid(String),
+    /// The agent is at work in the chat already.
+    #[error("the agent takes another turn in this chat: {turn}")]
+    Busy {
+        /// The turn that it takes.
+        turn: TurnId,
+    },
     /// The steps are not a flow.
     #[error(transparent)]
     Dag(#[from] DagError),

@@ -4,10 +4,10 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{RetryRun, Role, RunState, StepState};
+use super::{RetryRun, Role, RunState, StepState, TurnState};
 use crate::{
     clock::Timestamp,
-    id::{ChatId, MessageId, RunId, TaskId},
+    id::{ChatId, ItemId, MessageId, RunId, TaskId, TurnId},
 };
 
 /// A sequence of entries that can be followed.
@@ -136,6 +136,13 @@ pub enum Event {
         /// Why, where it did not complete.
         reason: Option<String>,
     },
+    /// An agent asks a person, and waits.
+    Asked {
+        /// The item of the inbox.
+        item: ItemId,
+        /// The task.
+        task: TaskId,
+    },
     /// A message was appended to the chat.
     MessageAppended {
         /// The message.
@@ -144,5 +151,66 @@ pub enum Event {
         seq: i64,
         /// Who speaks.
         role: Role,
+    },
+    /// A message that an agent is writing has grown.
+    MessageGrew {
+        /// The message.
+        id: MessageId,
+        /// Its place in the chat.
+        seq: i64,
+        /// The number of the first part that is new.
+        no: u32,
+        /// How much was said in it before, in characters (Unicode scalar values).
+        offset: u64,
+        /// How much was added to that.
+        length: u64,
+    },
+    /// An agent begins its turn.
+    TurnBegan {
+        /// The turn.
+        turn: TurnId,
+        /// The agent.
+        agent: String,
+        /// Which of its sessions in this chat, counted from 1.
+        generation: u32,
+        /// The task that it is taken for.
+        task: TaskId,
+    },
+    /// A turn ended.
+    TurnEnded {
+        /// The turn.
+        turn: TurnId,
+        /// The agent.
+        agent: String,
+        /// How.
+        state: TurnState,
+        /// Why, where it did not complete.
+        reason: Option<String>,
+    },
+    /// An agent has a new session and knows nothing of what was said before.
+    ContextLost {
+        /// The agent.
+        agent: String,
+        /// The new session.
+        generation: u32,
+        /// Why the one before is not continued.
+        reason: String,
+    },
+    /// An agent has a new session, and is told what was said before.
+    ContextCarried {
+        /// The agent.
+        agent: String,
+        /// The new session.
+        generation: u32,
+        /// Why the one before is not continued.
+        reason: String,
+    },
+    /// An agent's session is continued that had broken off in the middle of a turn: what that turn
+    /// did last is not known.
+    ContextResumed {
+        /// The agent.
+        agent: String,
+        /// The session.
+        generation: u32,
     },
 }

@@ -62,12 +62,16 @@ pub enum ItemState {
     Answered = 1,
     /// Nobody needs the answer any more.
     Withdrawn = 2,
+    /// Someone answered, and the work that asked went on with the answer.
+    Used = 3,
 }
 
 impl ItemState {
     /// The state with this number, for backends.
     pub fn from_number(number: i64) -> Option<Self> {
-        [Self::Open, Self::Answered, Self::Withdrawn].get(usize::try_from(number).ok()?).copied()
+        [Self::Open, Self::Answered, Self::Withdrawn, Self::Used]
+            .get(usize::try_from(number).ok()?)
+            .copied()
     }
 }
 

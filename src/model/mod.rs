@@ -4,7 +4,9 @@
 //! backend keeps the rows; [`Plan`] alone decides how they change; [`audit`](audit()) says
 //! what must hold between them.
 
+mod agent_session;
 mod audit;
+mod available;
 mod budget;
 mod capacity;
 mod chat;
@@ -15,19 +17,25 @@ mod event;
 mod flow;
 mod inbox;
 mod instance;
+mod ledger;
 mod memo;
+mod part;
 mod payload;
 mod plan;
 mod policy;
+mod program;
 mod prune;
 mod query;
 mod retry;
 mod rows;
 mod select;
 mod task;
+mod turn;
 mod usage;
 
+pub use agent_session::{AgentContext, AgentSession, AgentSessionState, Sessions, Transport};
 pub use audit::{Violation, audit};
+pub use available::{AvailableAgent, Quarantine};
 pub(crate) use budget::Grant;
 pub use budget::{Budget, Limits, OnBreach, Raise, Usage};
 pub use capacity::{CapacityKey, Lane, LaneId, Slot};
@@ -47,10 +55,13 @@ pub use flow::{
 pub(crate) use flow::{flow_label, flow_need};
 pub use inbox::{Answer, Ask, Item, ItemKind, ItemState};
 pub use instance::{Due, Host, Instance};
+pub use ledger::{Account, Book, Booking, Counter, Counters, Spent};
 pub use memo::{Memo, MemoKey, Recall};
+pub use part::{NewPart, Part, PartKind, Write};
 pub use payload::Payload;
 pub use plan::{Plan, Split};
 pub use policy::{Condition, OnFailure, Otherwise, Policy, Quorum, Terms, Tolerance};
+pub use program::Process;
 pub use query::{
     CapacityView, Disk, ItemFilter, Page, Prune, Pruned, Query, RunFilter, RunView, Stats,
     TaskFilter, TaskView,
@@ -61,6 +72,7 @@ pub use task::{
     Access, Attempt, AttemptOutcome, Interrupted, Phase, TASK_MOVES, Task, TaskFlags, TaskOptions,
     TaskSpec, TaskState,
 };
+pub use turn::{BeginTurn, Begun, Resume, Turn, TurnEnd, TurnState};
 pub use usage::{Metering, Tokens, UsageReport};
 
 /// Sizes that a host can rely on; larger values are refused, never cut.

@@ -3,12 +3,16 @@
 use serde::Serialize;
 
 use super::{
-    Attempt, CapacityKey, Chat, Instance, Item, ItemState, Message, Phase, Run, RunSpec, RunState,
-    Session, Task, TaskSpec, TaskState,
+    Account, AgentSession, Attempt, AvailableAgent, Booking, CapacityKey, Chat, Instance, Item,
+    ItemState, Message, Part, Phase, Process, Run, RunSpec, RunState, Session, Spent, Task,
+    TaskSpec, TaskState, Turn,
 };
 use crate::{
     clock::Timestamp,
-    id::{ArenaId, ChatId, ItemId, RunId, SessionId, TaskId},
+    id::{
+        AgentSessionId, ArenaId, ChatId, ItemId, MessageId, ProcessId, RunId, SessionId, TaskId,
+        TurnId,
+    },
 };
 
 /// Which tasks.
@@ -107,12 +111,21 @@ pub enum Query {
         /// How many at most.
         limit: u32,
     },
-    /// Messages of a chat, oldest first.
+    /// Messages of a chat, oldest first, with the parts that they were written in.
     Messages {
         /// The chat.
         chat: ChatId,
         /// After this place.
         after: i64,
+        /// How many at most.
+        limit: u32,
+    },
+    /// Parts of a message, in order.
+    Parts {
+        /// The message.
+        message: MessageId,
+        /// From this one on.
+        from: u32,
         /// How many at most.
         limit: u32,
     },
@@ -138,6 +151,59 @@ pub enum Query {
     },
     /// Instances.
     Instances,
+    /// Sessions of agents in a chat, of all generations. What the chat has used is the sum of
+    /// theirs.
+    AgentSessions {
+        /// The chat.
+        chat: ChatId,
+        /// After this one.
+        after: Option<AgentSessionId>,
+        /// How many at most.
+        limit: u32,
+    },
+    /// Turns of agents in a chat.
+    Turns {
+        /// The chat.
+        chat: ChatId,
+        /// After this one.
+        after: Option<TurnId>,
+        /// How many at most.
+        limit: u32,
+    },
+    /// Rows of the ledger, by agent's session and number: in the order in which they were booked
+    /// for each session.
+    Ledger {
+        /// Of what.
+        of: Account,
+        /// After this one.
+        after: Option<(AgentSessionId, u32)>,
+        /// How many at most.
+        limit: u32,
+    },
+    /// Programs that were started on a host by engines that are gone: whose instance is not
+    /// registered any more.
+    Orphans {
+        /// The host.
+        host: String,
+        /// After this one.
+        after: Option<ProcessId>,
+        /// How many at most.
+        limit: u32,
+    },
+    /// Agents of a host, by name, in the order of their bytes.
+    Agents {
+        /// The host.
+        host: String,
+        /// After this one.
+        after: Option<String>,
+        /// How many at most.
+        limit: u32,
+    },
+    /// The sum of an account; one page.
+    Spent {
+        /// Of what.
+        of: Account,
+    },
     /// Counts for one project; one page.
     Stats {
         /// The project.
@@ -197,12 +263,26 @@ pub enum Page {
     Inbox(Vec<Item>),
     /// Messages.
     Messages(Vec<Message>),
+    /// Parts of a message.
+    Parts(Vec<Part>),
     /// Sessions.
     Sessions(Vec<Session>),
     /// Chats.
     Chats(Vec<Chat>),
     /// Instances.
     Instances(Vec<Instance>),
+    /// Sessions of agents.
+    AgentSessions(Vec<AgentSession>),
+    /// Turns.
+    Turns(Vec<Turn>),
+    /// Rows of the ledger.
+    Ledger(Vec<Booking>),
+    /// Programs.
+    Orphans(Vec<Process>),
+    /// Agents of a host.
+    Agents(Vec<AvailableAgent>),
+    /// The sum of an account.
+    Spent(Spent),
     /// Capacity keys.
     Capacity(Vec<CapacityView>),
     /// Counts.

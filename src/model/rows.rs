@@ -4,17 +4,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Attempt, CapacityKey, Chat, Entry, Instance, Item, Lane, LaneId, Memo, MemoKey, Message,
-    Payload, Run, RunAttempt, RunSpec, Session, Slot, Step, Stream, Task, TaskSpec, Terms,
+    AgentSession, Attempt, AvailableAgent, Booking, CapacityKey, Chat, Entry, Instance, Item, Lane,
+    LaneId, Memo, MemoKey, Message, Part, Payload, Process, Run, RunAttempt, RunSpec, Session,
+    Slot, Step, Stream, Task, TaskSpec, Terms, Turn,
 };
 use crate::{
     clock::Timestamp,
-    id::{ChatId, InstanceId, ItemId, MessageId, RunId, SessionId, TaskId},
+    id::{
+        AgentSessionId, ChatId, InstanceId, ItemId, MessageId, ProcessId, RunId, SessionId, TaskId,
+        TurnId,
+    },
 };
 
-/// Keys of rows that a plan must see. A backend that lets writers run side by side locks
-/// what it loads, in this order: runs, tasks, chats, capacity keys, each by id; the rest is
-/// protected by those.
+/// Keys of rows that a plan must see. A backend that lets writers run side by side locks what it
+/// loads, in this order: runs, tasks, turns, chats, agents' sessions, processes, agents of hosts,
+/// capacity keys, each by id; the rest is protected by those.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// Every row there is, for audits. Nothing is locked.
@@ -69,6 +73,22 @@ pub struct Needs {
     pub hungry: BTreeSet<RunId>,
     /// Instances.
     pub instances: BTreeSet<InstanceId>,
+    /// Turns.
+    pub turns: BTreeSet<TurnId>,
+    /// The turns of these chats that have not ended. They are not locked: their chat is.
+    pub open_turns: BTreeSet<ChatId>,
+    /// Sessions of agents.
+    pub agent_sessions: BTreeSet<AgentSessionId>,
+    /// The newest session of an agent in a chat.
+    pub newest_sessions: BTreeSet<(ChatId, String)>,
+    /// Programs that were started.
+    pub processes: BTreeSet<ProcessId>,
+    /// Agents on hosts: (host, name).
+    pub agents: BTreeSet<(String, String)>,
+    /// Parts of messages: (message, number).
+    pub parts: BTreeSet<(MessageId, u32)>,
+    /// Rows of the ledger, by agent's session and source.
+    pub ledger: BTreeSet<(AgentSessionId, String)>,
 }
 
 impl Needs {
@@ -105,6 +125,7 @@ macro_rules! by_field {
 by_field! {
     routes runs tasks specs attempts memos children items_of items unique capacity lanes sessions
     chats messages run_specs steps dependents graphs step_inputs run_attempts runs_under hungry instances
+    turns open_turns agent_sessions newest_sessions ledger parts processes agents
 }
 
 /// Rows, by key.
@@ -152,6 +173,18 @@ pub struct Rows {
     pub run_attempts: BTreeMap<(RunId, u32), RunAttempt>,
     /// Instances.
     pub instances: BTreeMap<InstanceId, Instance>,
+    /// Turns of agents.
+    pub turns: BTreeMap<TurnId, Turn>,
+    /// Sessions of agents.
+    pub agent_sessions: BTreeMap<AgentSessionId, AgentSession>,
+    /// Programs that were started.
+    pub processes: BTreeMap<ProcessId, Process>,
+    /// Agents, by host and name.
+    pub agents: BTreeMap<(String, String), AvailableAgent>,
+    /// Parts of messages, by message and number.
+    pub parts: BTreeMap<(MessageId, u32), Part>,
+    /// Rows of the ledger, by agent's session and number.
+    pub ledger: BTreeMap<(AgentSessionId, u32), Booking>,
     /// Entries, by stream and number. Only in a load of everything.
     pub entries: BTreeMap<(Stream, i64), Entry>,
 }
@@ -192,8 +225,8 @@ pub struct Changes {
     pub sessions_gone: Vec<SessionId>,
     /// Chats: insert or replace.
     pub chats: Vec<Chat>,
-    /// Chats to delete, with their messages and entries, before anything is inserted: one of
-    /// them may be among `chats` again. Tasks lose their reference.
+    /// Chats to delete, with their messages, turns and entries, before anything is inserted: one
+    /// of them may be among `chats` again. Tasks and agents' sessions lose their reference.
     pub chats_gone: Vec<ChatId>,
     /// Messages: insert.
     pub messages: Vec<Message>,
@@ -221,6 +254,20 @@ pub struct Changes {
     pub instances: Vec<Instance>,
     /// Instances to delete.
     pub instances_gone: Vec<InstanceId>,
+    /// Sessions of agents: insert or replace.
+    pub agent_sessions: Vec<AgentSession>,
+    /// Turns: insert or replace.
+    pub turns: Vec<Turn>,
+    /// Programs that were started: insert or replace.
+    pub processes: Vec<Process>,
+    /// Programs of which nothing is left: delete.
+    pub processes_gone: Vec<ProcessId>,
+    /// Agents on hosts: insert or replace.
+    pub agents: Vec<AvailableAgent>,
+    /// Parts of messages: insert, after these.
+    pub parts: Vec<Part>,
+    /// Rows of the ledger: insert.
+    pub ledger: Vec<Booking>,
     /// Entries for watchers: insert. Their cursors are the backend's to give.
     pub entries: Vec<Entry>,
     /// Whether workers should look: see [`Committed::woke`](super::Committed::woke).
@@ -297,6 +344,17 @@ impl Rows {
         self.run_attempts.extend(begun.map(|row| ((row.run, row.attempt), row)));
         self.instances.extend(changes.instances.into_iter().map(|row| (row.id, row)));
         self.instances.retain(|id, _| !changes.instances_gone.contains(id));
+        let sessions = changes.agent_sessions.into_iter();
+        self.agent_sessions.extend(sessions.map(|row| (row.id, row)));
+        self.processes.extend(changes.processes.into_iter().map(|row| (row.id, row)));
+        self.processes.retain(|id, _| !changes.processes_gone.contains(id));
+        let agents = changes.agents.into_iter();
+        self.agents.extend(agents.map(|row| ((row.host.clone(), row.name.clone()), row)));
+        let parts = changes.parts.into_iter();
+        self.parts.extend(parts.map(|row| ((row.message, row.no), row)));
+        let booked = changes.ledger.into_iter();
+        self.ledger.extend(booked.map(|row| ((row.session, row.no), row)));
+        self.turns.extend(changes.turns.into_iter().map(|row| (row.id, row)));
         self.entries.extend(changes.entries.into_iter().map(|row| ((row.stream, row.seq), row)));
     }
 
@@ -359,11 +417,18 @@ impl Rows {
             return;
         }
         self.chats.retain(|id, _| !gone.contains(id));
+        let messages = self.messages.values().filter(|message| gone.contains(&message.chat));
+        let messages: BTreeSet<MessageId> = messages.map(|message| message.id).collect();
+        self.parts.retain(|(message, _), _| !messages.contains(message));
         self.messages.retain(|(chat, _), _| !gone.contains(chat));
         self.entries
             .retain(|(stream, _), _| !matches!(stream, Stream::Chat(id) if gone.contains(id)));
         for spec in self.specs.values_mut() {
             spec.chat.take_if(|chat| gone.contains(chat));
+        }
+        self.turns.retain(|_, turn| !gone.contains(&turn.chat));
+        for session in self.agent_sessions.values_mut() {
+            session.chat.take_if(|chat| gone.contains(chat));
         }
     }
 }

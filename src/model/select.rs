@@ -35,7 +35,28 @@ impl Rows {
             needs.messages.contains(&message.id)
         });
         rows.instances = by_key(&self.instances, &needs.instances);
+        self.load_agents(needs, &mut rows);
         rows
+    }
+
+    fn load_agents(&self, needs: &Needs, rows: &mut Self) {
+        rows.turns = by_key(&self.turns, &needs.turns);
+        rows.turns.extend(picked(&self.turns, !needs.open_turns.is_empty(), |turn| {
+            turn.state.is_open() && needs.open_turns.contains(&turn.chat)
+        }));
+        rows.agent_sessions = by_key(&self.agent_sessions, &needs.agent_sessions);
+        for (chat, agent) in &needs.newest_sessions {
+            let of = |row: &&super::AgentSession| row.chat == Some(*chat) && row.agent == *agent;
+            let newest =
+                self.agent_sessions.values().filter(of).max_by_key(|session| session.generation);
+            rows.agent_sessions.extend(newest.map(|session| (session.id, session.clone())));
+        }
+        rows.processes = by_key(&self.processes, &needs.processes);
+        rows.agents = by_key(&self.agents, &needs.agents);
+        rows.parts = by_key(&self.parts, &needs.parts);
+        rows.ledger = picked(&self.ledger, !needs.ledger.is_empty(), |row| {
+            needs.ledger.contains(&(row.session, row.source.clone()))
+        });
     }
 
     fn load_tasks(&self, needs: &Needs) -> Self {
@@ -197,7 +218,12 @@ impl Rows {
             Query::Messages { chat, after, limit } => {
                 let messages =
                     self.messages.range((*chat, after.saturating_add(1))..=(*chat, i64::MAX));
-                Page::Messages(first(messages.map(|(_, message)| message.clone()), *limit))
+                let whole = messages.map(|(_, message)| {
+                    let id = message.id;
+                    let parts = self.parts.range((id, 0)..=(id, u32::MAX));
+                    message.clone().with_parts(parts.map(|(_, part)| part.clone()).collect())
+                });
+                Page::Messages(first(whole, *limit))
             }
             Query::Sessions { project, after, limit } => {
                 let rows = newest(&self.sessions, *after).map(|(_, row)| row);
@@ -213,6 +239,49 @@ impl Rows {
             Query::Instances => Page::Instances(self.instances.values().cloned().collect()),
             Query::Stats { project } => Page::Stats(self.stats_of(Some(project))),
             Query::Disk => Page::Disk(Disk::default()),
+            _ => self.list_agents(query),
+        }
+    }
+
+    /// A page of what agents leave.
+    fn list_agents(&self, query: &Query) -> Page {
+        match query {
+            Query::Parts { message, from, limit } => {
+                let parts = self.parts.range((*message, *from)..=(*message, u32::MAX));
+                Page::Parts(first(parts.map(|(_, part)| part.clone()), *limit))
+            }
+            Query::AgentSessions { chat, after, limit } => {
+                let rows = newest(&self.agent_sessions, *after).map(|(_, row)| row);
+                let rows = rows.filter(|row| row.chat == Some(*chat));
+                Page::AgentSessions(first(rows.cloned(), *limit))
+            }
+            Query::Ledger { of, after, limit } => {
+                let later = self.ledger.iter().filter(|(key, _)| Some(**key) > *after);
+                let rows = later.map(|(_, row)| row).filter(|row| row.is_of(*of));
+                Page::Ledger(first(rows.cloned(), *limit))
+            }
+            Query::Spent { of } => {
+                let rows = self.ledger.values().filter(|row| row.is_of(*of));
+                Page::Spent(rows.fold(super::Spent::default(), super::Spent::plus))
+            }
+            Query::Turns { chat, after, limit } => {
+                let rows = newest(&self.turns, *after).map(|(_, row)| row);
+                Page::Turns(first(rows.filter(|row| row.chat == *chat).cloned(), *limit))
+            }
+            Query::Orphans { host, after, limit } => {
+                let rows = newest(&self.processes, *after).map(|(_, row)| row);
+                let orphan = |row: &&super::Process| {
+                    row.host == *host && !self.instances.contains_key(&row.instance)
+                };
+                Page::Orphans(first(rows.filter(orphan).cloned(), *limit))
+            }
+            Query::Agents { host, after, limit } => {
+                let rows = self.agents.values().filter(|row| {
+                    row.host == *host && after.as_ref().is_none_or(|after| row.name > *after)
+                });
+                Page::Agents(first(rows.cloned(), *limit))
+            }
+            other => unreachable!("{other:?} is read by the caller"),
         }
     }
 

@@ -119,6 +119,8 @@ impl TaskFlags {
     /// It waits, or has waited, for the end of another run: a pause of its own run holds it
     /// back no more than one that is at work.
     pub const AWAITS: Self = Self(32);
+    /// An agent takes its turn in the attempt at work.
+    pub const TURN: Self = Self(64);
 
     /// From the stored bits.
     pub const fn from_bits(bits: u16) -> Self {
@@ -236,6 +238,9 @@ pub struct TaskOptions {
     /// What becomes of it when its worker dies.
     #[serde(skip_serializing_if = "is_default")]
     pub interrupted: Interrupted,
+    /// The folder that its agent works in, absolute.
+    #[serde(skip_serializing_if = "is_default")]
+    pub folder: Option<String>,
     /// Its unique key is free again when it ends; else as long as the task is kept.
     #[serde(skip_serializing_if = "is_default")]
     pub unique_until_done: bool,

@@ -65,6 +65,21 @@ impl AddAssign for Tokens {
     }
 }
 
+impl Metering {
+    /// Its name in the tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Delta => "delta",
+            Self::Cumulative => "cumulative",
+        }
+    }
+
+    /// The metering with this name, for backends.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Delta, Self::Cumulative].into_iter().find(|metering| metering.name() == name)
+    }
+}
+
 /// What a report's numbers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -4,9 +4,12 @@
 //! homes are new and empty, and what they ask of the network comes to the scripted model or
 //! nowhere.
 
+mod acp;
 mod cli;
 mod golden;
+mod held;
 mod ledger;
+mod opencode;
 mod process;
 mod recipes;
 mod streams;

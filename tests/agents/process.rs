@@ -71,6 +71,17 @@ impl Place {
         marked(&self.mark).into_iter().map(|(_, command)| command).collect()
     }
 
+    /// Kills all processes of the test, and waits until nothing of them works on.
+    pub async fn kill(&self) {
+        let killed: Vec<Pid> = marked(&self.mark).into_iter().map(|(pid, _)| pid).collect();
+        for pid in &killed {
+            let _ = kill_process(*pid, Signal::KILL);
+        }
+        while !self.processes().is_empty() || killed.iter().any(|pid| is_dying(*pid)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     fn text(&self, name: &str) -> String {
         self.path(name).to_string_lossy().into_owned()
     }
@@ -228,4 +239,12 @@ fn marked(mark: &str) -> Vec<(Pid, String)> {
         }
     }
     found
+}
+
+/// Whether a process is there, as more than the last of its threads that nobody has waited for.
+fn is_dying(pid: Pid) -> bool {
+    let folder = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
+    let threads = fs::read_dir(folder.join("task")).map_or(0, Iterator::count);
+    let status = fs::read_to_string(folder.join("status")).unwrap_or_default();
+    threads > 1 || (threads == 1 && !status.contains("State:\tZ"))
 }

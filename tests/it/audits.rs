@@ -2,7 +2,7 @@
 
 use segue::{
     clock::Timestamp,
-    id::{ChatId, InstanceId, MessageId, RunId, SessionId, TaskId},
+    id::{AgentSessionId, ChatId, InstanceId, MessageId, RunId, SessionId, TaskId, TurnId},
     model::*,
 };
 
@@ -39,7 +39,73 @@ fn sound() -> Rows {
     let messages = vec![NewMessage { id, role, content, task: None }];
     world.one(Command::OpenChat(chat.clone())).unwrap();
     world.one(Command::Append { chat: chat.id, messages }).unwrap();
+    agents(&mut world, chat.id);
     world.rows()
+}
+
+/// A turn at work, and another agent's in its second session.
+fn agents(world: &mut World, chat: ChatId) {
+    begin(world, "running", chat, "claude");
+    for name in ["spoke", "speaks"] {
+        world.enqueue(name, |_| {});
+        world.script(&format!("claim {name}"));
+        let turn = begin(world, name, chat, "codex");
+        let (message, kind) = (MessageId::new(), PartKind::Text);
+        let part = |no| NewPart { message, no, kind, body: "word".into() };
+        let parts = vec![part(0), part(1)];
+        world.one(Command::Write(Box::new(Write { turn: turn.turn, chat, parts }))).unwrap();
+        let report = |source: &str| UsageReport {
+            source: source.into(),
+            model: None,
+            metering: Metering::Delta,
+            tokens: Tokens { input: 10, ..Tokens::default() },
+            cost: Some((Metering::Delta, 5)),
+            raw: Payload::null(),
+        };
+        let task = world.id(name);
+        let (session, reports) = (turn.session, vec![report("a"), report("b")]);
+        let book = Book { session, turn: turn.turn, task, reports };
+        world.one(Command::Book(Box::new(book))).unwrap();
+        if name == "spoke" {
+            let held = world.task(name);
+            let decision = Decision::Complete(Payload::null());
+            let lost = TurnEnd::new(TurnState::SessionLost);
+            let settle = Settle { turn: Some(lost), ..Settle::new(held, Retry::NEVER, decision) };
+            world.one(Command::Settle(Box::new(settle))).unwrap();
+        }
+    }
+}
+
+fn begin(world: &World, task: &str, chat: ChatId, agent: &str) -> Begun {
+    let held = world.task(task);
+    let wish = BeginTurn {
+        task: held.id,
+        lease: held.lease,
+        chat,
+        agent: agent.into(),
+        transport: Transport::Cli,
+        sessions: Sessions::Theirs,
+        fingerprint: String::new(),
+        host: "h".into(),
+        worktree: None,
+        session: AgentSessionId::new(),
+        proposed: String::new(),
+        carries: true,
+        lost: None,
+    };
+    let Outcome::Turn(begun) = world.one(Command::BeginTurn(Box::new(wish))).unwrap() else {
+        panic!("a turn is begun");
+    };
+    world.one(Command::Prompting { turn: begun.turn, seen: 0 }).unwrap();
+    *begun
+}
+
+fn turn(rows: &mut Rows, state: TurnState) -> &mut Turn {
+    rows.turns.values_mut().find(|turn| turn.state == state).unwrap()
+}
+
+fn agent_session(rows: &mut Rows, state: AgentSessionState) -> &mut AgentSession {
+    rows.agent_sessions.values_mut().find(|session| session.state == state).unwrap()
 }
 
 fn in_phase(rows: &mut Rows, phase: Phase) -> &mut Task {
@@ -222,11 +288,82 @@ const RUNS: [Corruption; 20] = [
     }),
 ];
 
+const AGENTS: [Corruption; 19] = [
+    ("is not that of its task", |rows| turn(rows, TurnState::Prompted).lease = 9),
+    ("is in a missing chat", |rows| turn(rows, TurnState::Prompted).chat = ChatId::new()),
+    ("is taken in no session of its agent", |rows| {
+        turn(rows, TurnState::Prompted).session = AgentSessionId::new();
+    }),
+    ("is taken in no session of its agent", |rows| {
+        turn(rows, TurnState::SessionLost).generation = 2;
+    }),
+    ("is Prompted, prompted at", |rows| {
+        turn(rows, TurnState::Prompted).prompted_at = Timestamp::ZERO;
+    }),
+    ("is SessionLost, prompted at", |rows| {
+        turn(rows, TurnState::SessionLost).ended_at = Timestamp::ZERO;
+    }),
+    ("and its task is held for it: true", |rows| {
+        let turn = turn(rows, TurnState::Prompted);
+        (turn.state, turn.ended_at) = (TurnState::Completed, Timestamp::from_micros(1));
+    }),
+    ("and its task is held for it: false", |rows| {
+        let id = turn(rows, TurnState::Prompted).task;
+        rows.tasks.get_mut(&id).unwrap().flags = TaskFlags::default();
+    }),
+    ("in a session that is not active", |rows| {
+        agent_session(rows, AgentSessionState::Active).state = AgentSessionState::Idle;
+    }),
+    ("is of a missing chat", |rows| {
+        agent_session(rows, AgentSessionState::Closed).chat = Some(ChatId::new());
+    }),
+    ("is Closed and closed at", |rows| {
+        agent_session(rows, AgentSessionState::Closed).reason = None;
+    }),
+    ("and has an open turn: false", |rows| {
+        let session = agent_session(rows, AgentSessionState::Closed);
+        (session.state, session.reason) = (AgentSessionState::Active, None);
+    }),
+    ("at once", |rows| {
+        let task = in_phase(rows, Phase::Completed).id;
+        let twin = turn(rows, TurnState::Prompted).clone();
+        let id = TurnId::of(task, 1);
+        rows.turns.insert(id, Turn { id, task, lease: 1, ..twin });
+    }),
+    ("are not counted", |rows| {
+        agent_session(rows, AgentSessionState::Closed).generation = 7;
+    }),
+    ("is not closed", |rows| {
+        let session = agent_session(rows, AgentSessionState::Closed);
+        (session.state, session.reason) = (AgentSessionState::Idle, None);
+        session.closed_at = Timestamp::ZERO;
+    }),
+    ("is out of place", |rows| {
+        let (key, row) = rows.ledger.pop_first().unwrap();
+        rows.ledger.insert((key.0, 9), row);
+    }),
+    ("bookings of no session", |rows| {
+        let id = agent_session(rows, AgentSessionState::Closed).id;
+        rows.agent_sessions.remove(&id);
+    }),
+    ("says that it used more than", |rows| turn(rows, TurnState::SessionLost).cost += 1),
+    ("is out of place", |rows| rows.parts.values_mut().for_each(|part| part.offset += 1)),
+];
+
+/// A session says what its rows of the ledger sum up to.
+#[test]
+fn the_audit_finds_a_session_that_says_another_sum() {
+    let mut rows = sound();
+    agent_session(&mut rows, AgentSessionState::Closed).cost += 1;
+    let found = audit(&rows);
+    assert!(found.len() == 1 && found[0].0.contains("says Spent"), "{found:#?}");
+}
+
 #[test]
 fn every_rule_of_the_audit_finds_the_rows_that_break_it() {
     let rows = sound();
     assert_eq!(audit(&rows), []);
-    for (expected, corrupt) in TASKS.iter().chain(&ATTEMPTS).chain(&RUNS) {
+    for (expected, corrupt) in TASKS.iter().chain(&ATTEMPTS).chain(&RUNS).chain(&AGENTS) {
         let mut rows = rows.clone();
         corrupt(&mut rows);
         let found = audit(&rows);

@@ -46,7 +46,8 @@ fn end(runs: &mut Runs, run: RunId, no: u32, decision: Decision, used: Limits) {
         Usage { tokens: used.tokens.unwrap_or(0), cost_micros: used.cost_micros.unwrap_or(0) };
     let usage = Some(Payload::of(&usage).unwrap());
     let retry = Retry::times(5);
-    let settle = Settle { held, retry, decision, usage, said: None, grow: None, memo: None };
+    let settle =
+        Settle { held, retry, decision, usage, said: None, grow: None, memo: None, turn: None };
     runs.plan(vec![Command::Settle(Box::new(settle))]);
     runs.sound();
 }

@@ -52,142 +52,202 @@ mod postgres {
 #[cfg(feature = "sqlite")]
 mod sqlite {
     use std::{
-        collections::HashMap,
-        ffi::{CStr, c_char, c_int},
-        ptr::NonNull,
-        sync::{
-            Mutex, OnceLock,
-            atomic::{AtomicPtr, AtomicUsize, Ordering},
-        },
+        fs::File,
+        path::PathBuf,
+        sync::{Arc, atomic::Ordering},
+        time::Duration,
     };
 
     use futures_util::future::join_all;
-    use rusqlite::ffi;
-    use segue::backend::{
-        Backend,
-        sqlite::{Durability, Options, SqliteBackend},
+    use segue::{
+        Error,
+        backend::{
+            Backend,
+            sqlite::{Durability, Options, SqliteBackend},
+        },
+        model::Batch,
     };
+    use tokio::task::{spawn, spawn_blocking};
 
-    /// SQLite's own way to the files of this system.
-    static SYSTEM: AtomicPtr<ffi::sqlite3_vfs> = AtomicPtr::new(std::ptr::null_mut());
-    /// The logs that were opened, by the address of the file.
-    static LOGS: Mutex<Option<HashMap<usize, &'static Log>>> = Mutex::new(None);
+    use crate::support::disk::{Deed, Disk};
 
-    /// A log, and how often it was synced.
-    struct Log {
-        path: String,
-        syncs: AtomicUsize,
-        sync: unsafe extern "C" fn(*mut ffi::sqlite3_file, c_int) -> c_int,
+    /// A database, its disk, and how many tasks it has.
+    struct Place {
+        folder: tempfile::TempDir,
+        disk: Arc<Disk>,
     }
 
-    /// Opens a file as the system does. The methods of a log are replaced by a copy that
-    /// counts its syncs.
-    #[allow(unsafe_code, reason = "SQLite calls it, with what it promises to call it with")]
-    unsafe extern "C" fn open(
-        _: *mut ffi::sqlite3_vfs,
-        name: *const c_char,
-        file: *mut ffi::sqlite3_file,
-        flags: c_int,
-        out: *mut c_int,
-    ) -> c_int {
-        let system = SYSTEM.load(Ordering::SeqCst);
-        // SAFETY: the system's own function gets what SQLite gave to this one.
-        let done = unsafe {
-            let open = (*system).xOpen.expect("it can open");
-            open(system, name, file, flags, out)
-        };
-        if done == ffi::SQLITE_OK && flags & ffi::SQLITE_OPEN_WAL != 0 {
-            // SAFETY: the name of a log is a string, and its file is open with its methods,
-            // which are plain function pointers; the copy lives for ever.
-            unsafe {
-                let path = CStr::from_ptr(name).to_string_lossy().into_owned();
-                let own = (*file).pMethods.read();
-                let sync = own.xSync.expect("it can sync");
-                let log = Box::leak(Box::new(Log { path, syncs: AtomicUsize::new(0), sync }));
-                LOGS.lock().unwrap().get_or_insert_default().insert(file as usize, log);
-                let counting = ffi::sqlite3_io_methods { xSync: Some(count_and_sync), ..own };
-                (*file).pMethods = Box::leak(Box::new(counting));
-            }
+    impl Place {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let disk = Disk::of(&folder.path().canonicalize().unwrap().join("work.db"));
+            Self { folder, disk }
         }
-        done
-    }
 
-    #[allow(unsafe_code, reason = "SQLite calls it, with a file that `open` has opened")]
-    unsafe extern "C" fn count_and_sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
-        let logs = LOGS.lock().unwrap();
-        let log = *logs.as_ref().and_then(|logs| logs.get(&(file as usize))).expect("it is open");
-        drop(logs);
-        // SAFETY: the system's own function gets what SQLite gave to this one.
-        let done = unsafe { (log.sync)(file, flags) };
-        log.syncs.fetch_add(1, Ordering::SeqCst);
-        done
-    }
+        fn path(&self) -> PathBuf {
+            self.folder.path().canonicalize().unwrap().join("work.db")
+        }
 
-    /// Every connection of this process that is opened from now on counts the syncs of its log.
-    #[allow(unsafe_code, reason = "how SQLite is given a way to files")]
-    fn count_syncs() {
-        static DONE: OnceLock<()> = OnceLock::new();
-        DONE.get_or_init(|| {
-            // SAFETY: SQLite keeps its own for ever, and the copy is never freed.
-            unsafe {
-                let system = NonNull::new(ffi::sqlite3_vfs_find(std::ptr::null())).unwrap();
-                SYSTEM.store(system.as_ptr(), Ordering::SeqCst);
-                let counting = ffi::sqlite3_vfs {
-                    zName: c"counting".as_ptr(),
-                    xOpen: Some(open),
-                    pNext: std::ptr::null_mut(),
-                    ..system.read()
+        /// As one more process has it: nothing is shared but what lies beside the file.
+        async fn open(&self, durability: Durability) -> SqliteBackend {
+            let never = Duration::from_secs(3_600);
+            let options = Options::new(self.path()).poll(never).durability(durability);
+            let backend = options.open().unwrap();
+            backend.migrate().await.unwrap();
+            // The first commit writes the log's beginning, and the first look syncs what the
+            // past has left: both have a sync of their own.
+            backend.commit(super::batch()).await.unwrap();
+            tasks(&backend).await.unwrap();
+            backend
+        }
+
+        async fn full(&self) -> SqliteBackend {
+            self.open(Durability::Full).await
+        }
+
+        async fn held(&self) {
+            let disk = Arc::clone(&self.disk);
+            spawn_blocking(move || disk.wait_until_held()).await.unwrap();
+        }
+
+        /// Waits until so many tasks are in the log, and it is nobody's turn to write.
+        async fn written(&self, count: i64) {
+            let path = self.path();
+            let wait = spawn_blocking(move || {
+                let conn = rusqlite::Connection::open(&path).unwrap();
+                let look = || {
+                    conn.query_row("SELECT count(*) FROM segue_tasks", [], |row| {
+                        row.get::<_, i64>(0)
+                    })
+                    .unwrap()
                 };
-                let made = ffi::sqlite3_vfs_register(Box::leak(Box::new(counting)), 1);
-                assert_eq!(made, ffi::SQLITE_OK);
+                while look() != count {
+                    std::thread::yield_now();
+                }
+                let turn = File::open(format!("{}-segue-turn", path.display())).unwrap();
+                turn.lock().unwrap();
+            });
+            wait.await.unwrap();
+        }
+    }
+
+    fn commit(backend: &SqliteBackend, batch: Batch) -> tokio::task::JoinHandle<Result<(), Error>> {
+        let backend = backend.clone();
+        spawn(async move {
+            for receipt in backend.commit(batch).await?.receipts {
+                receipt.unwrap();
             }
-        });
+            Ok(())
+        })
     }
 
-    /// The syncs of the log by all connections to a database.
-    fn syncs(backend: &SqliteBackend) -> usize {
-        let path = format!("{}-wal", backend.path().display());
-        let logs = LOGS.lock().unwrap();
-        let all = logs.iter().flat_map(HashMap::values).filter(|log| log.path == path);
-        all.map(|log| log.syncs.load(Ordering::SeqCst)).sum()
-    }
-
-    async fn migrated(durability: Durability) -> (tempfile::TempDir, SqliteBackend) {
-        count_syncs();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().canonicalize().unwrap().join("work.db");
-        let backend = Options::new(path).durability(durability).open().unwrap();
-        backend.migrate().await.unwrap();
-        // The first commits write the log's beginning, which has a sync of its own.
-        backend.commit(super::batch()).await.unwrap();
-        (folder, backend)
+    /// How many tasks there are, as whoever reads through the library sees it.
+    async fn tasks(backend: &SqliteBackend) -> Result<u64, Error> {
+        Ok(backend.stats().await?.tasks.values().sum())
     }
 
     #[tokio::test]
     async fn an_acknowledged_commit_is_synced() {
-        let (_folder, backend) = migrated(Durability::Full).await;
+        let place = Place::new();
+        let backend = place.full().await;
         for _ in 0..super::COMMITS {
-            let before = syncs(&backend);
+            let before = place.disk.syncs();
             backend.commit(super::batch()).await.unwrap();
-            assert_eq!(syncs(&backend), before + 1);
+            assert_eq!(place.disk.syncs(), before + 1);
+            assert!(place.disk.has_all(), "the sync began when it was written");
         }
         // Those that share a commit share its sync; none is answered before it.
         let one = || async {
-            let before = syncs(&backend);
+            let before = place.disk.syncs();
             backend.commit(super::batch()).await.unwrap();
-            assert!(syncs(&backend) > before);
+            assert!(place.disk.syncs() > before);
         };
         join_all((0..64).map(|_| one())).await;
+        assert!(place.disk.has_all());
+    }
+
+    #[tokio::test]
+    async fn commits_of_several_processes_in_turns_are_each_synced() {
+        let place = Place::new();
+        let all = [place.full().await, place.full().await, place.full().await];
+        for backend in all.iter().cycle().take(super::COMMITS) {
+            backend.commit(super::batch()).await.unwrap();
+            assert!(place.disk.has_all());
+        }
+    }
+
+    /// The commits of two processes that are written while a third one syncs share the next sync,
+    /// and are answered after it.
+    #[tokio::test]
+    async fn processes_share_a_sync() {
+        let place = Place::new();
+        let all = [place.full().await, place.full().await, place.full().await];
+        assert_eq!(tasks(&all[0]).await.unwrap(), 3);
+        let before = place.disk.syncs();
+        place.disk.hold(Deed::Sync);
+        let first = commit(&all[0], super::batch());
+        place.held().await;
+        let others = [commit(&all[1], super::batch()), commit(&all[2], super::batch())];
+        place.written(6).await;
+        assert!(others.iter().all(|commit| !commit.is_finished()));
+        place.disk.release();
+        first.await.unwrap().unwrap();
+        for commit in others {
+            commit.await.unwrap().unwrap();
+            assert!(place.disk.has_all(), "the sync that was under way does not count");
+        }
+        assert_eq!(place.disk.syncs(), before + 2);
+    }
+
+    /// A sync that begins while a commit is being written says nothing of it.
+    #[tokio::test]
+    async fn a_commit_is_not_covered_by_a_sync_that_began_before_it_was_written() {
+        let place = Place::new();
+        let (writer, reader) = (place.full().await, place.full().await);
+        place.disk.hold(Deed::Write);
+        let commit = commit(&writer, super::batch());
+        place.held().await;
+        let before = place.disk.syncs();
+        assert_eq!(tasks(&reader).await.unwrap(), 2, "it is not there yet");
+        assert!(place.disk.syncs() > before, "it might have been");
+        place.disk.release();
+        commit.await.unwrap().unwrap();
+        assert!(place.disk.has_all());
+    }
+
+    /// What a sync failed to bring to the disk is neither acknowledged nor shown, also not after
+    /// one that succeeds: the system may have forgotten it. It is once it was written anew.
+    #[tokio::test]
+    async fn what_a_sync_has_failed_for_is_neither_acknowledged_nor_shown() {
+        let place = Place::new();
+        let (writer, reader) = (place.full().await, place.full().await);
+        let (fails, failing) = (super::batch(), &place.disk.is_failing);
+        failing.store(true, Ordering::SeqCst);
+        let error = writer.commit(fails.clone()).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        assert!(tasks(&reader).await.unwrap_err().is_transient());
+        let again = writer.commit(fails.clone()).await;
+        assert!(again.unwrap_err().is_transient(), "it fails as long as the disk does");
+        failing.store(false, Ordering::SeqCst);
+        let before = place.disk.syncs();
+        assert!(tasks(&reader).await.unwrap_err().is_transient(), "nobody has written it anew");
+        assert_eq!(place.disk.syncs(), before);
+        commit(&writer, fails).await.unwrap().unwrap();
+        assert_eq!(tasks(&reader).await.unwrap(), 3, "it is there once");
+        assert!(place.disk.syncs() > before);
     }
 
     /// The count tells a commit that waits for the disk from one that does not.
     #[tokio::test]
     async fn a_commit_that_need_not_survive_a_power_cut_is_not_synced() {
-        let (_folder, backend) = migrated(Durability::Normal).await;
-        let before = syncs(&backend);
+        let place = Place::new();
+        let backend = place.open(Durability::Normal).await;
+        let before = place.disk.syncs();
         for _ in 0..super::COMMITS {
             backend.commit(super::batch()).await.unwrap();
+            tasks(&backend).await.unwrap();
         }
-        assert_eq!(syncs(&backend), before);
+        assert_eq!(place.disk.syncs(), before);
+        assert!(!place.disk.has_all());
     }
 }

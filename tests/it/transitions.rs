@@ -10,6 +10,7 @@ pub fn forbidden(before: &Rows, after: &Rows, step: &Step, receipts: &[Receipt])
     let mut found = Vec::new();
     tasks(before, after, &mut found);
     runs(before, after, step, &mut found);
+    agents(before, after, &mut found);
     if !matches!(step, Step::Prune(_)) {
         kept(before, after, step, &mut found);
     }
@@ -79,6 +80,30 @@ fn runs(before: &Rows, after: &Rows, step: &Step, found: &mut Vec<String>) {
     }
 }
 
+/// A turn that has ended stays as it ended, but for what is booked later; a session that is closed
+/// is never taken up again.
+fn agents(before: &Rows, after: &Rows, found: &mut Vec<String>) {
+    for (id, old) in &before.turns {
+        let Some(new) = after.turns.get(id) else { continue };
+        let booked = Turn { tokens: old.tokens, cost: old.cost, ..new.clone() };
+        if !old.state.is_open() && booked != *old {
+            found.push(format!("turn {id} was over and changed: {old:?} and {new:?}"));
+        }
+    }
+    for (id, old) in &before.agent_sessions {
+        let Some(new) = after.agent_sessions.get(id) else {
+            found.push(format!("agent's session {id} is gone"));
+            continue;
+        };
+        if !old.is_open() && (new.state, &new.reason) != (old.state, &old.reason) {
+            found.push(format!("agent's session {id} was closed and changed: {old:?} and {new:?}"));
+        }
+        if new.turns < old.turns || new.generation != old.generation || new.agent != old.agent {
+            found.push(format!("agent's session {id} went back: {old:?} and {new:?}"));
+        }
+    }
+}
+
 /// What was recorded stays as it was.
 fn kept(before: &Rows, after: &Rows, step: &Step, found: &mut Vec<String>) {
     let has = |wanted: fn(&Command) -> bool| matches!(step, Step::Commit(batch) if batch.commands.iter().any(wanted));
@@ -94,9 +119,9 @@ fn kept(before: &Rows, after: &Rows, step: &Step, found: &mut Vec<String>) {
             }
         )+};
     }
-    unchanged! { attempts lanes run_specs }
+    unchanged! { attempts lanes run_specs ledger }
     if !trims {
-        unchanged! { messages entries }
+        unchanged! { messages parts entries }
     }
     if !parts {
         unchanged! { specs }

@@ -56,6 +56,14 @@ impl Child {
         line
     }
 
+    /// Tells it a line that it does not survive.
+    pub fn dies_of(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("a child that listens");
+        writeln!(stdin, "{line}").expect("a child that lives");
+        let status = self.process.wait().expect("its end");
+        assert!(!status.success(), "{status}");
+    }
+
     pub fn pid(&self) -> u32 {
         self.process.id()
     }

@@ -10,6 +10,10 @@ mod child;
 #[allow(dead_code, reason = "this program needs but a server")]
 #[path = "../it/support/cluster.rs"]
 mod cluster;
+#[allow(dead_code, reason = "other tests need the rest of it")]
+#[path = "../it/support/disk.rs"]
+mod disk;
+mod dying;
 mod gates;
 mod hardship;
 mod killing;
@@ -43,6 +47,7 @@ fn a_child_plays_its_role() {
             "gate" => gates::work(&folder).await,
             "judge" => gates::judge(&folder).await,
             "large" => large::work(&folder).await,
+            "die" => dying::work(&folder).await,
             "bell" => work(&folder, by_bell(&folder)).await,
             "hold" => work(&folder, engine(&folder).concurrency(4)).await,
             _ => work(&folder, engine(&folder)).await,

@@ -9,8 +9,10 @@ mod adapter;
 mod child;
 mod confined;
 mod owned;
+mod pinned;
 #[cfg(feature = "replay")]
 mod played;
+mod probed;
 
 use std::{
     collections::BTreeMap,
@@ -34,6 +36,7 @@ fn shell(folder: &Path, script: &str) -> Spawn {
         env,
         folder: folder.to_owned(),
         confined: None,
+        scratch: None,
     }
 }
 

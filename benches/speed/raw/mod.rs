@@ -1,7 +1,14 @@
-//! The raw loops: what the bare drivers reach, with no library in between.
+//! The raw loops: what the bare drivers reach with the statements of the backends, with no
+//! library in between. The files of the statements are compiled in here, and what is sent with
+//! them has the types and widths of what the engine sends.
 
 mod postgres;
 mod sqlite;
+
+pub use postgres::Pipeline;
+
+use segue::model::{Event, Lane, Role};
+use uuid::Uuid;
 
 use super::{
     Result,
@@ -45,6 +52,17 @@ pub fn chat(place: &Place) -> Result<Box<dyn Chat>> {
         Kind::Sqlite => Box::new(sqlite::Talk::new(place)?),
         Kind::Postgres => Box::new(postgres::Talk::new(place)?),
     })
+}
+
+/// The number of the lane that the engine has for the tasks of the loops.
+fn lane() -> i64 {
+    Lane::new(vec!["task:count".into()], Vec::new()).id
+}
+
+/// The entry of a message in the stream of its chat.
+fn told(id: Uuid, seq: i64) -> Result<String> {
+    let told = Event::MessageAppended { id: id.into(), seq, role: Role::User };
+    Ok(serde_json::to_string(&[told])?)
 }
 
 /// Fills segue's tables with `finished` tasks and `waiting` ones that are ready in the lane of

@@ -1,50 +1,144 @@
-//! PostgreSQL: one connection, fsync on, an exchange pipelined into one round trip.
+//! PostgreSQL: one connection, fsync on. The statements of the backend, sent in one round trip
+//! each time.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
-use futures_util::future::try_join4;
+use futures_util::future::{join_all, join3, try_join_all, try_join4};
 use tokio::runtime::Runtime;
-use tokio_postgres::{Client, Row, Statement};
+use tokio_postgres::{Client, Row, Statement, types::ToSql};
 use uuid::Uuid;
 
 use super::{
-    super::{Result, place::Place},
-    Chat, Queue,
+    super::{
+        Result,
+        place::{Address, Place},
+    },
+    Chat, Queue, lane, told,
 };
 
-/// One good plan each, whatever the statistics say.
-const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET jit = off;
-    SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off;
-    SET enable_mergejoin = off";
+#[allow(dead_code, unused_imports, reason = "a raw loop sends few of them")]
+#[path = "../../../src/backend/postgres/sql/mod.rs"]
+mod sql;
 
-const ENQUEUE: &str = "WITH new AS (SELECT unnest($1::uuid[]) AS id), cold AS (
-    INSERT INTO tasks (id, project_id, kind, input, priority, options, origin)
-    SELECT id, 'default', 'count', 'null', 0, NULL, 'raw' FROM new)
-    INSERT INTO task_states (id, phase, lane, priority, run_at, attempt, failures, interruptions,
-    lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at)
-    SELECT id, 1, 7, 0, 'epoch', 0, 0, 0, 0, 0, NULL, 0, NULL, 0, 0, 'epoch', 'epoch' FROM new";
+/// The newest schema that the loops say they know: any.
+const NEWEST: i64 = i64::MAX;
 
-const SETTLE: &str = "WITH settled AS (
-    UPDATE task_states s SET phase = 6, rev = s.rev + 1, holder = NULL, ended_at = now()
-    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS u (id, lease, rev)
-    WHERE s.id = u.id AND s.lease = u.lease AND s.rev = u.rev AND s.phase + 0 = 4
-    RETURNING s.id, s.lease, s.attempt, s.started_at, s.ended_at)
-    INSERT INTO task_attempts (task_id, lease, attempt, holder, started_at, ended_at, outcome,
-    output) SELECT id, lease, attempt, $4::uuid, started_at, ended_at, 1, 'null' FROM settled";
+/// The values of a statement, one array for each column.
+type Values = Vec<Box<dyn ToSql + Sync>>;
 
-const CLAIM: &str = "WITH heads AS MATERIALIZED (SELECT id FROM task_states
-    WHERE phase = 1 AND lane = 7 ORDER BY priority, id LIMIT $1::bigint FOR UPDATE SKIP LOCKED),
-    taken AS (UPDATE task_states s SET phase = 4, attempt = s.attempt + 1, lease = s.lease + 1,
-    rev = s.rev + 1, holder = $2::uuid, claim = $3::bigint, started_at = now()
-    FROM heads h WHERE s.id = h.id RETURNING s.*)
-    SELECT s.*, t.project_id, t.kind, t.input, t.session_id, t.chat_id, t.agent, t.model,
-    t.mode_id, t.thinking_option_id, t.options, t.meta
-    FROM taken s JOIN tasks t ON t.id = s.id ORDER BY s.priority, s.id";
+macro_rules! values {
+    ($($value:expr),* $(,)?) => { vec![$(Box::new($value) as Box<dyn ToSql + Sync>),*] };
+}
+
+fn refs(values: &Values) -> Vec<&(dyn ToSql + Sync)> {
+    values.iter().map(|value| &**value).collect()
+}
 
 fn client(place: &Place) -> Result<Client> {
-    let client = place.client()?;
-    place.runtime().block_on(client.batch_execute(SETTINGS))?;
+    connect(place.runtime(), &place.address)
+}
+
+/// A connection with the settings of the engine's own.
+fn connect(runtime: &Runtime, address: &Address) -> Result<Client> {
+    let client = address.client(runtime)?;
+    runtime.block_on(client.batch_execute(sql::SETTINGS))?;
     Ok(client)
+}
+
+/// New tasks as the engine sends them; ids and times are set when they are sent.
+struct New {
+    count: usize,
+    values: Values,
+}
+
+impl New {
+    fn of(count: usize) -> Self {
+        let now = vec![SystemTime::now(); count];
+        let values = values![
+            vec![Uuid::nil(); count],
+            vec!["default"; count],
+            vec!["count"; count],
+            vec!["null"; count],
+            vec![0_i16; count],
+            now.clone(),
+            vec![1_i16; count],
+            vec![lane(); count],
+            now,
+            NEWEST,
+        ];
+        Self { count, values }
+    }
+
+    /// Gives them ids and a time.
+    fn fresh(&mut self) -> Vec<&(dyn ToSql + Sync)> {
+        let ids: Vec<Uuid> = (0..self.count).map(|_| Uuid::now_v7()).collect();
+        let now = vec![SystemTime::now(); self.count];
+        self.values[0] = Box::new(ids);
+        self.values[5] = Box::new(now.clone());
+        self.values[8] = Box::new(now);
+        refs(&self.values)
+    }
+}
+
+/// Enqueues in statements of so many tasks, of which so many are in flight at once.
+pub struct Pipeline {
+    runtime: Arc<Runtime>,
+    client: Client,
+    enqueue: Statement,
+}
+
+impl Pipeline {
+    pub fn new(runtime: &Arc<Runtime>, address: &Address) -> Result<Self> {
+        let client = connect(runtime, address)?;
+        let enqueue = runtime.block_on(client.prepare(sql::INSERT_PLAIN_OR_FAIL))?;
+        Ok(Self { runtime: Arc::clone(runtime), client, enqueue })
+    }
+
+    /// Sends so many statements.
+    pub fn enqueue(&self, tasks: usize, statements: usize, in_flight: usize) -> Result<()> {
+        let mut lines: Vec<_> = (0..in_flight).map(|_| New::of(tasks)).collect();
+        let each = statements.div_ceil(in_flight);
+        let all = lines.iter_mut().map(|new| async {
+            for _ in 0..each {
+                self.client.execute(&self.enqueue, &new.fresh()).await?;
+            }
+            Ok::<_, tokio_postgres::Error>(())
+        });
+        self.runtime.block_on(try_join_all(all))?;
+        Ok(())
+    }
+}
+
+/// What the settling of a claimed task needs.
+struct Held {
+    id: Uuid,
+    run_at: SystemTime,
+    attempt: i32,
+    failures: i32,
+    interruptions: i32,
+    lease: i64,
+    rev: i64,
+    flags: i16,
+    started_at: SystemTime,
+}
+
+impl Held {
+    /// None of a row that says that nothing was claimed.
+    fn read(row: &Row) -> Option<Self> {
+        let id = row.get::<_, Option<Uuid>>(2)?;
+        std::hint::black_box((row.get::<_, &str>(21), row.get::<_, &str>(22)));
+        Some(Self {
+            id,
+            run_at: row.get(6),
+            attempt: row.get(7),
+            failures: row.get(8),
+            interruptions: row.get(9),
+            lease: row.get(10),
+            rev: row.get(11),
+            flags: row.get(16),
+            started_at: row.get(17),
+        })
+    }
 }
 
 pub struct Own {
@@ -53,50 +147,99 @@ pub struct Own {
     enqueue: Statement,
     settle: Statement,
     claim: Statement,
-    held: Vec<(Uuid, i64, i64)>,
+    held: Vec<Held>,
+    new: New,
+    me: Uuid,
     seq: i64,
 }
 
 impl Own {
     pub fn new(place: &Place) -> Result<Self> {
         let (runtime, client) = (Arc::clone(place.runtime()), client(place)?);
-        let enqueue = runtime.block_on(client.prepare(ENQUEUE))?;
-        let settle = runtime.block_on(client.prepare(SETTLE))?;
-        let claim = runtime.block_on(client.prepare(CLAIM))?;
-        Ok(Self { runtime, client, enqueue, settle, claim, held: Vec::new(), seq: 0 })
+        let enqueue = runtime.block_on(client.prepare(sql::INSERT_PLAIN_OR_FAIL))?;
+        let settle = runtime.block_on(client.prepare(sql::UPDATE_TASK_OR_FAIL))?;
+        let claim = runtime.block_on(client.prepare(sql::CLAIM_OR_FAIL))?;
+        let (held, new, me) = (Vec::new(), New::of(1), Uuid::now_v7());
+        Ok(Self { runtime, client, enqueue, settle, claim, held, new, me, seq: 0 })
     }
-}
 
-fn held(row: &Row) -> (Uuid, i64, i64) {
-    std::hint::black_box((row.get::<_, &str>("kind"), row.get::<_, &str>("input")));
-    (row.get("id"), row.get("lease"), row.get("rev"))
+    /// What is held as completed, with its attempts.
+    fn completed(&self, now: SystemTime) -> Values {
+        macro_rules! column {
+            (|$held:ident| $value:expr) => {
+                self.held.iter().map(|$held| $value).collect::<Vec<_>>()
+            };
+        }
+        // Where all are NULL, none is sent.
+        let no_text = Vec::<&str>::new();
+        values![
+            column!(|held| held.id),
+            column!(|_held| 6_i16),
+            column!(|held| held.run_at),
+            column!(|held| held.attempt),
+            column!(|held| held.failures),
+            column!(|held| held.interruptions),
+            column!(|held| held.lease),
+            column!(|held| held.rev + 1),
+            Vec::<Uuid>::new(),
+            column!(|_held| 0_i64),
+            column!(|held| held.flags),
+            column!(|held| held.started_at),
+            column!(|_held| now),
+            column!(|held| held.id),
+            column!(|held| held.lease),
+            column!(|held| held.attempt),
+            column!(|_held| self.me),
+            column!(|held| held.started_at),
+            column!(|_held| now),
+            column!(|_held| 1_i16),
+            column!(|_held| "null"),
+            no_text.clone(),
+            no_text,
+            Vec::<Uuid>::new(),
+            NEWEST,
+        ]
+    }
 }
 
 impl Queue for Own {
     fn enqueue(&mut self, count: usize) -> Result<()> {
-        let ids: Vec<Uuid> = (0..count).map(|_| Uuid::now_v7()).collect();
-        self.runtime.block_on(self.client.execute(&self.enqueue, &[&ids]))?;
+        if self.new.count != count {
+            self.new = New::of(count);
+        }
+        self.runtime.block_on(self.client.execute(&self.enqueue, &self.new.fresh()))?;
         Ok(())
     }
 
     fn exchange(&mut self, batch: usize) -> Result<usize> {
         self.seq += 1;
-        let ids: Vec<Uuid> = self.held.iter().map(|held| held.0).collect();
-        let leases: Vec<i64> = self.held.iter().map(|held| held.1).collect();
-        let revs: Vec<i64> = self.held.iter().map(|held| held.2).collect();
-        let (me, batch, db) = (Uuid::nil(), batch as i64, &self.client);
+        let (now, lanes, db) = (SystemTime::now(), vec![lane()], &self.client);
+        let (none, no_keys) = (Vec::<i64>::new(), Vec::<&str>::new());
+        let settle = self.completed(now);
+        let claim = values![
+            now,
+            lanes.clone(),
+            none,
+            no_keys,
+            lanes,
+            batch as i64,
+            self.me,
+            self.seq,
+            NEWEST,
+        ];
+        let (settle, claim) = (refs(&settle), refs(&claim));
         let trip = async {
             try_join4(
-                db.batch_execute("BEGIN"),
-                db.query(&self.settle, &[&ids, &leases, &revs, &me]),
-                db.query(&self.claim, &[&batch, &me, &self.seq]),
-                db.batch_execute("COMMIT"),
+                db.batch_execute(sql::BEGIN),
+                db.query(&self.settle, &settle),
+                db.query(&self.claim, &claim),
+                db.batch_execute(sql::COMMIT),
             )
             .await
         };
         let rows = self.runtime.block_on(trip)?.2;
-        self.held = rows.iter().map(held).collect();
-        Ok(rows.len())
+        self.held = rows.iter().filter_map(Held::read).collect();
+        Ok(self.held.len())
     }
 }
 
@@ -148,12 +291,15 @@ impl Queue for Minimal {
     }
 }
 
+/// The statements of a chat of which the loop counts the entries itself: so the rows that the
+/// engine must read first can be read in the same round trip.
 pub struct Talk {
     runtime: Arc<Runtime>,
     client: Client,
-    append: Statement,
+    append: Vec<Statement>,
     page: Statement,
     chat: Uuid,
+    seq: i64,
 }
 
 impl Talk {
@@ -161,40 +307,77 @@ impl Talk {
         let (runtime, client) = (Arc::clone(place.runtime()), client(place)?);
         let chat = Uuid::now_v7();
         runtime.block_on(client.execute(
-            "INSERT INTO chats (id, project_id, next_seq, created_at) VALUES ($1, 'p', 1, now())",
+            "INSERT INTO chats (id, project_id, next_seq, created_at) VALUES ($1, 'default', 1, now())",
             &[&chat],
         ))?;
-        let append = runtime.block_on(client.prepare(
-            "WITH told AS (UPDATE chats SET next_seq = next_seq + 1 WHERE id = $1::uuid
-                 RETURNING next_seq - 1 AS seq),
-             said AS (INSERT INTO messages (chat_id, seq, id, role, content, created_at)
-                 SELECT $1, seq, $2::uuid, 'user', '\"hello\"', now() FROM told)
-             INSERT INTO entries (stream, seq, kind, at, body) SELECT $1, seq, 1, now(), '[]'
-             FROM told",
-        ))?;
-        let page = runtime.block_on(client.prepare(
-            "SELECT seq, pos, kind, at, body FROM entries WHERE stream = $1::uuid
-             AND seq > $2::bigint ORDER BY seq LIMIT 256",
-        ))?;
-        Ok(Self { runtime, client, append, page, chat })
+        let lock = format!("{}{}", sql::CHAT, sql::LOCKED);
+        let texts = [
+            &lock,
+            sql::MESSAGE,
+            sql::WRITER_MIN,
+            sql::PUT_CHAT,
+            sql::INSERT_MESSAGE,
+            sql::INSERT_ENTRY,
+        ];
+        let append = runtime.block_on(try_join_all(texts.map(|text| client.prepare(text))))?;
+        let page = runtime.block_on(client.prepare(sql::TAIL))?;
+        Ok(Self { runtime, client, append, page, chat, seq: 0 })
     }
 }
 
 impl Chat for Talk {
     fn append(&mut self) -> Result<()> {
-        let message = Uuid::now_v7();
-        // The statement is a transaction by itself.
-        self.runtime.block_on(self.client.execute(&self.append, &[&self.chat, &message]))?;
-        Ok(())
+        self.seq += 1;
+        let (chat, message, seq) = (vec![self.chat], vec![Uuid::now_v7()], vec![self.seq]);
+        let (now, none) = (vec![SystemTime::now()], vec![None::<Uuid>]);
+        let told = told(message[0], self.seq)?;
+        let values = [
+            values![chat.clone()],
+            values![message.clone()],
+            values![],
+            values![
+                chat.clone(),
+                vec!["default"],
+                none.clone(),
+                vec![""],
+                vec![None::<&str>],
+                vec![self.seq + 1],
+                now.clone(),
+            ],
+            values![
+                chat.clone(),
+                seq.clone(),
+                message,
+                vec!["user"],
+                vec!["\"hello\""],
+                none,
+                now.clone(),
+            ],
+            values![vec![2_i16], chat, seq, now, vec![told]],
+        ];
+        let db = &self.client;
+        let trip = async {
+            let sent =
+                self.append.iter().zip(&values).map(|(text, values)| async move {
+                    db.query(text, &refs(values)).await.map(drop)
+                });
+            let (begun, sent, ended) =
+                join3(db.batch_execute(sql::BEGIN), join_all(sent), db.batch_execute(sql::COMMIT))
+                    .await;
+            begun?;
+            sent.into_iter().collect::<std::result::Result<(), _>>()?;
+            ended
+        };
+        Ok(self.runtime.block_on(trip)?)
     }
 
     fn tail(&mut self) -> Result<usize> {
         let (mut after, mut count) = (0_i64, 0);
         loop {
-            let page =
-                self.runtime.block_on(self.client.query(&self.page, &[&self.chat, &after]))?;
+            let values: [&(dyn ToSql + Sync); 3] = [&self.chat, &after, &256_i64];
+            let page = self.runtime.block_on(self.client.query(&self.page, &values))?;
             match std::hint::black_box(&page).last() {
-                Some(row) => after = row.get(0),
+                Some(row) => after = row.get(4),
                 None => return Ok(count),
             }
             count += page.len();

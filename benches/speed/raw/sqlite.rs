@@ -1,61 +1,149 @@
-//! SQLite: one connection, WAL, `synchronous = FULL`.
+//! SQLite: one connection, WAL, `synchronous = FULL`. The statements of the backend.
 
-use rusqlite::{Connection, Transaction, TransactionBehavior::Immediate, params};
+use rusqlite::{
+    Connection, Params, Transaction, TransactionBehavior::Immediate, params, types::Null,
+};
 use uuid::Uuid;
 
 use super::{
     super::{Result, place::Place},
-    Chat, Queue,
+    Chat, Queue, lane, told,
 };
 
-const LANE: i64 = 7;
+#[allow(dead_code, unused_imports, reason = "a raw loop runs few of them")]
+#[path = "../../../src/backend/sqlite/sql/mod.rs"]
+mod sql;
+
+/// What the settling of a claimed task needs.
+struct Held {
+    id: [u8; 16],
+    run_at: i64,
+    attempt: i64,
+    failures: i64,
+    interruptions: i64,
+    lease: i64,
+    rev: i64,
+    flags: i64,
+    started_at: i64,
+}
 
 pub struct Own {
     conn: Connection,
-    /// Ids, leases and revisions of what was claimed.
-    held: Vec<([u8; 16], i64, i64)>,
+    held: Vec<Held>,
+    lane: i64,
+    me: [u8; 16],
     seq: i64,
+}
+
+/// Begins a transaction as each of the backend's begins.
+fn begin(conn: &mut Connection) -> Result<Transaction<'_>> {
+    let tx = conn.transaction_with_behavior(Immediate)?;
+    tx.prepare_cached(sql::WRITER_MIN)?.query_row([], |row| row.get::<_, i64>(0))?;
+    Ok(tx)
+}
+
+fn run(tx: &Transaction<'_>, text: &str, params: impl Params) -> Result<()> {
+    tx.prepare_cached(text)?.execute(params)?;
+    Ok(())
 }
 
 impl Own {
     pub fn new(place: &Place) -> Result<Self> {
-        Ok(Self { conn: place.connection()?, held: Vec::new(), seq: 0 })
+        let (conn, me) = (place.connection()?, *Uuid::now_v7().as_bytes());
+        Ok(Self { conn, held: Vec::new(), lane: lane(), me, seq: 0 })
     }
 
-    fn settle(tx: &Transaction<'_>, held: &[([u8; 16], i64, i64)], me: &[u8]) -> Result<()> {
-        let mut update = tx.prepare_cached(
-            "UPDATE segue_task_states SET phase = 6, rev = rev + 1, holder = NULL, ended_at = ?4
-             WHERE id = ?1 AND lease = ?2 AND rev = ?3 AND phase = 4",
-        )?;
-        let mut insert = tx.prepare_cached(
-            "INSERT INTO segue_task_attempts (task_id, lease, attempt, holder, started_at,
-             ended_at, outcome, output) VALUES (?1, ?2, 1, ?3, ?4, ?4, 1, 'null')",
-        )?;
-        let now = now();
-        for (id, lease, rev) in held {
-            update.execute(params![id, lease, rev, now])?;
-            insert.execute(params![id, lease, me, now])?;
+    /// Completes what is held.
+    fn settle(tx: &Transaction<'_>, held: &[Held], me: [u8; 16], now: i64) -> Result<()> {
+        let mut update = tx.prepare_cached(sql::UPDATE_TASK)?;
+        for task in held {
+            update.execute(params![
+                task.id,
+                6,
+                task.run_at,
+                task.attempt,
+                task.failures,
+                task.interruptions,
+                task.lease,
+                task.rev + 1,
+                Null,
+                0,
+                task.flags,
+                task.started_at,
+                now
+            ])?;
+        }
+        let mut insert = tx.prepare_cached(sql::INSERT_ATTEMPT)?;
+        for task in held {
+            insert.execute(params![
+                task.id,
+                task.lease,
+                task.attempt,
+                me,
+                task.started_at,
+                now,
+                1,
+                "null",
+                Null,
+                Null,
+                Null
+            ])?;
         }
         Ok(())
     }
+
+    /// The ids of the first tasks of the lanes; there is one.
+    fn heads(tx: &Transaction<'_>, batch: usize) -> Result<Vec<[u8; 16]>> {
+        let (mut ids, mut at) = (Vec::new(), -1_i64);
+        let mut next = tx.prepare_cached(sql::NEXT_LANE)?;
+        let mut rest = tx.prepare_cached(sql::LANE_REST)?;
+        loop {
+            let mut rows = next.query([at])?;
+            let Some(first) = rows.next()? else { return Ok(ids) };
+            let (lane, priority, id): (i64, i64, [u8; 16]) =
+                (first.get(0)?, first.get(1)?, first.get(2)?);
+            drop(rows);
+            at = lane;
+            ids.push(id);
+            let after = params![lane, priority, id, batch as i64 - 1];
+            for id in rest.query_map(after, |row| row.get(2))? {
+                ids.push(id?);
+            }
+        }
+    }
+}
+
+fn held(row: &rusqlite::Row<'_>) -> rusqlite::Result<Held> {
+    Ok(Held {
+        id: row.get(0)?,
+        run_at: row.get(4)?,
+        attempt: row.get(5)?,
+        failures: row.get(6)?,
+        interruptions: row.get(7)?,
+        lease: row.get(8)?,
+        rev: row.get(9)?,
+        flags: row.get(14)?,
+        started_at: row.get(15)?,
+    })
 }
 
 impl Queue for Own {
     fn enqueue(&mut self, count: usize) -> Result<()> {
-        let tx = self.conn.transaction_with_behavior(Immediate)?;
-        let mut cold = tx.prepare_cached(
-            "INSERT INTO segue_tasks (id, project_id, kind, input, priority, options, origin,
-             created_at) VALUES (?1, 'default', 'count', 'null', 0, NULL, 'raw', ?2)",
-        )?;
-        let mut hot = tx.prepare_cached(
-            "INSERT INTO segue_task_states (id, phase, lane, priority, run_at, attempt, failures,
-             interruptions, lease, rev, holder, claim, run_id, step_no, flags, started_at,
-             ended_at) VALUES (?1, 1, ?2, 0, 0, 0, 0, 0, 0, 0, NULL, 0, NULL, 0, 0, 0, 0)",
-        )?;
-        for _ in 0..count {
-            let id = Uuid::now_v7();
-            cold.execute(params![id.as_bytes(), now()])?;
-            hot.execute(params![id.as_bytes(), LANE])?;
+        let tx = begin(&mut self.conn)?;
+        let now = now();
+        let ids: Vec<[u8; 16]> = (0..count).map(|_| *Uuid::now_v7().as_bytes()).collect();
+        let mut cold = tx.prepare_cached(sql::INSERT_SPEC)?;
+        for id in &ids {
+            cold.execute(params![
+                id, "default", "count", "null", 0, Null, Null, Null, Null, Null, Null, Null, Null,
+                Null, Null, Null, Null, Null, Null, Null, now
+            ])?;
+        }
+        let mut hot = tx.prepare_cached(sql::INSERT_TASK)?;
+        for id in &ids {
+            hot.execute(params![
+                id, 1, self.lane, 0, now, 0, 0, 0, 0, 0, Null, 0, Null, 0, 0, 0, 0
+            ])?;
         }
         drop((cold, hot));
         Ok(tx.commit()?)
@@ -63,37 +151,21 @@ impl Queue for Own {
 
     fn exchange(&mut self, batch: usize) -> Result<usize> {
         self.seq += 1;
-        let (me, seq) = ([7_u8; 16], self.seq);
-        let tx = self.conn.transaction_with_behavior(Immediate)?;
-        Self::settle(&tx, &self.held, &me)?;
-        let mut heads = tx.prepare_cached(
-            "SELECT id FROM segue_task_states WHERE phase = 1 AND lane = ?1
-             ORDER BY priority, id LIMIT ?2",
-        )?;
-        let ids = heads.query_map(params![LANE, batch as i64], |row| row.get(0))?;
-        let ids: Vec<[u8; 16]> = ids.collect::<rusqlite::Result<_>>()?;
-        let mut take = tx.prepare_cached(
-            "UPDATE segue_task_states SET phase = 4, attempt = attempt + 1, lease = lease + 1,
-             rev = rev + 1, holder = ?2, claim = ?3, started_at = ?4 WHERE id = ?1
-             RETURNING id, lease, rev, attempt, lane, priority, run_at, failures, interruptions,
-             run_id, step_no, flags, started_at",
-        )?;
-        let mut cold = tx.prepare_cached(
-            "SELECT project_id, kind, input, session_id, chat_id, agent, model, mode_id,
-             thinking_option_id, options, meta FROM segue_tasks WHERE id = ?1",
-        )?;
+        let (me, seq, now) = (self.me, self.seq, now());
+        let tx = begin(&mut self.conn)?;
+        Self::settle(&tx, &self.held, me, now)?;
+        let heads = Self::heads(&tx, batch)?;
+        let mut take = tx.prepare_cached(sql::CLAIM)?;
+        let mut cold = tx.prepare_cached(sql::SPEC)?;
         self.held.clear();
-        let now = now();
-        for id in ids {
-            let held = take.query_row(params![id, me, seq, now], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        for id in heads {
+            self.held.push(take.query_row(params![id, me, seq, now], held)?);
+            cold.query_row([id], |row| {
+                std::hint::black_box((row.get_ref(2)?.as_str()?, row.get_ref(3)?.as_str()?));
+                Ok(())
             })?;
-            let text: (String, String) =
-                cold.query_row([id], |row| Ok((row.get(1)?, row.get(2)?)))?;
-            std::hint::black_box(text);
-            self.held.push(held);
         }
-        drop((heads, take, cold));
+        drop((take, cold));
         tx.commit()?;
         Ok(self.held.len())
     }
@@ -157,7 +229,7 @@ impl Talk {
     pub fn new(place: &Place) -> Result<Self> {
         let (conn, chat) = (place.connection()?, Uuid::now_v7());
         conn.execute(
-            "INSERT INTO segue_chats (id, project_id, next_seq, created_at) VALUES (?1, 'p', 1, 0)",
+            "INSERT INTO segue_chats (id, project_id, next_seq, created_at) VALUES (?1, 'default', 1, 0)",
             [chat.as_bytes()],
         )?;
         Ok(Self { conn, chat, seq: 0 })
@@ -167,33 +239,24 @@ impl Talk {
 impl Chat for Talk {
     fn append(&mut self) -> Result<()> {
         self.seq += 1;
-        let (chat, seq, now) = (self.chat.as_bytes(), self.seq, now());
-        let tx = self.conn.transaction_with_behavior(Immediate)?;
-        tx.prepare_cached("SELECT next_seq FROM segue_chats WHERE id = ?1")?
-            .query_row([chat], |row| row.get::<_, i64>(0))?;
-        tx.prepare_cached("UPDATE segue_chats SET next_seq = ?2 WHERE id = ?1")?
-            .execute(params![chat, seq + 1])?;
-        tx.prepare_cached(
-            "INSERT INTO segue_messages (chat_id, seq, id, role, content, created_at)
-             VALUES (?1, ?2, ?3, 'user', '\"hello\"', ?4)",
-        )?
-        .execute(params![chat, seq, Uuid::now_v7().as_bytes(), now])?;
-        tx.prepare_cached(
-            "INSERT INTO segue_entries (stream, seq, kind, at, body) VALUES (?1, ?2, 1, ?3, '[]')",
-        )?
-        .execute(params![chat, seq, now])?;
+        let (chat, seq, now) = (*self.chat.as_bytes(), self.seq, now());
+        let message = Uuid::now_v7();
+        let tx = begin(&mut self.conn)?;
+        tx.prepare_cached(sql::CHAT)?.query_row([chat], |row| row.get::<_, i64>(5))?;
+        tx.prepare_cached(sql::MESSAGE)?.exists([message.as_bytes()])?;
+        run(&tx, sql::PUT_CHAT, params![chat, "default", Null, "", Null, seq + 1, now])?;
+        let said = params![chat, seq, message.as_bytes(), "user", "\"hello\"", Null, now];
+        run(&tx, sql::INSERT_MESSAGE, said)?;
+        run(&tx, sql::INSERT_ENTRY, params![2, chat, seq, now, told(message, seq)?])?;
         Ok(tx.commit()?)
     }
 
     fn tail(&mut self) -> Result<usize> {
         let (mut after, mut count) = (0, 0);
         loop {
-            let mut page = self.conn.prepare_cached(
-                "SELECT seq, pos, kind, at, body FROM segue_entries WHERE stream = ?1 AND seq > ?2
-                 ORDER BY seq LIMIT 256",
-            )?;
-            let page = page.query_map(params![self.chat.as_bytes(), after], |row| {
-                Ok((row.get(0)?, row.get::<_, String>(4)?))
+            let mut page = self.conn.prepare_cached(sql::TAIL)?;
+            let page = page.query_map(params![self.chat.as_bytes(), after, 256], |row| {
+                Ok((row.get(3)?, row.get::<_, String>(5)?))
             })?;
             let page: Vec<(i64, String)> = page.collect::<rusqlite::Result<_>>()?;
             match std::hint::black_box(&page).last() {

@@ -11,9 +11,10 @@ use tokio::runtime::Runtime;
 use super::{
     super::{
         Result,
-        place::{Address, Kind},
+        place::{Address, Kind, Place},
+        raw,
     },
-    cost, enqueue_from,
+    cost, enqueue_from, limits,
 };
 
 /// A process that is told what to do by lines, and answers each with a line.
@@ -62,8 +63,14 @@ pub fn play(runtime: &Arc<Runtime>, role: &str) -> Result<()> {
     let kind = if words.next() == Some("sqlite") { Kind::Sqlite } else { Kind::Postgres };
     let part = words.next().ok_or("a part to play")?.to_owned();
     let address = Address::read(kind, words.next().ok_or("an address")?);
-    if part == "memory" {
-        return runtime.block_on(cost::remember(&address));
+    match part.as_str() {
+        "memory" => return runtime.block_on(cost::remember(&address)),
+        "raw" => return enqueue_raw(runtime, &address),
+        _ => {}
+    }
+    if part.starts_with("raw") {
+        let place = Place::of_another(runtime, address, part != "raw-shared");
+        return limits::play(&place, &part);
     }
     runtime.block_on(async {
         let engine = address.builder().connect().await?;
@@ -85,6 +92,22 @@ pub fn play(runtime: &Arc<Runtime>, role: &str) -> Result<()> {
         }
         Ok(engine.shutdown().await?)
     })
+}
+
+/// Is told how many tasks a statement has, how many statements there are, and how many of them
+/// are in flight at once.
+fn enqueue_raw(runtime: &Arc<Runtime>, address: &Address) -> Result<()> {
+    let pipeline = raw::Pipeline::new(runtime, address)?;
+    say("ready")?;
+    for line in std::io::stdin().lines() {
+        let numbers: Vec<usize> = line?.split(' ').filter_map(|n| n.parse().ok()).collect();
+        let [tasks, statements, in_flight] = numbers[..] else {
+            return Err(format!("three numbers: {numbers:?}").into());
+        };
+        pipeline.enqueue(tasks, statements, in_flight)?;
+        say("done")?;
+    }
+    Ok(())
 }
 
 pub fn say(line: &str) -> Result<()> {

@@ -4,6 +4,7 @@ mod chats;
 pub mod child;
 mod cost;
 mod flows;
+mod limits;
 mod processes;
 mod sizes;
 mod tasks;

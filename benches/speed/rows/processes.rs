@@ -13,14 +13,17 @@ use super::{
     },
     Counter,
     child::Player,
-    enqueue_from,
+    enqueue_from, limits,
 };
 
 pub fn all(bench: &mut Bench, kind: Kind) -> Result<()> {
     several(bench, kind)?;
     match kind {
-        Kind::Sqlite => Ok(()),
-        Kind::Postgres => notifications(bench, kind),
+        Kind::Sqlite => limits::enqueue(bench),
+        Kind::Postgres => {
+            several_raw(bench, kind)?;
+            notifications(bench, kind)
+        }
     }
 }
 
@@ -50,6 +53,39 @@ fn several(bench: &mut Bench, kind: Kind) -> Result<()> {
         Ok((many, alone))
     })?;
     four.into_iter().chain([one]).try_for_each(Player::end)
+}
+
+/// The same without an engine: each process sends statements of 16 tasks, the one statements of
+/// 64. One at a time, and some in flight.
+fn several_raw(bench: &mut Bench, kind: Kind) -> Result<()> {
+    let engine = format!("{}: enqueue from 4 processes of 16, against 1 of 64", kind.name());
+    let head =
+        format!("{}: raw statements of 16 from 4 processes, against of 64 from 1", kind.name());
+    bench.table.limit(&engine, &head);
+    for (row, in_flight) in [(head.clone(), 1), (format!("{head}, 4 in flight"), 4)] {
+        if !bench.wants(&row) {
+            continue;
+        }
+        let place = Place::new(&Arc::clone(&bench.runtime), kind)?;
+        let start = |_| Player::start(kind, "raw", &place.address);
+        let mut four = (0..4).map(start).collect::<Result<Vec<_>>>()?;
+        let mut one = start(0)?;
+        let statements = bench.size(240);
+        bench.ratio(&row, Target::Shown, || {
+            let many = Rate::time(64 * statements, || {
+                let order = format!("16 {statements} {in_flight}");
+                four.iter_mut().try_for_each(|player| player.order(&order))?;
+                four.iter_mut().try_for_each(|player| player.wait().map(drop))
+            })?;
+            let alone = Rate::time(64 * statements, || {
+                one.order(&format!("64 {statements} {in_flight}"))?;
+                one.wait().map(drop)
+            })?;
+            Ok((many, alone))
+        })?;
+        four.into_iter().chain([one]).try_for_each(Player::end)?;
+    }
+    Ok(())
 }
 
 /// With and without telling a process that listens.

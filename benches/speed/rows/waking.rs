@@ -13,6 +13,7 @@ use super::{
         table::{Row, Target, quantile, sorted},
     },
     child::Player,
+    limits,
 };
 
 /// Nanoseconds of the host's clock, the same in all processes.
@@ -31,6 +32,14 @@ fn targets(kind: Kind, other: bool) -> (f64, f64) {
 }
 
 pub fn all(bench: &mut Bench, kind: Kind) -> Result<()> {
+    pickup(bench, kind)?;
+    match kind {
+        Kind::Sqlite => limits::pickup(bench),
+        Kind::Postgres => Ok(()),
+    }
+}
+
+fn pickup(bench: &mut Bench, kind: Kind) -> Result<()> {
     let row = format!("{}: pickup when idle", kind.name());
     if !bench.wants(&row) {
         return Ok(());

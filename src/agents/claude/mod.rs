@@ -51,7 +51,7 @@ impl ClaudeCode {
     /// The program `claude` of the `PATH`.
     pub fn new() -> Self {
         Self {
-            launch: Launch::new("claude"),
+            launch: Launch::new("claude", "claude"),
             pool: Pool::new(Limits::default()),
             mode: "acceptEdits".to_owned(),
             silence: Duration::from_secs(1800),
@@ -82,10 +82,25 @@ impl ClaudeCode {
         self
     }
 
-    /// Confines the program in turns that only read. It must be able to write where it keeps its
-    /// sessions (`~/.claude`, `~/.claude.json`), into a folder for what is temporary, and into `/dev`.
+    /// Keeps the program from writing by this, in turns that may only read, and lets it write in these
+    /// places besides its own. If not said, Landlock does so.
     pub fn sandbox(mut self, sandbox: Arc<dyn Sandbox>, rules: Rules) -> Self {
         self.launch.sandbox(sandbox, rules);
+        self
+    }
+
+    /// Lets nothing but itself keep it from writing in turns that may only read: what it does
+    /// nevertheless is found out afterwards. Where the kernel can't confine programs this is the only
+    /// way to start them.
+    pub fn unconfined(mut self) -> Self {
+        self.launch.unconfined();
+        self
+    }
+
+    /// Keeps it in the folder of a turn that may write, with what is its own and what the
+    /// [sandbox](Self::sandbox) lets it write.
+    pub fn keep_within(mut self) -> Self {
+        self.launch.keep_within();
         self
     }
 

@@ -53,7 +53,7 @@ impl Cli {
     pub fn new(recipe: Recipe) -> Self {
         Self {
             recipe,
-            launch: Launch::new(recipe.program),
+            launch: Launch::new(recipe.name, recipe.program),
             limits: Limits::default(),
             silence: Duration::from_secs(1800),
             grace: Duration::from_millis(300),
@@ -86,6 +86,11 @@ impl Cli {
         Self::new(recipes::GEMINI)
     }
 
+    /// How its program is told to take a turn.
+    pub const fn recipe(&self) -> Recipe {
+        self.recipe
+    }
+
     /// Starts this program. Without it, the one of the recipe is looked up in the `PATH`.
     pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
         self.launch.program = path.into();
@@ -108,10 +113,25 @@ impl Cli {
         self
     }
 
-    /// Confines the program in turns that only read. It must be able to write where it keeps its
-    /// sessions, into a folder for what is temporary, and into `/dev`.
+    /// Keeps the program from writing by this, in turns that may only read, and lets it write in these
+    /// places besides its own. If not said, Landlock does so.
     pub fn sandbox(mut self, sandbox: Arc<dyn Sandbox>, rules: Rules) -> Self {
         self.launch.sandbox(sandbox, rules);
+        self
+    }
+
+    /// Lets nothing but itself keep it from writing in turns that may only read: what it does
+    /// nevertheless is found out afterwards. Where the kernel can't confine programs this is the only
+    /// way to start them.
+    pub fn unconfined(mut self) -> Self {
+        self.launch.unconfined();
+        self
+    }
+
+    /// Keeps it in the folder of a turn that may write, with what is its own and what the
+    /// [sandbox](Self::sandbox) lets it write.
+    pub fn keep_within(mut self) -> Self {
+        self.launch.keep_within();
         self
     }
 

@@ -53,6 +53,11 @@ impl Mark {
         Self { owner, turn: Uuid::now_v7() }
     }
 
+    /// The part of it that no other mark has.
+    pub const fn turn(&self) -> Uuid {
+        self.turn
+    }
+
     /// The processes that carry it, and those below them, by id.
     pub fn processes(&self) -> Vec<u32> {
         let found = found(&self.to_string());

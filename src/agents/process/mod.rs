@@ -9,6 +9,7 @@ mod custody;
 mod mark;
 mod program;
 mod sandbox;
+mod scratch;
 mod spawn;
 mod watcher;
 
@@ -17,6 +18,7 @@ pub use self::{
     mark::{Mark, Present, Survivors, sweep_owner},
     program::{Finish, Line, Lines, Program},
     sandbox::{Landlock, Rules, Sandbox},
+    scratch::Scratch,
     spawn::{Ended, Owned, Spawn},
     watcher::Watcher,
 };

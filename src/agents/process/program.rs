@@ -8,7 +8,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Custody, Ended, Mark, Owned, Spawn};
+use super::{Custody, Ended, Mark, Owned, Scratch, Spawn};
 use crate::failure::Failure;
 
 /// How much of what a program says of its errors is kept: the end of it.
@@ -23,6 +23,8 @@ pub struct Program {
     input: Option<ChildStdin>,
     output: Option<ChildStdout>,
     errors: JoinHandle<Vec<u8>>,
+    /// Goes with the program.
+    _scratch: Option<Arc<Scratch>>,
 }
 
 /// What a program printed up to the end of a line.
@@ -50,7 +52,7 @@ impl Program {
     /// When that can't be written down, or it can't be started. Then nothing runs.
     pub async fn start(spawn: Spawn, custody: Arc<dyn Custody>) -> Result<Self, Failure> {
         let name = spawn.program.display().to_string();
-        let mark = custody.intend(&name).await?;
+        let (mark, scratch) = (custody.intend(&name).await?, spawn.scratch.clone());
         let mut owned = match spawn.start(mark).await {
             Ok(owned) => owned,
             Err(error) => {
@@ -60,7 +62,7 @@ impl Program {
         };
         let (input, output) = (owned.input(), owned.output());
         let errors = tokio::spawn(tail(owned.errors()));
-        let program = Self { owned, custody, input, output, errors };
+        let program = Self { owned, custody, input, output, errors, _scratch: scratch };
         let noted = match program.owned.id() {
             Some(process) => program.custody.started(mark, process).await,
             // It has ended already, which is for the reader to find out.

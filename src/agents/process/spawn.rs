@@ -20,6 +20,7 @@ use tokio::{
 use super::{
     mark::{Mark, Survivors, VARIABLE},
     sandbox::{Rules, Sandbox},
+    scratch::Scratch,
 };
 
 /// A program to be started. Its environment is what is said here, and the mark: nothing of this
@@ -36,6 +37,8 @@ pub struct Spawn {
     pub folder: PathBuf,
     /// What keeps it from writing elsewhere, and where it may. None: it may do what its user may.
     pub confined: Option<(Arc<dyn Sandbox>, Rules)>,
+    /// A folder of its own, which goes when the program has ended.
+    pub scratch: Option<Arc<Scratch>>,
 }
 
 /// A program that was started, with all that it has started since.

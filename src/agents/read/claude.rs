@@ -8,11 +8,10 @@ use super::{
     Events, Last, Seen,
     end::End,
     tools,
-    trouble::seconds,
     usage::{self, cost, count},
 };
 use crate::{
-    agents::{CommandInfo, ToolCall, ToolStatus, Update},
+    agents::{CommandInfo, ToolCall, ToolStatus, Update, trouble::seconds},
     model::{Metering, Payload, Tokens, UsageReport},
 };
 

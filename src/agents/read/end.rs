@@ -2,12 +2,12 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use super::{
-    seen::{Last, Seen, tail},
-    trouble::{Trouble, judge},
-};
+use super::seen::{Last, Seen, tail};
 use crate::{
-    agents::{Outcome, Reply},
+    agents::{
+        Outcome, Reply,
+        trouble::{Trouble, judge},
+    },
     clock::Timestamp,
 };
 

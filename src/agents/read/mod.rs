@@ -15,7 +15,6 @@ mod gemini;
 mod opencode;
 mod seen;
 mod tools;
-mod trouble;
 mod usage;
 
 use std::fmt;

@@ -8,9 +8,12 @@
 //! the clauses move. Passing shows that the backend stores, guards, claims and answers as
 //! the model says; it does not show that a commit survives a power cut.
 
+mod agents;
 mod claims;
 mod flows;
+mod hosts;
 mod kit;
+mod ledger;
 mod lists;
 mod origins;
 mod people;
@@ -19,6 +22,7 @@ mod races;
 mod reading;
 mod runs;
 mod tasks;
+mod writing;
 
 use std::{future::Future, pin::Pin};
 
@@ -196,6 +200,8 @@ macro_rules! conformance_clauses {
             people {
                 a_question_is_answered_once
                 a_task_goes_on_when_all_is_answered
+                a_task_at_work_asks_and_its_answer_is_used_once
+                what_a_dead_worker_asked_is_answered_to_the_next
                 what_nobody_needs_is_withdrawn
                 a_failure_waits_for_a_person
                 items_are_listed_by_where_they_stand
@@ -207,6 +213,39 @@ macro_rules! conformance_clauses {
                 a_deleted_session_leaves_its_chats_and_tasks
                 a_session_is_deleted_and_made_again_in_one_commit
                 references_to_nothing_are_refused
+            }
+            agents {
+                a_turn_is_begun_once_for_a_task_that_is_held
+                an_agent_takes_one_turn_in_a_chat_at_a_time
+                a_turn_ends_with_its_attempt
+                a_turn_of_which_nothing_is_said_broke_off
+                a_session_is_continued_while_it_fits
+                a_session_in_which_nothing_was_said_is_begun_anew
+                a_turn_goes_on_when_its_session_is_lost
+                a_deleted_chat_takes_its_turns_and_leaves_the_account
+                every_field_of_a_turn_and_its_session_is_kept
+                turns_and_sessions_are_listed_in_pages
+            }
+            hosts {
+                a_program_is_written_down_before_it_is_started
+                programs_of_engines_that_are_gone_are_found
+                what_is_known_of_an_agent_is_kept_and_renewed
+                an_agent_is_in_quarantine_until_it_is_another_version
+            }
+            writing {
+                a_message_grows_by_parts
+                who_watches_is_told_what_was_added
+                a_part_that_has_no_place_is_refused
+                a_deleted_chat_takes_what_was_written_along
+            }
+            ledger {
+                a_report_is_booked_once
+                a_counter_is_booked_as_what_it_has_grown_by
+                counters_are_of_one_session_and_one_model
+                what_was_booked_is_the_usage_of_the_attempt
+                facts_are_taken_after_the_end_and_without_a_chat
+                every_field_of_a_booking_is_kept
+                the_ledger_is_listed_in_pages
             }
             reading {
                 due_names_what_an_instance_holds_and_who_holds_anything

@@ -1,5 +1,7 @@
 //! Clauses on the inbox, and on sessions, chats and messages.
 
+use std::time::Duration;
+
 use super::kit::{Kit, chat, done, enqueue, fault, settle, work};
 use crate::{
     clock::Timestamp,
@@ -73,6 +75,56 @@ pub(super) async fn a_task_goes_on_when_all_is_answered(kit: Kit) {
     assert_eq!(kit.claim_one().await.id, task.id);
     let nothing = settle(&kit.row(task.id).await, Decision::Block(Vec::new()));
     assert!(matches!(kit.refused(nothing).await, Rejection::Invalid(_)));
+}
+
+fn ask_at_work(task: &Task, ask: &Ask) -> Command {
+    let ask = Box::new(ask.clone());
+    Command::Ask { task: task.id, lease: task.lease, chat: None, ask }
+}
+
+pub(super) async fn a_task_at_work_asks_and_its_answer_is_used_once(kit: Kit) {
+    let task = kit.running(work()).await;
+    let asked = ask(&["allow", "reject"]);
+    let item = asked.id;
+    let use_it = |lease| Command::UseAnswer { item, lease };
+    assert_eq!(kit.twice(ask_at_work(&task, &asked)).await, Ok(Outcome::Done));
+    assert_eq!(kit.row(task.id).await.phase, Phase::Running);
+    assert_eq!(open_items(&kit).await.len(), 1);
+    assert!(matches!(kit.refused(use_it(task.lease)).await, Rejection::Invalid(_)));
+    kit.done(answer(item, "allow", "ann")).await;
+    assert_eq!(kit.row(task.id).await.phase, Phase::Running);
+    assert_eq!(kit.refused(use_it(task.lease + 1)).await, Rejection::StaleLease);
+    assert_eq!(kit.twice(use_it(task.lease)).await, Ok(Outcome::Done));
+    assert_eq!(kit.items(task.id).await[0].state, ItemState::Used);
+    let other = kit.refused(answer(item, "reject", "bob")).await;
+    assert_eq!(other, Rejection::Answered { by: "ann".into() });
+    let next = ask(&[]);
+    kit.done(ask_at_work(&task, &next)).await;
+    kit.done(settle(&kit.row(task.id).await, Decision::Snooze(Duration::ZERO))).await;
+    let open = kit.items(task.id).await.into_iter().find(|row| row.id == next.id);
+    let state = open.map(|row| row.state);
+    assert_eq!(state, Some(ItemState::Withdrawn), "the attempt that asked is over");
+    let again = kit.claim_one().await;
+    assert_eq!(kit.refused(use_it(again.lease)).await, Rejection::Used);
+    assert_eq!(kit.refused(ask_at_work(&task, &ask(&[]))).await, Rejection::StaleLease);
+}
+
+pub(super) async fn what_a_dead_worker_asked_is_answered_to_the_next(kit: Kit) {
+    let task = kit.running(work()).await;
+    let asked = ask(&["allow", "reject"]);
+    let item = asked.id;
+    kit.done(ask_at_work(&task, &asked)).await;
+    kit.done(Command::Rescue { task: task.id, lease: task.lease }).await;
+    assert_eq!(kit.row(task.id).await.phase, Phase::Blocked);
+    kit.done(answer(item, "allow", "ann")).await;
+    let again = kit.claim_one().await;
+    kit.done(Command::UseAnswer { item, lease: again.lease }).await;
+    let asked = ask(&[]);
+    kit.done(ask_at_work(&again, &asked)).await;
+    kit.done(answer(asked.id, "yes", "ann")).await;
+    let row = kit.row(again.id).await;
+    kit.done(settle(&row, Decision::Block(vec![asked]))).await;
+    assert_eq!(kit.claim_one().await.id, again.id, "it was answered before it was given up");
 }
 
 pub(super) async fn what_nobody_needs_is_withdrawn(kit: Kit) {

@@ -87,6 +87,7 @@ pub(super) fn full_spec(kit: &Kit) -> TaskSpec {
             tags: vec!["gpu".into()],
             capacity: vec!["z".into(), "agent:claude".into()],
             access: Access::ReadOnly,
+            folder: Some("/a/folder".into()),
             interrupted: Interrupted::Ask,
             unique_until_done: true,
             unreadable: None,

@@ -13,7 +13,7 @@ pub(super) struct Failure {
     pub again: bool,
     /// What was prepared on the connection fits the tables no more: it must be closed.
     pub stale: bool,
-    /// The commit must be carried out step by step.
+    /// The commit must be carried out step by step, and may be at once.
     pub missed: bool,
 }
 
@@ -41,20 +41,24 @@ impl From<Failure> for Error {
 impl From<PgError> for Failure {
     fn from(error: PgError) -> Self {
         let stale = error.code().is_some_and(is_stale);
-        let missed = error.code() == Some(&SqlState::DIVISION_BY_ZERO);
+        let missed = error.code().is_some_and(is_miss);
         let again = stale || missed || error.code().is_some_and(is_race);
         Self { error: error.into(), again, stale, missed }
     }
 }
 
-/// Another transaction was in the way. A unique or foreign key is such a case: who inserts
-/// what another inserts at the same time finds it the second time.
+/// A guard that did not hold: it divides by zero, or the row is there already.
+fn is_miss(code: &SqlState) -> bool {
+    [&SqlState::DIVISION_BY_ZERO, &SqlState::UNIQUE_VIOLATION].contains(&code)
+}
+
+/// Another transaction was in the way. A foreign key is such a case, as is a row that is there
+/// already: who inserts what another inserts at the same time finds it the second time.
 fn is_race(code: &SqlState) -> bool {
     [
         &SqlState::T_R_SERIALIZATION_FAILURE,
         &SqlState::T_R_DEADLOCK_DETECTED,
         &SqlState::LOCK_NOT_AVAILABLE,
-        &SqlState::UNIQUE_VIOLATION,
         &SqlState::FOREIGN_KEY_VIOLATION,
     ]
     .contains(&code)

@@ -4,7 +4,9 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{
+    agents,
     failure::{Attempted, only},
+    hosts,
     pipe::{Line, Param, Pipe, params},
     rows::{self, Cells, Time},
     sql,
@@ -38,6 +40,9 @@ pub(super) fn query(query: &Query) -> (&'static str, Vec<Param<'static>>) {
         Query::Messages { chat, after, limit } => {
             (sql::LIST_MESSAGES, params![chat.as_uuid(), after, i64::from(limit)])
         }
+        Query::Parts { message, from, limit } => {
+            (sql::LIST_PARTS, params![message.as_uuid(), from as i32, i64::from(limit)])
+        }
         Query::Sessions { project, after, limit } => {
             let after = after.map(|id| id.as_uuid());
             (sql::LIST_SESSIONS, params![project, after, i64::from(limit)])
@@ -47,6 +52,22 @@ pub(super) fn query(query: &Query) -> (&'static str, Vec<Param<'static>>) {
             (sql::LIST_CHATS, params![project, session, after, i64::from(limit)])
         }
         Query::Instances => (sql::INSTANCES_ALL, Vec::new()),
+        Query::AgentSessions { chat, after, limit } => {
+            let after = after.map(|id| id.as_uuid());
+            (sql::LIST_AGENT_SESSIONS, params![chat.as_uuid(), after, i64::from(limit)])
+        }
+        Query::Turns { chat, after, limit } => {
+            let after = after.map(|id| id.as_uuid());
+            (sql::LIST_TURNS, params![chat.as_uuid(), after, i64::from(limit)])
+        }
+        Query::Ledger { of, after, limit } => agents::ledger(of, after, limit),
+        Query::Spent { of } => agents::sum(of),
+        Query::Orphans { host, after, limit } => {
+            (sql::ORPHANS, params![host, after.map(|id| id.as_uuid()), i64::from(limit)])
+        }
+        Query::Agents { host, after, limit } => {
+            (sql::LIST_AGENTS, params![host, after, i64::from(limit)])
+        }
         Query::Stats { project } => (sql::COUNT_PROJECT, params![project]),
         Query::Disk => (sql::DISK_BYTES, Vec::new()),
     }
@@ -102,11 +123,22 @@ pub(super) fn page(query: &Query, found: &[Row]) -> Result<Page> {
         Query::Tasks { .. } => Page::Tasks(rows::all(found, task_view)?),
         Query::Runs { .. } => Page::Runs(rows::all(found, run_view)?),
         Query::Inbox { .. } => Page::Inbox(rows::all(found, rows::item)?),
-        Query::Messages { .. } => Page::Messages(rows::all(found, rows::message)?),
+        Query::Messages { .. } => Page::Messages(rows::all(found, agents::message)?),
+        Query::Parts { .. } => Page::Parts(rows::all(found, agents::part)?),
         Query::Sessions { .. } => Page::Sessions(rows::all(found, rows::session)?),
         Query::Chats { .. } => Page::Chats(rows::all(found, rows::chat)?),
         Query::Instances => Page::Instances(rows::all(found, rows::instance)?),
         Query::Capacity { .. } => Page::Capacity(rows::all(found, rows::capacity_view)?),
+        Query::AgentSessions { .. } => {
+            Page::AgentSessions(rows::all(found, agents::agent_session)?)
+        }
+        Query::Turns { .. } => Page::Turns(rows::all(found, agents::turn)?),
+        Query::Ledger { .. } => Page::Ledger(rows::all(found, agents::booking)?),
+        Query::Spent { .. } => {
+            Page::Spent(rows::all(found, agents::spent)?.pop().unwrap_or_default())
+        }
+        Query::Orphans { .. } => Page::Orphans(rows::all(found, hosts::process)?),
+        Query::Agents { .. } => Page::Agents(rows::all(found, hosts::agent)?),
         Query::Stats { .. } => Page::Stats(stats_of(found)?),
         Query::Disk => Page::Disk(Disk { database_bytes: count(found)?, ..Disk::default() }),
     })

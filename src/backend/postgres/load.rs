@@ -6,7 +6,9 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{
+    agents,
     failure::Attempted,
+    hosts,
     pipe::{Line, Param, Pipe, params},
     rows::{self, Cells},
     sql,
@@ -102,13 +104,55 @@ impl<'a> Load<'a> {
         if !needs.children.is_empty() {
             self.add_locked(sql::CHILD_TASKS, params![tasks(&needs.children)], put_task);
         }
+        if !needs.turns.is_empty() {
+            let ids: Vec<_> = needs.turns.iter().map(|id| id.as_uuid()).collect();
+            self.add_locked(sql::TURN, params![ids], put_turn);
+        }
         if !needs.chats.is_empty() {
             self.add_locked(sql::CHAT, params![chats(&needs.chats)], put_chat);
+        }
+        self.add_agents(needs);
+        if !needs.processes.is_empty() {
+            let ids: Vec<_> = needs.processes.iter().map(|id| id.as_uuid()).collect();
+            self.add_locked(sql::PROCESS, params![ids], put_process);
+        }
+        if !needs.agents.is_empty() {
+            let (hosts, names): (Vec<_>, Vec<_>) = needs.agents.iter().cloned().unzip();
+            self.add_locked(sql::AGENT, params![hosts, names], put_agent);
         }
         if !needs.capacity.is_empty() {
             let names: Vec<String> = needs.capacity.iter().cloned().collect();
             self.add_locked(sql::CAPACITY, params![names.clone()], put_capacity);
             self.add(sql::SLOTS, params![names], put_slot);
+        }
+    }
+
+    /// Behind their chats.
+    fn add_agents(&mut self, needs: &Needs) {
+        if !needs.open_turns.is_empty() {
+            self.add(sql::OPEN_TURNS, params![chats(&needs.open_turns)], put_turn);
+        }
+        if !needs.agent_sessions.is_empty() {
+            let ids: Vec<_> = needs.agent_sessions.iter().map(|id| id.as_uuid()).collect();
+            self.add_locked(sql::AGENT_SESSION, params![ids], put_agent_session);
+        }
+        if !needs.newest_sessions.is_empty() {
+            let keys = needs.newest_sessions.iter();
+            let (chats, agents): (Vec<_>, Vec<_>) =
+                keys.map(|(chat, agent)| (chat.as_uuid(), agent.clone())).unzip();
+            self.add_locked(sql::NEWEST_AGENT_SESSION, params![chats, agents], put_agent_session);
+        }
+        if !needs.parts.is_empty() {
+            let keys = needs.parts.iter();
+            let (messages, nos): (Vec<_>, Vec<_>) =
+                keys.map(|(message, no)| (message.as_uuid(), *no as i32)).unzip();
+            self.add(sql::PART, params![messages, nos], put_part);
+        }
+        if !needs.ledger.is_empty() {
+            let keys = needs.ledger.iter();
+            let (sessions, sources): (Vec<_>, Vec<_>) =
+                keys.map(|(session, source)| (session.as_uuid(), source.clone())).unzip();
+            self.add(sql::BOOKING, params![sessions, sources], put_booking);
         }
     }
 
@@ -190,7 +234,7 @@ impl<'a> Load<'a> {
 
     /// A dump, for audits.
     fn add_everything(&mut self) {
-        let all: [(&'static str, Read); 20] = [
+        let all: [(&'static str, Read); 26] = [
             (sql::all(sql::TASK), put_task),
             (sql::all(sql::SPEC), put_spec),
             (sql::all(sql::ATTEMPTS), put_attempt),
@@ -211,6 +255,12 @@ impl<'a> Load<'a> {
             (sql::all(sql::RUN_ATTEMPTS), put_run_attempt),
             (sql::INSTANCES_ALL, put_instance),
             (sql::ENTRIES_ALL, put_entry),
+            (sql::all(sql::TURN), put_turn),
+            (sql::all(sql::AGENT_SESSION), put_agent_session),
+            (sql::LEDGER_ALL, put_booking),
+            (sql::PARTS_ALL, put_part),
+            (sql::all(sql::PROCESS), put_process),
+            (sql::AGENTS_ALL, put_agent),
         ];
         for (sql, read) in all {
             self.add(sql, Vec::new(), read);
@@ -277,29 +327,35 @@ fn put_step_input(found: &mut Rows, cells: &mut Cells<'_>) -> Result<()> {
 
 /// A function that puts a row into a map, for each kind of row that has nothing special.
 macro_rules! puts {
-    ($($name:ident: $read:ident in $map:ident by |$row:ident| $key:expr;)+) => {$(
+    ($($name:ident: $($read:ident)::+ in $map:ident by |$row:ident| $key:expr;)+) => {$(
         fn $name(found: &mut Rows, cells: &mut Cells<'_>) -> Result<()> {
-            let $row = rows::$read(cells)?;
+            let $row = $($read)::+(cells)?;
             found.$map.insert($key, $row);
             Ok(())
         }
     )+};
 }
 puts! {
-    put_task: task in tasks by |row| row.id;
-    put_attempt: attempt in attempts by |row| (row.task, row.lease);
-    put_memo: memo in memos by |row| row.key;
-    put_item: item in items by |row| row.id;
-    put_capacity: capacity in capacity by |row| row.name.clone();
-    put_slot: slot in slots by |row| (row.key.clone(), row.n);
-    put_lane: lane in lanes by |row| row.id;
-    put_session: session in sessions by |row| row.id;
-    put_chat: chat in chats by |row| row.id;
-    put_message: message in messages by |row| (row.chat, row.seq);
-    put_run: run in runs by |row| row.id;
-    put_run_spec: run_spec in run_specs by |row| row.id;
-    put_step: step in steps by |row| (row.run, row.no);
-    put_run_attempt: run_attempt in run_attempts by |row| (row.run, row.attempt);
-    put_instance: instance in instances by |row| row.id;
-    put_entry: entry in entries by |row| (row.stream, row.seq);
+    put_task: rows::task in tasks by |row| row.id;
+    put_attempt: rows::attempt in attempts by |row| (row.task, row.lease);
+    put_memo: rows::memo in memos by |row| row.key;
+    put_item: rows::item in items by |row| row.id;
+    put_capacity: rows::capacity in capacity by |row| row.name.clone();
+    put_slot: rows::slot in slots by |row| (row.key.clone(), row.n);
+    put_lane: rows::lane in lanes by |row| row.id;
+    put_session: rows::session in sessions by |row| row.id;
+    put_chat: rows::chat in chats by |row| row.id;
+    put_message: rows::message in messages by |row| (row.chat, row.seq);
+    put_run: rows::run in runs by |row| row.id;
+    put_run_spec: rows::run_spec in run_specs by |row| row.id;
+    put_step: rows::step in steps by |row| (row.run, row.no);
+    put_run_attempt: rows::run_attempt in run_attempts by |row| (row.run, row.attempt);
+    put_instance: rows::instance in instances by |row| row.id;
+    put_entry: rows::entry in entries by |row| (row.stream, row.seq);
+    put_turn: agents::turn in turns by |row| row.id;
+    put_process: hosts::process in processes by |row| row.id;
+    put_agent: hosts::agent in agents by |row| (row.host.clone(), row.name.clone());
+    put_part: agents::part in parts by |row| (row.message, row.no);
+    put_booking: agents::booking in ledger by |row| (row.session, row.no);
+    put_agent_session: agents::agent_session in agent_sessions by |row| row.id;
 }

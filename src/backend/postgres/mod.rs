@@ -5,12 +5,15 @@
 //! Processes wake each other by LISTEN and NOTIFY, off the path of the commits, and poll
 //! where that does not work. Lost connections are replaced, for as long as it takes.
 
+mod agents;
 mod claim;
+mod columns;
 mod commit;
 mod conn;
 mod failure;
 mod horizon;
 mod host;
+mod hosts;
 mod list;
 mod load;
 mod migrate;

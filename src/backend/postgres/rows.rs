@@ -90,7 +90,7 @@ impl<'a> Cells<'a> {
         self.next::<Uuid>().map(T::from)
     }
 
-    fn id_or_null<T: From<Uuid>>(&mut self) -> Result<Option<T>> {
+    pub fn id_or_null<T: From<Uuid>>(&mut self) -> Result<Option<T>> {
         Ok(self.next::<Option<Uuid>>()?.map(T::from))
     }
 
@@ -103,7 +103,7 @@ impl<'a> Cells<'a> {
     }
 
     /// A count, which PostgreSQL keeps in a signed integer.
-    fn count(&mut self) -> Result<u32> {
+    pub fn count(&mut self) -> Result<u32> {
         self.next::<i32>().map(|number| number as u32)
     }
 
@@ -112,19 +112,19 @@ impl<'a> Cells<'a> {
     }
 
     /// A number that stands for one of a type's values.
-    fn number<T>(&mut self, known: fn(i64) -> Option<T>) -> Result<T> {
+    pub fn number<T>(&mut self, known: fn(i64) -> Option<T>) -> Result<T> {
         let number: i16 = self.next()?;
         known(number.into()).ok_or_else(|| unreadable(format!("unknown number {number}")))
     }
 
     /// A name that stands for one of a type's values.
-    fn name<T>(&mut self, known: fn(&str) -> Option<T>) -> Result<T> {
+    pub fn name<T>(&mut self, known: fn(&str) -> Option<T>) -> Result<T> {
         let name: &str = self.next()?;
         known(name).ok_or_else(|| unreadable(format!("unknown name `{name}`")))
     }
 
     /// JSON that the engine wrote.
-    fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<T> {
+    pub fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<T> {
         let text: &str = self.next()?;
         serde_json::from_str(text).map_err(|error| unreadable(error.to_string()))
     }
@@ -136,11 +136,11 @@ impl<'a> Cells<'a> {
         value.map(Option::unwrap_or_default).map_err(|error| unreadable(error.to_string()))
     }
 
-    fn payload(&mut self) -> Result<Payload> {
+    pub fn payload(&mut self) -> Result<Payload> {
         self.next().map(Payload::trusted)
     }
 
-    fn payload_or_null(&mut self) -> Result<Option<Payload>> {
+    pub fn payload_or_null(&mut self) -> Result<Option<Payload>> {
         Ok(self.next::<Option<String>>()?.map(Payload::trusted))
     }
 
@@ -162,7 +162,7 @@ impl<'a> Cells<'a> {
     }
 }
 
-fn unreadable(message: String) -> Error {
+pub(super) fn unreadable(message: String) -> Error {
     Error::database(format!("a row holds what it can't: {message}"))
 }
 
@@ -314,6 +314,7 @@ pub(super) fn message(cells: &mut Cells<'_>) -> Result<Message> {
         content: cells.payload()?,
         task: cells.id_or_null()?,
         created_at: cells.time()?,
+        parts: Vec::new(),
     })
 }
 

@@ -6,9 +6,12 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{
+    agents,
     claim::Lanes,
+    columns::{Column, columns, marked_columns},
     failure::{Attempted, Failure},
-    pipe::{Line, Param, Pipe, params},
+    hosts,
+    pipe::{Line, Param, Pipe},
     rows::{Cells, Time, json, labels, stream},
     sql,
 };
@@ -17,13 +20,6 @@ use crate::{
     id::{RunId, TaskId},
     model::{Attempt, Changes, Stream, Task, TaskSpec},
 };
-
-/// Makes one array of each column, from rows.
-macro_rules! columns {
-    ($rows:expr, |$row:ident| $($value:expr),+ $(,)?) => {
-        params![$($rows.iter().map(|$row| $value).collect::<Vec<_>>()),+]
-    };
-}
 
 /// Where the answers to the guarded statements are.
 #[derive(Clone, Copy, Default)]
@@ -108,6 +104,8 @@ pub(super) fn add<'a>(
     put_runs(pipe, changes);
     let guards = guarded(pipe, changes, known, misses);
     put_around_tasks(pipe, changes);
+    agents::save(pipe, changes);
+    hosts::save(pipe, changes);
     put_events(pipe, changes);
     guards
 }
@@ -124,12 +122,15 @@ fn insert_tasks<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes, misses: Misses) -
     (!whole.is_empty()).then(|| insert_whole(pipe, &whole, misses))
 }
 
+/// The columns of new tasks that the statement for plain ones has.
+const PLAIN: [usize; 9] = [0, 1, 2, 3, 4, 20, 21, 22, 23];
+
 fn insert_whole<'a>(
     pipe: &mut Pipe<'a>,
     tasks: &[(&'a TaskSpec, &'a Task)],
     misses: Misses,
 ) -> usize {
-    let columns = columns!(
+    let columns = marked_columns!(
         tasks,
         |row| row.0.id.as_uuid(),
         row.0.project.as_str(),
@@ -166,7 +167,12 @@ fn insert_whole<'a>(
         Time(row.1.started_at),
         Time(row.1.ended_at),
     );
-    add_guarded(pipe, (sql::INSERT_SPEC, sql::INSERT_SPEC_OR_FAIL), columns, misses)
+    let is_plain = |(at, column): (usize, &Column<'_>)| column.is_blank || PLAIN.contains(&at);
+    let are_plain = misses != Misses::Told && columns.iter().enumerate().all(is_plain);
+    let kept = columns.into_iter().enumerate().filter(|(at, _)| !are_plain || PLAIN.contains(at));
+    let values = kept.map(|(_, column)| column.values).collect();
+    let fails = if are_plain { sql::INSERT_PLAIN_OR_FAIL } else { sql::INSERT_SPEC_OR_FAIL };
+    add_guarded(pipe, (sql::INSERT_SPEC, fails), values, misses)
 }
 
 fn insert_hot<'a>(pipe: &mut Pipe<'a>, tasks: &[&'a Task]) {
@@ -532,6 +538,7 @@ fn put_events<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
             ),
         );
     }
+    agents::save_parts(pipe, changes);
     if !changes.entries.is_empty() {
         pipe.add(
             sql::INSERT_ENTRY,

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, hash_map::Entry};
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{CachedStatement, Connection, Row, params};
 
 use super::{load, rows, save, sql};
 use crate::{
@@ -30,14 +30,19 @@ pub(super) fn claim(
         }
     }
     let mut keys = Keys { conn, now, free: HashMap::new() };
-    let mut chosen = Vec::new();
-    for head in heads(conn, lanes, claim, &mut keys)? {
+    let (mut chosen, heads) = (Vec::new(), heads(conn, lanes, claim, &mut keys)?);
+    if heads.is_empty() {
+        return Ok(chosen);
+    }
+    let (mut mark, mut spec) = (conn.prepare_cached(sql::CLAIM)?, conn.prepare_cached(sql::SPEC)?);
+    for head in heads {
         if chosen.len() == claim.limit as usize {
             break;
         }
         let lane = &lanes[&head.lane];
         if keys.take(lane)? {
-            chosen.push(take(conn, lane, &keys, claim, head.task)?);
+            let task = take(&mut mark, lane, &keys, claim, head.task)?;
+            chosen.push(with_spec(&mut spec, task)?);
         }
     }
     Ok(chosen)
@@ -153,30 +158,31 @@ impl Keys<'_> {
 
 /// Marks one task as claimed, with the slots of its limited keys.
 fn take(
-    conn: &Connection,
+    mark: &mut CachedStatement<'_>,
     lane: &Lane,
     keys: &Keys<'_>,
     claim: &Claim,
     id: TaskId,
-) -> Result<Claimed> {
+) -> Result<Task> {
     let params = params![id, claim.instance, claim.seq, keys.now];
-    let task = load::one(conn, sql::CLAIM, params, rows::task)?;
+    let task = load::first(mark, params, rows::task)?;
     let task = task.ok_or_else(|| Error::database(format!("task {id} was not ready")))?;
     let limited = lane.keys.iter().filter(|key| matches!(keys.free.get(*key), Some(Some(_))));
     for key in limited {
-        save::run(conn, sql::TAKE_SLOT, params![key, id, task.lease])?;
+        save::run(keys.conn, sql::TAKE_SLOT, params![key, id, task.lease])?;
     }
-    with_spec(conn, task)
+    Ok(task)
 }
 
 /// A task that this claim took before.
 fn claimed(conn: &Connection, id: TaskId) -> Result<Claimed> {
     let task = load::one(conn, sql::TASK, [id], rows::task)?;
-    with_spec(conn, task.ok_or_else(|| Error::database(format!("task {id} vanished")))?)
+    let task = task.ok_or_else(|| Error::database(format!("task {id} vanished")))?;
+    with_spec(&mut conn.prepare_cached(sql::SPEC)?, task)
 }
 
-fn with_spec(conn: &Connection, task: Task) -> Result<Claimed> {
-    let spec = load::one(conn, sql::SPEC, [task.id], rows::spec)?;
+fn with_spec(statement: &mut CachedStatement<'_>, task: Task) -> Result<Claimed> {
+    let spec = load::first(statement, [task.id], rows::spec)?;
     let (spec, _) =
         spec.ok_or_else(|| Error::database(format!("task {} has no cold row", task.id)))?;
     Ok(Claimed { task, spec })

@@ -4,23 +4,22 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Durability, sql};
+use super::sql;
 use crate::error::{Error, Result};
 
 /// Statements that a connection keeps prepared.
 const STATEMENTS: usize = 160;
 
-/// A connection that may write.
-pub(super) fn writer(path: &Path, durability: Durability) -> Result<Connection> {
+/// A connection that may write. SQLite does not sync what it commits.
+pub(super) fn writer(path: &Path) -> Result<Connection> {
     let conn = open(path)?;
-    for (name, value) in sql::PRAGMAS {
-        let value = match (name, durability) {
-            ("synchronous", Durability::Normal) => "1",
-            _ => value,
-        };
-        set(&conn, name, value)?;
-    }
+    sql::PRAGMAS.iter().try_for_each(|(name, value)| set(&conn, name, value))?;
     Ok(conn)
+}
+
+/// Has SQLite sync each commit before it can be seen.
+pub(super) fn sync_each_commit(conn: &Connection) -> Result<()> {
+    set(conn, "synchronous", "2")
 }
 
 /// A connection that only reads.
@@ -87,13 +86,15 @@ mod tests {
     fn each_connection_has_what_the_guarantees_rest_on() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("work.db");
-        for (durability, synchronous) in [(Durability::Full, "2"), (Durability::Normal, "1")] {
-            let conn = writer(&path, durability).expect("a file");
-            let known = ["synchronous", "journal_mode", "foreign_keys", "busy_timeout"];
-            let known = known.map(|name| pragma(&conn, name));
-            assert_eq!(known, [synchronous, "wal", "1", "10000"]);
-            assert_eq!(pragma(&conn, "auto_vacuum"), "2", "it was set before the first page");
-        }
+        let conn = writer(&path).expect("a file");
+        let known = ["journal_mode", "foreign_keys", "busy_timeout", "wal_autocheckpoint"];
+        assert_eq!(known.map(|name| pragma(&conn, name)), ["wal", "1", "10000", "0"]);
+        // The log is synced before it is folded back, and its beginning when it starts anew;
+        // commits are synced by who writes them.
+        assert_eq!(pragma(&conn, "synchronous"), "1");
+        assert_eq!(pragma(&conn, "auto_vacuum"), "2", "it was set before the first page");
+        sync_each_commit(&conn).expect("a level that it knows");
+        assert_eq!(pragma(&conn, "synchronous"), "2");
         let conn = reader(&path).expect("a file");
         assert_eq!(pragma(&conn, "query_only"), "1");
         assert_eq!(pragma(&conn, "busy_timeout"), "10000");
@@ -103,7 +104,7 @@ mod tests {
     #[test]
     fn a_pragma_that_does_not_take_is_an_error() {
         // A database in memory has no log.
-        let refused = writer(Path::new(":memory:"), Durability::Full).expect_err("it has none");
+        let refused = writer(Path::new(":memory:")).expect_err("it has none");
         assert!(refused.to_string().contains("kept journal_mode at memory"), "{refused}");
         let conn = Connection::open_in_memory().expect("memory");
         assert!(set(&conn, "no_such_pragma", "1").is_err());

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, Row, ToSql, named_params, params};
 
 use super::{
+    agents, hosts,
     load::{self, all, one},
     migrate, rows,
     rows::json,
@@ -29,12 +30,12 @@ pub(super) fn list(conn: &Connection, query: &Query) -> Result<Page> {
             let params = params![key, after, limit];
             Page::Capacity(all(conn, sql::LIST_CAPACITY, params, rows::capacity_view)?)
         }
-        Query::Messages { chat, after, limit } => Page::Messages(all(
-            conn,
-            sql::LIST_MESSAGES,
-            params![chat, after, limit],
-            rows::message,
-        )?),
+        Query::Messages { chat, after, limit } => {
+            Page::Messages(agents::messages(conn, *chat, *after, *limit)?)
+        }
+        Query::Parts { message, from, limit } => {
+            Page::Parts(all(conn, sql::LIST_PARTS, params![message, from, limit], agents::part)?)
+        }
         Query::Sessions { project, after, limit } => Page::Sessions(all(
             conn,
             sql::LIST_SESSIONS,
@@ -46,6 +47,23 @@ pub(super) fn list(conn: &Connection, query: &Query) -> Result<Page> {
             Page::Chats(all(conn, sql::LIST_CHATS, params, rows::chat)?)
         }
         Query::Instances => Page::Instances(all(conn, sql::INSTANCES_ALL, [], rows::instance)?),
+        Query::AgentSessions { chat, after, limit } => {
+            let params = params![chat, after, limit];
+            Page::AgentSessions(all(conn, sql::LIST_AGENT_SESSIONS, params, agents::agent_session)?)
+        }
+        Query::Turns { chat, after, limit } => {
+            Page::Turns(all(conn, sql::LIST_TURNS, params![chat, after, limit], agents::turn)?)
+        }
+        Query::Ledger { of, after, limit } => {
+            Page::Ledger(agents::ledger(conn, *of, *after, *limit)?)
+        }
+        Query::Spent { of } => Page::Spent(agents::spent(conn, *of)?),
+        Query::Orphans { host, after, limit } => {
+            Page::Orphans(all(conn, sql::ORPHANS, params![host, after, limit], hosts::process)?)
+        }
+        Query::Agents { host, after, limit } => {
+            Page::Agents(all(conn, sql::LIST_AGENTS, params![host, after, limit], hosts::agent)?)
+        }
         Query::Stats { project } => Page::Stats(stats_of(conn, project)?),
         Query::Disk => Page::Disk(disk(conn)?),
     })

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, Params, Row};
+use rusqlite::{CachedStatement, Connection, Params, Row};
 
-use super::{rows, sql};
+use super::{agents, hosts, rows, sql};
 use crate::{
     id::{RunId, TaskId},
     model::{Needs, Rows, Stream},
@@ -29,7 +29,15 @@ pub(super) fn one<T>(
     params: impl Params,
     read: fn(&Row<'_>) -> Result<T>,
 ) -> Result<Option<T>> {
-    let mut statement = conn.prepare_cached(statement)?;
+    first(&mut conn.prepare_cached(statement)?, params, read)
+}
+
+/// The first row that a statement finds which the caller has looked up.
+pub(super) fn first<T>(
+    statement: &mut CachedStatement<'_>,
+    params: impl Params,
+    read: fn(&Row<'_>) -> Result<T>,
+) -> Result<Option<T>> {
     let mut rows = statement.query(params)?;
     rows.next()?.map(read).transpose()
 }
@@ -61,6 +69,8 @@ pub(super) fn load(conn: &Connection, needs: &Needs) -> Result<Rows> {
             .extend(one(conn, sql::INSTANCE, [id], rows::instance)?.map(|row| (row.id, row)));
     }
     load_chats(conn, needs, &mut found)?;
+    agents::load(conn, needs, &mut found)?;
+    hosts::load(conn, needs, &mut found)?;
     Ok(found)
 }
 
@@ -177,7 +187,7 @@ fn load_step(conn: &Connection, run: RunId, no: u32, found: &mut Rows) -> Result
 fn everything(conn: &Connection) -> Result<Rows> {
     let specs = all(conn, sql::all(sql::SPEC), [], rows::spec)?;
     let foreign = specs.iter().filter(|(_, foreign)| *foreign).map(|(spec, _)| spec.id).collect();
-    Ok(Rows {
+    let mut found = Rows {
         routes: BTreeMap::new(),
         tasks: keyed(all(conn, sql::all(sql::TASK), [], rows::task)?, |row| row.id),
         specs: specs.into_iter().map(|(spec, _)| (spec.id, spec)).collect(),
@@ -214,7 +224,11 @@ fn everything(conn: &Connection) -> Result<Rows> {
             let row: &crate::model::Entry = row;
             (row.stream, row.seq)
         }),
-    })
+        ..Rows::default()
+    };
+    agents::everything(conn, &mut found)?;
+    hosts::everything(conn, &mut found)?;
+    Ok(found)
 }
 
 fn keyed<K: Ord, T>(rows: Vec<T>, key: fn(&T) -> K) -> BTreeMap<K, T> {

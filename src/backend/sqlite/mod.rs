@@ -1,18 +1,24 @@
 //! One SQLite file, shared by the processes of one host.
 //!
 //! One thread writes and gathers whatever waits into one transaction; a few connections
-//! read. Other processes on the same file take turns at writing through a small file beside
-//! the database, and wake each other through another.
+//! read. Through small files beside the database, processes on the same file take turns at
+//! writing, share the syncs of what they wrote, and wake each other.
 
+mod agents;
 mod claim;
 mod conn;
+mod fold;
+mod hosts;
 mod list;
 mod load;
+mod log;
 mod migrate;
 mod neighbours;
+mod pen;
 mod rows;
 mod save;
 mod sql;
+mod syncs;
 mod writer;
 
 use std::{
@@ -32,7 +38,8 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use self::{
-    neighbours::{Bell, Turnstile},
+    neighbours::{Bell, Page as Neighbours, Turnstile},
+    syncs::Syncs,
     writer::{Job, Writer},
 };
 use crate::{
@@ -134,6 +141,7 @@ struct Shared {
     permits: Semaphore,
     pulse: Mutex<Option<(Connection, Turnstile)>>,
     bell: Arc<Bell>,
+    syncs: Arc<Syncs>,
     heard: Arc<Heard>,
     stop: Arc<AtomicBool>,
 }
@@ -163,15 +171,16 @@ impl SqliteBackend {
                 "there is no database {path}; start an engine on it first"
             )));
         }
-        let bell = Arc::new(Bell::open(&options.path)?);
-        let (path, clock) = (options.path.clone(), options.clock.clone());
+        let page = Arc::new(Neighbours::open(&options.path)?);
+        let syncs = Arc::new(Syncs::open(&options.path, Arc::clone(&page))?);
+        let bell = Arc::new(Bell::new(page));
         let heard = Arc::new(Heard {
             notify: Notify::new(),
             ready: AtomicBool::new(false),
             poll: Bell::poll(options.poll),
         });
         let listener = Arc::clone(&heard);
-        let writer = Writer::open(path, options.durability, clock, Arc::clone(&bell), listener)?;
+        let writer = Writer::open(&options, Arc::clone(&syncs), Arc::clone(&bell), listener)?;
         let (jobs, receiver) = mpsc::channel();
         writer.start(receiver)?;
         let shared = Shared {
@@ -181,6 +190,7 @@ impl SqliteBackend {
             idle: Mutex::default(),
             pulse: Mutex::default(),
             bell,
+            syncs,
             heard,
             stop: Arc::default(),
         };
@@ -212,8 +222,8 @@ impl SqliteBackend {
         work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
-        let job = Job::Run(Box::new(move |conn| {
-            let _ = reply.send(work(conn));
+        let job = Job::Run(Box::new(move |writer| {
+            let _ = reply.send(writer.run(work));
         }));
         self.0.jobs.send(job).map_err(|_| writer_gone())?;
         answer.await.map_err(|_| writer_gone())?
@@ -245,8 +255,12 @@ impl Shared {
         let transaction = conn.transaction()?;
         let result = work(&transaction);
         drop(transaction);
+        // Nothing is shown before it is on the disk.
+        let covered = self.syncs.cover(&conn, self.syncs.newest());
         lock(&self.idle).push(conn);
-        result
+        let result = result?;
+        covered?;
+        Ok(result)
     }
 
     /// Starts the thread that hears the bell of other processes.
@@ -277,7 +291,7 @@ impl Shared {
             Some(own) => own,
             None => {
                 // A beat need not survive a power cut: it does not wait for the disk.
-                let conn = conn::writer(&self.options.path, Durability::Normal)?;
+                let conn = conn::writer(&self.options.path)?;
                 (conn, Turnstile::open(&self.options.path)?)
             }
         };
@@ -294,7 +308,7 @@ impl Drop for Shared {
         self.stop.store(true, Ordering::SeqCst);
         if self.options.temporary {
             let path = &self.options.path;
-            let own = ["gate", "turn", "bell"].map(|name| neighbours::beside(path, name));
+            let own = ["gate", "turn", "sync", "bell"].map(|name| neighbours::beside(path, name));
             let database = ["", "-wal", "-shm"].map(|suffix| with_suffix(path, suffix));
             for file in own.iter().chain(&database) {
                 // A file that is not there needs no deleting.
@@ -386,7 +400,7 @@ impl Backend for SqliteBackend {
         self.write(move |conn| {
             let behavior = rusqlite::TransactionBehavior::Immediate;
             let transaction = conn.transaction_with_behavior(behavior)?;
-            writer::may_write(&transaction, schema)?;
+            pen::may_write(&transaction, schema)?;
             let pruned = list::prune(&transaction, &prune)?;
             transaction.commit()?;
             if pruned != Pruned::default() {
@@ -424,9 +438,15 @@ impl Backend for SqliteBackend {
 /// # Errors
 /// When the rules refuse the task, or a newer program has changed the tables.
 pub fn enqueue_in(transaction: &rusqlite::Transaction<'_>, spec: TaskSpec) -> Result<Outcome> {
-    writer::may_write(transaction, migrate::newest())?;
+    pen::may_write(transaction, migrate::newest())?;
+    let before = transaction.total_changes();
     let batch = Batch { commands: vec![Command::Enqueue(Box::new(spec))], claim: None };
-    let done = writer::carry_out(transaction, &mut claim::Lanes::new(), batch, &Clock::System)?;
+    let done = pen::carry_out(transaction, &mut claim::Lanes::new(), batch, &Clock::System)?;
+    if transaction.total_changes() == before {
+        // A commit that changes nothing syncs nothing, and the answer may rest on what another
+        // process is about to sync.
+        log::sync(transaction)?;
+    }
     let receipt: Option<Receipt> = done.receipts.into_iter().next();
     Ok(receipt.ok_or_else(|| Error::database("a command without an answer"))??)
 }

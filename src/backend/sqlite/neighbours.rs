@@ -1,6 +1,7 @@
-//! The other processes on the same file: taking turns at writing, and waking each other.
+//! The other processes on the same file: taking turns at writing, sharing syncs, and waking each
+//! other.
 //!
-//! Both go through small files of our own beside the database. The database's own files are
+//! All of it goes through small files of our own beside the database. The database's own files are
 //! never opened here: closing a descriptor of theirs would drop SQLite's locks.
 
 use std::{
@@ -40,15 +41,31 @@ impl Turnstile {
     }
 }
 
-/// The turn to write.
+/// The turn to write, or another lock that is held.
 #[derive(Debug)]
 pub(super) struct Turn<'a>(&'a File);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.0.unlock() {
-            tracing::error!(%error, "can't unlock the queue of writers");
+            tracing::error!(%error, "can't unlock a file beside the database");
         }
+    }
+}
+
+/// What one process at a time may hold. The operating system drops a dead process's lock.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Lock {
+    pub fn open(database: &Path, name: &str) -> Result<Self> {
+        Ok(Self(open(&beside(database, name))?))
+    }
+
+    /// Waits for it. Threads that share the value must not hold it at once.
+    pub fn hold(&mut self) -> Result<Turn<'_>> {
+        self.0.lock().map_err(lock_failed)?;
+        Ok(Turn(&self.0))
     }
 }
 
@@ -63,15 +80,15 @@ fn lock_failed(error: std::io::Error) -> Error {
     Error::unavailable(format!("can't queue for writing: {error}")).caused_by(error)
 }
 
-pub(super) use bell::Bell;
+pub(super) use shared::{Bell, Page};
 
 #[cfg(target_os = "linux")]
-mod bell {
+mod shared {
     use std::{
         path::Path,
         sync::{
-            Mutex,
-            atomic::{AtomicU32, Ordering},
+            Arc, Mutex,
+            atomic::{AtomicU32, AtomicU64, Ordering},
         },
         time::Duration,
     };
@@ -82,11 +99,44 @@ mod bell {
     use super::{super::lock, beside, open};
     use crate::error::{Error, Result};
 
-    /// A page that all processes on the file map: a count of rings, of those who listen, and of
-    /// the rings for a task that is ready.
+    /// A page that all processes on the file map. Its words: the count of rings, of those who
+    /// listen, and of the rings for a task that is ready; from byte 64 on, what [`Syncs`] counts.
+    ///
+    /// [`Syncs`]: super::super::syncs::Syncs
+    #[derive(Debug)]
+    pub struct Page(MmapRaw);
+
+    impl Page {
+        pub fn open(database: &Path) -> Result<Self> {
+            let file = open(&beside(database, "bell"))?;
+            let page = file.set_len(4096).and_then(|()| MmapRaw::map_raw(&file));
+            page.map(Self).map_err(|error| {
+                Error::database(format!("can't map the page of all processes: {error}"))
+                    .caused_by(error)
+            })
+        }
+
+        #[allow(unsafe_code, reason = "an atomic in a page that other processes map too")]
+        pub fn word(&self, index: usize) -> &AtomicU32 {
+            assert!(index < 1024);
+            // SAFETY: the page is mapped, aligned and 4096 bytes long as long as `self` lives,
+            // and every process touches these words through atomics only.
+            unsafe { AtomicU32::from_ptr(self.0.as_mut_ptr().cast::<u32>().add(index)) }
+        }
+
+        /// A number of 64 bits, of which the page has 512.
+        #[allow(unsafe_code, reason = "an atomic in a page that other processes map too")]
+        pub fn number(&self, index: usize) -> &AtomicU64 {
+            assert!(index < 512);
+            // SAFETY: as above; numbers and words lie apart.
+            unsafe { AtomicU64::from_ptr(self.0.as_mut_ptr().cast::<u64>().add(index)) }
+        }
+    }
+
+    /// Wakes other processes, and is heard by them.
     #[derive(Debug)]
     pub struct Bell {
-        page: MmapRaw,
+        page: Arc<Page>,
         /// How often this process has rung.
         own: AtomicU32,
         /// How many of those who listen do so through this value.
@@ -94,20 +144,12 @@ mod bell {
     }
 
     impl Bell {
-        pub fn open(database: &Path) -> Result<Self> {
-            let file = open(&beside(database, "bell"))?;
-            let page = file.set_len(4096).and_then(|()| MmapRaw::map_raw(&file));
-            let page = page.map_err(|error| {
-                Error::database(format!("can't map the wake-up page: {error}")).caused_by(error)
-            })?;
-            Ok(Self { page, own: AtomicU32::new(0), own_listeners: Mutex::default() })
+        pub fn new(page: Arc<Page>) -> Self {
+            Self { page, own: AtomicU32::new(0), own_listeners: Mutex::default() }
         }
 
-        #[allow(unsafe_code, reason = "an atomic in a page that other processes map too")]
         fn word(&self, index: usize) -> &AtomicU32 {
-            // SAFETY: the page is mapped, aligned and 4096 bytes long as long as `self` lives,
-            // and every process touches these words through atomics only.
-            unsafe { AtomicU32::from_ptr(self.page.as_mut_ptr().cast::<u32>().add(index)) }
+            self.page.word(index)
         }
 
         /// How often to look whether the database has changed, where `limit` is wished for.
@@ -169,18 +211,28 @@ mod bell {
 }
 
 #[cfg(not(target_os = "linux"))]
-mod bell {
-    use std::{path::Path, time::Duration};
+mod shared {
+    use std::{path::Path, sync::Arc, time::Duration};
 
     use crate::error::Result;
+
+    /// Nothing is shared: each commit is synced by itself.
+    #[derive(Debug)]
+    pub struct Page;
+
+    impl Page {
+        pub fn open(_: &Path) -> Result<Self> {
+            Ok(Self)
+        }
+    }
 
     /// Where no bell can be mapped, the database is polled more often.
     #[derive(Debug)]
     pub struct Bell;
 
     impl Bell {
-        pub fn open(_: &Path) -> Result<Self> {
-            Ok(Self)
+        pub fn new(_: Arc<Page>) -> Self {
+            Self
         }
 
         pub fn poll(limit: Duration) -> Duration {

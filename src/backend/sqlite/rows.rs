@@ -10,7 +10,10 @@ use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    id::{ArenaId, ChatId, InstanceId, ItemId, MessageId, RunId, SessionId, TaskId},
+    id::{
+        AgentSessionId, ArenaId, ChatId, InstanceId, ItemId, MessageId, ProcessId, RunId,
+        SessionId, TaskId, TurnId,
+    },
     model::{
         Answer, Attempt, AttemptOutcome, Band, CapacityKey, CapacityView, Chat, Cursor, Entry,
         Host, Instance, Item, ItemKind, ItemState, Lane, Memo, MemoKey, Message, Payload, Phase,
@@ -35,7 +38,7 @@ macro_rules! uuid_columns {
         }
     )+};
 }
-uuid_columns! { TaskId RunId SessionId ChatId MessageId ItemId ArenaId InstanceId }
+uuid_columns! { TaskId RunId SessionId ChatId MessageId ItemId ArenaId InstanceId TurnId AgentSessionId ProcessId }
 
 impl ToSql for Timestamp {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -62,35 +65,35 @@ impl FromSql for Payload {
 }
 
 /// The columns of a row, one after the other.
-struct Cells<'a> {
+pub(super) struct Cells<'a> {
     row: &'a Row<'a>,
     at: usize,
 }
 
 impl<'a> Cells<'a> {
-    fn new(row: &'a Row<'a>) -> Self {
+    pub fn new(row: &'a Row<'a>) -> Self {
         Self { row, at: 0 }
     }
 
-    fn next<T: FromSql>(&mut self) -> rusqlite::Result<T> {
+    pub fn next<T: FromSql>(&mut self) -> rusqlite::Result<T> {
         self.at += 1;
         self.row.get(self.at - 1)
     }
 
     /// A number that stands for one of a type's values.
-    fn number<T>(&mut self, known: fn(i64) -> Option<T>) -> rusqlite::Result<T> {
+    pub fn number<T>(&mut self, known: fn(i64) -> Option<T>) -> rusqlite::Result<T> {
         let number = self.next()?;
         known(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(self.at - 1, number))
     }
 
     /// A name that stands for one of a type's values.
-    fn name<T>(&mut self, known: fn(&str) -> Option<T>) -> rusqlite::Result<T> {
+    pub fn name<T>(&mut self, known: fn(&str) -> Option<T>) -> rusqlite::Result<T> {
         let name: String = self.next()?;
         known(&name).ok_or_else(|| self.unreadable(format!("unknown name `{name}`")))
     }
 
     /// JSON that the engine wrote.
-    fn json<T: serde::de::DeserializeOwned>(&mut self) -> rusqlite::Result<T> {
+    pub fn json<T: serde::de::DeserializeOwned>(&mut self) -> rusqlite::Result<T> {
         let text: String = self.next()?;
         serde_json::from_str(&text).map_err(|error| self.unreadable(error.to_string()))
     }
@@ -275,6 +278,7 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
         content: cells.next()?,
         task: cells.next()?,
         created_at: cells.next()?,
+        parts: Vec::new(),
     })
 }
 

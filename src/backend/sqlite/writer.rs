@@ -2,8 +2,6 @@
 //! one transaction, so that many callers share one sync.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
     sync::{
         Arc,
         mpsc::{self, RecvTimeoutError},
@@ -16,43 +14,35 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::{
-    Durability, Heard,
-    claim::{self, Lanes},
-    conn, load,
+    Heard, Options,
     neighbours::{Bell, Turnstile},
-    save, sql,
+    pen::Pen,
+    syncs::Syncs,
 };
 use crate::{
-    clock::Clock,
     error::{Error, Result},
-    model::{Batch, Committed, Split},
+    model::{Batch, Committed},
 };
 
 /// Batches that share one transaction at most.
 const GROUP: usize = 256;
-/// The log is folded back into the database when it is larger than this.
-const WAL_BYTES: u64 = 64 << 20;
-/// How many transactions pass between looks at its size.
-const WAL_LOOK: u32 = 256;
+
+/// A batch, and where its answer goes.
+type Wanted = (Batch, oneshot::Sender<Result<Committed>>);
 
 /// Something to do on the writing connection.
 pub(super) enum Job {
     /// A batch, and where its answer goes.
     Commit(Batch, oneshot::Sender<Result<Committed>>),
-    /// Anything else, outside a transaction, while it is our turn to write.
-    Run(Box<dyn FnOnce(&mut Connection) + Send>),
+    /// Anything else.
+    Run(Box<dyn FnOnce(&mut Writer) + Send>),
 }
 
 /// The writing thread's own things.
 pub(super) struct Writer {
-    conn: Connection,
+    pen: Pen,
     turnstile: Turnstile,
     bell: Arc<Bell>,
-    clock: Clock,
-    lanes: Lanes,
-    path: PathBuf,
-    schema: i64,
-    commits: u32,
     heard: Arc<Heard>,
     /// Changes when another connection commits, never with our own commits.
     version: i64,
@@ -61,33 +51,19 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Opens the writing connection. Two processes may open a fresh file at once.
+    /// Opens the writing connection.
     pub fn open(
-        path: PathBuf,
-        durability: Durability,
-        clock: Clock,
+        options: &Options,
+        syncs: Arc<Syncs>,
         bell: Arc<Bell>,
         heard: Arc<Heard>,
     ) -> Result<Self> {
-        let turnstile = Turnstile::open(&path)?;
+        let turnstile = Turnstile::open(&options.path)?;
         let turn = turnstile.enter()?;
-        let conn = conn::writer(&path, durability)?;
+        let pen = Pen::open(options, syncs)?;
         drop(turn);
-        let schema = super::migrate::newest();
-        let version = version(&conn)?;
-        Ok(Self {
-            conn,
-            turnstile,
-            bell,
-            clock,
-            lanes: Lanes::new(),
-            path,
-            schema,
-            commits: 0,
-            heard,
-            version,
-            looked: Instant::now(),
-        })
+        let version = pen.version()?;
+        Ok(Self { pen, turnstile, bell, heard, version, looked: Instant::now() })
     }
 
     /// Starts the thread. It ends when the last sender is dropped.
@@ -99,7 +75,6 @@ impl Writer {
     }
 
     fn work(&mut self, jobs: &mpsc::Receiver<Job>) {
-        let mut group = Vec::new();
         loop {
             let mut next = match jobs.recv_timeout(self.heard.poll) {
                 Ok(job) => Some(job),
@@ -107,149 +82,100 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             while let Some(job) = next {
-                match job {
-                    Job::Commit(batch, reply) => group.push((batch, reply)),
+                next = match job {
+                    Job::Commit(batch, reply) => self.commit((batch, reply), jobs),
                     Job::Run(run) => {
-                        self.commit(&mut group);
-                        self.run(run);
+                        run(self);
+                        None
                     }
-                }
-                next = (group.len() < GROUP).then(|| jobs.try_recv().ok()).flatten();
+                };
             }
-            self.commit(&mut group);
             if self.looked.elapsed() >= self.heard.poll {
                 self.look();
             }
         }
     }
 
-    /// Looks for commits of writers that ring no bell.
+    /// Looks for commits of writers that ring no bell, and for what a failed sync has left.
     fn look(&mut self) {
         self.looked = Instant::now();
         // An error here is one of the next commit too, which reports it.
-        if let Ok(now) = version(&self.conn)
+        if let Ok(now) = self.pen.version()
             && now != self.version
         {
             self.version = now;
             self.heard.tell();
         }
-    }
-
-    fn run(&mut self, run: Box<dyn FnOnce(&mut Connection) + Send>) {
-        match self.turnstile.enter() {
-            Ok(_turn) => run(&mut self.conn),
-            Err(error) => tracing::error!(%error, "can't take a turn at writing"),
+        if self.pen.is_in_doubt()
+            && let Err(error) = self.mend()
+        {
+            tracing::warn!(%error, "the log can't be brought to the disk");
         }
     }
 
-    /// Commits the group as one. When that fails each batch is tried alone, so that a
-    /// failing one does not take its neighbours along.
-    fn commit(&mut self, group: &mut Vec<(Batch, oneshot::Sender<Result<Committed>>)>) {
-        if group.is_empty() {
-            return;
+    fn mend(&self) -> Result<()> {
+        let _turn = self.turnstile.enter()?;
+        self.pen.mend()
+    }
+
+    /// Runs something outside a transaction, while it is our turn to write. What it commits is
+    /// on the disk when this returns.
+    pub fn run<T>(&mut self, work: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
+        let turn = self.turnstile.enter()?;
+        let result = self.pen.run(work)?;
+        drop(turn);
+        self.pen.cover()?;
+        Ok(result)
+    }
+
+    /// Commits whatever waits by the time it is our turn, and returns what must come after it.
+    fn commit(&mut self, first: Wanted, jobs: &mpsc::Receiver<Job>) -> Option<Job> {
+        let turn = self.turnstile.enter();
+        let (mut group, mut after) = (vec![first], None);
+        while after.is_none() && group.len() < GROUP {
+            match jobs.try_recv() {
+                Ok(Job::Commit(batch, reply)) => group.push((batch, reply)),
+                Ok(run) => after = Some(run),
+                Err(_) => break,
+            }
         }
-        let (batches, replies): (Vec<_>, Vec<_>) = group.drain(..).unzip();
-        let answers = self.answers(batches);
-        let rings = answers.iter().flatten().any(Committed::is_news);
-        if rings {
+        let (batches, replies): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        let answers = match &turn {
+            Ok(_) => answers(&mut self.pen, batches),
+            Err(error) => batches.iter().map(|_| Err(error.share())).collect(),
+        };
+        drop(turn);
+        // Others may claim it at once: their claim is on the disk no sooner than what it claims.
+        if answers.iter().flatten().any(Committed::is_news) {
             let made_ready = |done: &Committed| done.woke && done.claimed.is_empty();
             self.bell.ring(answers.iter().flatten().any(made_ready));
         }
+        let covered = self.pen.cover();
         for (answer, reply) in answers.into_iter().zip(replies) {
+            let answer = match &covered {
+                Ok(()) => answer,
+                Err(error) => answer.and_then(|_| Err(error.share())),
+            };
             // A caller that went away does not want its answer.
             let _ = reply.send(answer);
         }
-        self.bound_wal();
-    }
-
-    fn answers(&mut self, batches: Vec<Batch>) -> Vec<Result<Committed>> {
-        // A group of one has nobody to be parted from, so no copy of it is kept.
-        let together = (batches.len() > 1).then(|| self.transaction(batches.clone()));
-        match together {
-            Some(Ok(committed)) => committed.into_iter().map(Ok).collect(),
-            _ => batches.into_iter().map(|batch| self.alone(batch)).collect(),
-        }
-    }
-
-    fn alone(&mut self, batch: Batch) -> Result<Committed> {
-        let mut committed = self.transaction(vec![batch])?;
-        committed.pop().ok_or_else(|| Error::database("a commit without an answer"))
-    }
-
-    fn transaction(&mut self, batches: Vec<Batch>) -> Result<Vec<Committed>> {
-        let _turn = self.turnstile.enter()?;
-        let transaction =
-            self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        may_write(&transaction, self.schema)?;
-        let (clock, lanes) = (&self.clock, &mut self.lanes);
-        let committed: Result<Vec<_>> =
-            batches.into_iter().map(|batch| caught(&transaction, lanes, batch, clock)).collect();
-        let committed = committed?;
-        transaction.commit()?;
-        Ok(committed)
-    }
-
-    /// Folds a log back that readers have let grow.
-    fn bound_wal(&mut self) {
-        self.commits += 1;
-        if self.commits.is_multiple_of(WAL_LOOK) && super::wal_bytes(&self.path) > WAL_BYTES {
-            let folded = self.conn.query_row(sql::CHECKPOINT, [], |_| Ok(()));
-            if let Err(error) = folded {
-                tracing::warn!(%error, "the log can't be folded back yet");
-            }
-        }
+        self.pen.bound_wal();
+        after
     }
 }
 
-fn version(conn: &Connection) -> rusqlite::Result<i64> {
-    conn.prepare_cached(sql::DATA_VERSION)?.query_row([], |row| row.get(0))
-}
-
-/// Whether a program that knows `schema` may still write here.
-pub(super) fn may_write(conn: &Connection, schema: i64) -> Result<()> {
-    let oldest = load::one(conn, sql::WRITER_MIN, [], |row| row.get::<_, i64>(0))?.unwrap_or(0);
-    if oldest <= schema {
-        return Ok(());
+/// Commits batches as one. When that fails each is tried alone, so that a failing one does not
+/// take its neighbours along.
+fn answers(pen: &mut Pen, batches: Vec<Batch>) -> Vec<Result<Committed>> {
+    // A group of one has nobody to be parted from, so no copy of it is kept.
+    let together = (batches.len() > 1).then(|| pen.write(batches.clone()));
+    match together {
+        Some(Ok(committed)) => committed.into_iter().map(Ok).collect(),
+        _ => batches.into_iter().map(|batch| alone(pen, batch)).collect(),
     }
-    Err(Error::schema_moved_on(format!(
-        "a newer program has moved this database to schema {oldest}; this one knows {schema} and \
-         may no longer write. Restart it with the newer version"
-    )))
 }
 
-/// Carries out one batch inside a transaction. A panic of the rules fails it, and the thread
-/// goes on.
-fn caught(conn: &Connection, lanes: &mut Lanes, batch: Batch, clock: &Clock) -> Result<Committed> {
-    let work = AssertUnwindSafe(|| carry_out(conn, lanes, batch, clock));
-    catch_unwind(work).unwrap_or_else(|panic| Err(Error::panicked(&*panic)))
-}
-
-/// Carries out one batch inside a transaction.
-pub(super) fn carry_out(
-    conn: &Connection,
-    lanes: &mut Lanes,
-    batch: Batch,
-    clock: &Clock,
-) -> Result<Committed> {
-    let mut split = Split::new(batch.commands, clock.now());
-    let mut done = Committed::default();
-    let missed = save::guarded(conn, split.changes())?;
-    done.note(split.changes());
-    let planned = match split.plan(&missed) {
-        None => Vec::new(),
-        Some(mut plan) => {
-            while let Some(needs) = plan.needs() {
-                plan.supply(load::load(conn, &needs)?, clock.now());
-            }
-            let (changes, receipts) = plan.finish();
-            save::save(conn, &changes)?;
-            done.note(&changes);
-            receipts
-        }
-    };
-    done.receipts = split.finish(planned);
-    if let Some(wish) = batch.claim {
-        done.claimed = claim::claim(conn, lanes, &wish, clock.now())?;
-    }
-    Ok(done)
+fn alone(pen: &mut Pen, batch: Batch) -> Result<Committed> {
+    let mut committed = pen.write(vec![batch])?;
+    committed.pop().ok_or_else(|| Error::database("a commit without an answer"))
 }

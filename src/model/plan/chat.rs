@@ -77,7 +77,8 @@ pub(super) fn append(work: &mut Work, id: ChatId, messages: Vec<NewMessage>) -> 
         let (seq, created_at) = (chat.next_seq, work.now);
         chat.next_seq += 1;
         let NewMessage { id: message_id, role, content, task } = message;
-        let message = Message { chat: id, seq, id: message_id, role, content, task, created_at };
+        let (chat, parts) = (id, Vec::new());
+        let message = Message { chat, seq, id: message_id, role, content, task, created_at, parts };
         work.tell(Stream::Chat(id), Event::MessageAppended { id: message_id, seq, role });
         work.rows.messages.insert((id, seq), message.clone());
         work.changes.messages.push(message);

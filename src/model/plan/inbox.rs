@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use super::{are_names, are_texts, budget, fits, settle, task};
 use crate::{
-    id::{ItemId, TaskId},
+    id::{ChatId, ItemId, TaskId},
     model::{
-        Answer, Ask, Item, ItemKind, ItemState, Outcome, Payload, Phase, Receipt, Rejection,
-        TaskFlags, limits, plan::work::Work,
+        Answer, Ask, Event, Item, ItemKind, ItemState, Outcome, Payload, Phase, Receipt, Rejection,
+        Stream, TaskFlags, limits, plan::work::Work,
     },
 };
 
@@ -16,7 +16,7 @@ pub(super) const RUN_AGAIN: &str = "run again";
 pub(super) const FAIL: &str = "fail";
 
 /// Refuses questions that could never be answered, or that would take another's place.
-pub(super) fn check_asks(work: &Work, asks: &[Ask]) -> Result<(), Rejection> {
+pub(super) fn check_asks(work: &Work, task: TaskId, asks: &[Ask]) -> Result<(), Rejection> {
     let invalid = |message: String| Err(Rejection::Invalid(message));
     if asks.is_empty() {
         return invalid("a task that asks nothing would wait for ever".into());
@@ -28,11 +28,60 @@ pub(super) fn check_asks(work: &Work, asks: &[Ask]) -> Result<(), Rejection> {
         if matches!(ask.kind, ItemKind::Failure | ItemKind::Interrupted) {
             return invalid("only the engine tells of failures and interruptions".into());
         }
-        if work.rows.items.contains_key(&ask.id) || !ids.insert(ask.id) {
+        let known = work.rows.items.get(&ask.id);
+        let is_anothers = known.is_some_and(|item| (item.task, &item.key) != (task, &ask.key));
+        if is_anothers || !ids.insert(ask.id) {
             return invalid(format!("item {} was asked before", ask.id));
         }
     }
     Ok(())
+}
+
+/// Asks a person on behalf of a task that is at work and stays so.
+pub(super) fn ask(
+    work: &mut Work,
+    id: TaskId,
+    lease: i64,
+    chat: Option<ChatId>,
+    ask: Ask,
+) -> Receipt {
+    let task = task::find(work, id)?;
+    if task.phase != Phase::Running || task.lease != lease {
+        return Err(Rejection::StaleLease);
+    }
+    check_asks(work, id, std::slice::from_ref(&ask))?;
+    if !work.rows.items.contains_key(&ask.id) {
+        let item = ask.id;
+        open(work, id, ask);
+        if let Some(chat) = chat.filter(|chat| work.rows.chats.contains_key(chat)) {
+            work.tell(Stream::Chat(chat), Event::Asked { item, task: id });
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Goes on with an answer. The same attempt may say so again; nobody else can.
+pub(super) fn use_answer(work: &mut Work, id: ItemId, lease: i64) -> Receipt {
+    let Some(item) = work.rows.items.get(&id).cloned() else {
+        return Err(Rejection::not_found("item", id));
+    };
+    let task = task::find(work, item.task)?;
+    if task.phase != Phase::Running || task.lease != lease {
+        return Err(Rejection::StaleLease);
+    }
+    match item.state {
+        ItemState::Answered => work.put_item(Item { state: ItemState::Used, lease, ..item }),
+        ItemState::Used if item.lease == lease => {}
+        ItemState::Used => return Err(Rejection::Used),
+        ItemState::Withdrawn => return Err(Rejection::Withdrawn),
+        ItemState::Open => return Err(Rejection::Invalid("nobody has answered yet".into())),
+    }
+    Ok(Outcome::Done)
+}
+
+/// Whether a task waits for an answer.
+pub(super) fn is_asking(work: &Work, id: TaskId) -> bool {
+    work.items_of(id).iter().any(|item| item.state == ItemState::Open)
 }
 
 /// Asks a person on behalf of a task.
@@ -72,7 +121,7 @@ pub(super) fn answer(work: &mut Work, id: ItemId, answer: Answer) -> Receipt {
         return Err(Rejection::not_found("item", id));
     };
     check(&item, &answer)?;
-    if item.state == ItemState::Answered {
+    if item.answer.is_some() {
         return Ok(Outcome::Done);
     }
     let (task, kind, answered_at) = (item.task, item.kind, work.now);
@@ -86,7 +135,7 @@ pub(super) fn answer(work: &mut Work, id: ItemId, answer: Answer) -> Receipt {
 fn check(item: &Item, answer: &Answer) -> Result<(), Rejection> {
     match (item.state, &item.answer) {
         (ItemState::Withdrawn, _) => return Err(Rejection::Withdrawn),
-        (ItemState::Answered, Some(first)) if first != answer => {
+        (_, Some(first)) if first != answer => {
             return Err(Rejection::Answered { by: first.by.clone() });
         }
         _ => {}
@@ -103,6 +152,8 @@ fn go_on(work: &mut Work, id: TaskId, kind: ItemKind, value: &Payload) {
         return;
     };
     if task.phase != Phase::Blocked {
+        // One that is at work waits in whatever process it is in.
+        work.changes.woke |= task.phase == Phase::Running;
         return;
     }
     if kind == ItemKind::Interrupted && *value == Payload::text(FAIL) {

@@ -9,14 +9,19 @@ mod budget;
 mod chat;
 mod flow;
 mod grow;
+mod hosts;
 mod inbox;
+mod ledger;
 mod reach;
 mod settle;
 mod split;
 mod steps;
 mod task;
+mod turn;
+mod turn_wants;
 mod wants;
 mod work;
+mod write;
 
 pub use split::Split;
 
@@ -88,6 +93,8 @@ fn apply(work: &mut Work, command: Command) -> Receipt {
         Command::Pause(id) => task::pause(work, id),
         Command::Resume(id) => task::resume(work, id),
         Command::Answer { item, answer } => inbox::answer(work, item, answer),
+        Command::Ask { task, lease, chat, ask } => inbox::ask(work, task, lease, chat, *ask),
+        Command::UseAnswer { item, lease } => inbox::use_answer(work, item, lease),
         Command::SetCapacity { key, slots } => task::set_capacity(work, key, slots),
         Command::Park { key, until } => task::park(work, key, until),
         Command::Launch(run) => flow::launch(work, *run),
@@ -102,6 +109,16 @@ fn apply(work: &mut Work, command: Command) -> Receipt {
         Command::OpenChat(chat) => chat::open(work, chat),
         Command::DeleteChat(id) => chat::delete(work, id),
         Command::Append { chat, messages } => chat::append(work, chat, messages),
+        Command::BeginTurn(wish) => turn::begin(work, *wish),
+        Command::NoteSession { turn, id, port } => turn::note_session(work, turn, id, port),
+        Command::Prompting { turn, seen } => turn::prompting(work, turn, seen),
+        Command::Write(parts) => write::write(work, *parts),
+        Command::Book(book) => ledger::book(work, *book),
+        Command::Intend(program) => hosts::intend(work, *program),
+        Command::Started { id, pid, pid_start } => hosts::started(work, id, pid, pid_start),
+        Command::Ended(id) => hosts::ended(work, id),
+        Command::PutAgent(agent) => hosts::put_agent(work, *agent),
+        Command::Quarantine { host, name, reason } => hosts::quarantine(work, (host, name), reason),
         Command::Register(instance) => work.register(*instance),
         Command::Retire(id) => work.retire(id),
     }

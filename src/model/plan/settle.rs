@@ -3,14 +3,15 @@
 use super::{
     are_names, budget, chat, fits, grow, inbox, steps, storable,
     task::{end_step, find, imported_attempt, park_checked, state},
+    turn,
 };
 use crate::{
     clock::Timestamp,
     id::{ItemId, RunId, TaskId},
     model::{
-        Ask, Attempt, AttemptOutcome, Decision, Event, Fault, FaultKind, Import, Interrupted,
-        ItemKind, Memo, Outcome, Payload, Phase, Recall, Receipt, Rejection, Retry, Settle, Stream,
-        Task, TaskFlags, TaskState, limits, plan::work::Work,
+        Access, Ask, Attempt, AttemptOutcome, Decision, Event, Fault, FaultKind, Import,
+        Interrupted, ItemKind, Memo, Outcome, Payload, Phase, Recall, Receipt, Rejection, Retry,
+        Settle, Stream, Task, TaskFlags, TaskState, limits, plan::work::Work,
     },
 };
 
@@ -40,12 +41,14 @@ pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
         return repeated(work, task, &settle);
     }
     check(work, id, &settle.decision)?;
+    turn::check_end(settle.turn.as_ref())?;
     let cancelled = task.flags.has(TaskFlags::CANCEL);
     if let Some((chat, messages)) = settle.said
         && work.rows.chats.contains_key(&chat)
     {
         chat::append(work, chat, messages)?;
     }
+    let booked = turn::end(work, id, settle.turn);
     let step = task_step(work, id);
     let Settle { retry, mut decision, usage, grow, memo, .. } = settle;
     // Only what completes adds anything.
@@ -72,7 +75,7 @@ pub(super) fn settle(work: &mut Work, settle: Settle) -> Receipt {
     }
     let recalled = memo.and_then(|memo| memo.from);
     let outcome = outcome_of(&decision);
-    let result = Result { usage, recalled, ..Result::of(outcome) };
+    let result = Result { usage: usage.or(booked), recalled, ..Result::of(outcome) };
     if cancelled {
         end_cancelled(work, id, decision, result);
     } else {
@@ -110,7 +113,7 @@ fn check(work: &Work, id: TaskId, decision: &Decision) -> std::result::Result<()
             fits("the output", bytes, limits::PAYLOAD_BYTES)
         }
         Decision::Park { key, .. } => are_names([key]),
-        Decision::Block(asks) => inbox::check_asks(work, asks),
+        Decision::Block(asks) => inbox::check_asks(work, id, asks),
         Decision::Await(run) => match work.rows.runs.get(run) {
             Some(child) if child.parent != Some(id) => {
                 Err(Rejection::Invalid(format!("run {run} was not launched by the task")))
@@ -203,8 +206,16 @@ fn decide(work: &mut Work, id: TaskId, retry: &Retry, decision: Decision, result
     }
 }
 
+/// What an attempt asked while it was at work is not needed after it.
+fn withdraw(work: &mut Work, id: TaskId) {
+    if work.rows.tasks[&id].flags.has(TaskFlags::ASKED) {
+        inbox::withdraw_all(work, &[id].into());
+    }
+}
+
 /// Leaves the task alone until a run has ended.
 fn await_run(work: &mut Work, id: TaskId, run: RunId) {
+    withdraw(work, id);
     let task = work.task(id);
     task.flags = task.flags.with(TaskFlags::AWAITS);
     task.phase = Phase::Waiting;
@@ -244,7 +255,13 @@ fn block(work: &mut Work, id: TaskId, asks: Vec<Ask>) {
     let task = work.task(id);
     task.phase = Phase::Blocked;
     for ask in asks {
-        inbox::open(work, id, ask);
+        // What it asked while it was at work may have been answered by now.
+        if !work.rows.items.contains_key(&ask.id) {
+            inbox::open(work, id, ask);
+        }
+    }
+    if !inbox::is_asking(work, id) {
+        return wait_until(work, id, work.now, "answered");
     }
     tell_waits(work, id, &format!("asked: {reason}"));
 }
@@ -259,6 +276,7 @@ fn give_back(work: &mut Work, id: TaskId) {
 }
 
 fn wait_until(work: &mut Work, id: TaskId, time: Timestamp, reason: &str) {
+    withdraw(work, id);
     work.make_pending(id, time);
     tell_waits(work, id, reason);
 }
@@ -377,18 +395,23 @@ pub(super) fn rescue(work: &mut Work, id: TaskId, lease: i64) -> Receipt {
         return if done { Ok(answered(task, lease)) } else { Err(Rejection::StaleLease) };
     }
     let cancelled = task.flags.has(TaskFlags::CANCEL);
+    let usage = turn::end(work, id, None);
     let error = Some("its worker died".to_owned());
-    close(work, id, Result { error, ..Result::of(None) });
+    close(work, id, Result { error, usage, ..Result::of(None) });
     let task = work.task(id);
     task.interruptions += 1;
     let interruptions = task.interruptions;
-    let policy = work.rows.specs.get(&id).map(|spec| spec.options.interrupted);
-    match policy.unwrap_or_default() {
+    let options = work.rows.specs.get(&id).map(|spec| &spec.options);
+    // What only reads has no effect that nobody knows of.
+    let acts = options.filter(|options| options.access != Access::ReadOnly);
+    match acts.map(|options| options.interrupted).unwrap_or_default() {
         _ if cancelled => end(work, id, Phase::Cancelled, Some("cancelled".into())),
         _ if interruptions >= limits::INTERRUPTIONS => {
             let why = format!("its worker died {interruptions} times");
             end(work, id, Phase::Failed, Some(why));
         }
+        // What it asked is answered to whoever takes it on.
+        Interrupted::RunAgain if inbox::is_asking(work, id) => block(work, id, Vec::new()),
         Interrupted::RunAgain => wait_until(work, id, work.now, "its worker died"),
         Interrupted::Ask => block(work, id, vec![interrupted(id, lease)]),
         Interrupted::Fail => end(work, id, Phase::Failed, Some("its worker died".into())),

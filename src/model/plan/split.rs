@@ -182,6 +182,7 @@ impl Planned {
                 self.anything |= settle.held.step.is_some() && !completes;
             }
             Command::Ripen(task) => drop(self.tasks.insert(task.id)),
+            Command::BeginTurn(wish) => drop(self.tasks.insert(wish.task)),
             Command::Retry(id) | Command::Pause(id) | Command::Resume(id) => {
                 self.tasks.insert(*id);
             }
@@ -204,7 +205,7 @@ impl Planned {
 /// Whether settling touches nothing but the task itself.
 fn stands_alone(settle: &Settle) -> bool {
     let held = &settle.held;
-    let plain = [TaskFlags::UNIQUE, TaskFlags::ASKED, TaskFlags::CANCEL];
+    let plain = [TaskFlags::UNIQUE, TaskFlags::ASKED, TaskFlags::CANCEL, TaskFlags::TURN];
     let simple = match &settle.decision {
         Decision::Complete(_) | Decision::Snooze(_) | Decision::Release => true,
         Decision::Fail(fault) => fault.retryable && settle.retry.allows(held.failures + 1),
@@ -218,6 +219,7 @@ fn stands_alone(settle: &Settle) -> bool {
         && settle.said.is_none()
         && settle.grow.is_none()
         && settle.memo.is_none()
+        && settle.turn.is_none()
         && !plain.iter().any(|flag| held.flags.has(*flag))
 }
 

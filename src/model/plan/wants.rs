@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     Family, are_texts,
     reach::{self, Known},
-    tasks_of,
+    tasks_of, turn_wants,
 };
 use crate::{
     id::{ChatId, RunId, TaskId},
@@ -27,7 +27,11 @@ pub(super) fn wants(command: &Command, known: &Known<'_>) -> Needs {
         Command::Adopt(id) => adopt(*id, rows),
         Command::Settle(settle) => settled(settle, known),
         Command::Ripen(task) => tasks([task.id]),
-        Command::Rescue { task, .. } => around(*task, rows),
+        Command::Rescue { task, lease } => {
+            let mut needs = around(*task, rows);
+            needs.extend(turn_wants::ending(*task, *lease, rows));
+            needs
+        }
         Command::Retry(task) => {
             let key = rows.specs.get(task).and_then(unique_key);
             let mut needs = around(*task, rows);
@@ -42,11 +46,8 @@ pub(super) fn wants(command: &Command, known: &Known<'_>) -> Needs {
             }
             needs
         }
-        Command::Answer { item, .. } => {
-            let task = rows.items.get(item).map(|item| item.task);
-            let mut needs = task.map(|task| around(task, rows)).unwrap_or_default();
-            needs.items.insert(*item);
-            needs
+        Command::Answer { .. } | Command::UseAnswer { .. } | Command::Ask { .. } => {
+            asked(command, rows)
         }
         Command::SetCapacity { key, .. } | Command::Park { key, .. } => {
             Needs { capacity: capacity(key), ..Needs::default() }
@@ -66,6 +67,39 @@ pub(super) fn wants(command: &Command, known: &Known<'_>) -> Needs {
             needs.runs.insert(*run);
             needs
         }
+        Command::OpenSession(_)
+        | Command::DeleteSession(_)
+        | Command::OpenChat(_)
+        | Command::DeleteChat(_)
+        | Command::Append { .. } => of_a_chat(command),
+        _ => turn_wants::wants(command, rows),
+    }
+}
+
+/// What people are asked and answer.
+fn asked(command: &Command, rows: &Rows) -> Needs {
+    match command {
+        Command::Answer { item, .. } => {
+            let task = rows.items.get(item).map(|item| item.task);
+            let mut needs = task.map(|task| around(task, rows)).unwrap_or_default();
+            needs.items.insert(*item);
+            needs
+        }
+        Command::UseAnswer { item, .. } => {
+            let task = rows.items.get(item).map(|item| item.task);
+            Needs { items: [*item].into(), tasks: task.into_iter().collect(), ..Needs::default() }
+        }
+        Command::Ask { task, chat, ask, .. } => {
+            let (chats, items) = (chat.iter().copied().collect(), [ask.id].into());
+            Needs { chats, items, ..tasks([*task]) }
+        }
+        _ => Needs::default(),
+    }
+}
+
+/// Sessions, chats and messages.
+fn of_a_chat(command: &Command) -> Needs {
+    match command {
         Command::OpenSession(session) => {
             Needs { sessions: [session.id].into(), ..Needs::default() }
         }
@@ -81,7 +115,7 @@ pub(super) fn wants(command: &Command, known: &Known<'_>) -> Needs {
             messages: messages.iter().map(|message| message.id).collect(),
             ..Needs::default()
         },
-        Command::Register(_) | Command::Retire(_) => Needs::default(),
+        _ => Needs::default(),
     }
 }
 
@@ -140,6 +174,7 @@ fn settled(settle: &Settle, known: &Known<'_>) -> Needs {
     if rows.tasks.get(&id).is_some_and(|task| task.flags.has(TaskFlags::ASKED)) {
         needs.items_of.insert(id);
     }
+    needs.extend(turn_wants::ending(id, settle.held.lease, rows));
     match &settle.decision {
         Decision::Park { key, .. } => needs.capacity.extend(capacity(key)),
         Decision::Block(asks) => needs.items.extend(asks.iter().map(|ask| ask.id)),

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     clock::Timestamp,
-    id::{ChatId, InstanceId, ItemId, RunId, SessionId, TaskId},
+    id::{AgentSessionId, ChatId, InstanceId, ItemId, ProcessId, RunId, SessionId, TaskId, TurnId},
     model::{
-        Budget, Changes, Chat, Cursor, Entry, Event, Instance, Item, Outcome, Payload, Phase,
-        Receipt, Rows, Run, RunAttempt, Step, Stream, Task, TaskFlags, TaskSpec, Terms,
+        AgentSession, AvailableAgent, Booking, Budget, Changes, Chat, Cursor, Entry, Event,
+        Instance, Item, Outcome, Part, Payload, Phase, Process, Receipt, Rows, Run, RunAttempt,
+        Step, Stream, Task, TaskFlags, TaskSpec, Terms, Turn,
     },
 };
 
@@ -28,6 +29,10 @@ pub(super) struct Work {
     step_inputs: BTreeSet<(RunId, u32)>,
     run_attempts: BTreeSet<(RunId, u32)>,
     chats: BTreeSet<ChatId>,
+    turns: BTreeSet<TurnId>,
+    agent_sessions: BTreeSet<AgentSessionId>,
+    processes: BTreeSet<ProcessId>,
+    agents: BTreeSet<(String, String)>,
     events: BTreeMap<Stream, Vec<Event>>,
 }
 
@@ -54,6 +59,12 @@ impl Work {
         self.rows.step_inputs.extend(rows.step_inputs);
         self.rows.run_attempts.extend(rows.run_attempts);
         self.rows.instances.extend(rows.instances);
+        self.rows.turns.extend(rows.turns);
+        self.rows.agent_sessions.extend(rows.agent_sessions);
+        self.rows.ledger.extend(rows.ledger);
+        self.rows.parts.extend(rows.parts);
+        self.rows.processes.extend(rows.processes);
+        self.rows.agents.extend(rows.agents);
     }
 
     /// A task to change. Its revision grows once in a plan.
@@ -170,16 +181,69 @@ impl Work {
         self.rows.chats.insert(chat.id, chat);
     }
 
+    /// Adds or changes a turn.
+    pub fn put_turn(&mut self, row: Turn) {
+        self.turns.insert(row.id);
+        self.rows.turns.insert(row.id, row);
+    }
+
+    /// Adds or changes an agent's session.
+    pub fn put_agent_session(&mut self, row: AgentSession) {
+        self.agent_sessions.insert(row.id);
+        self.rows.agent_sessions.insert(row.id, row);
+    }
+
+    /// Adds or changes a program that was started.
+    pub fn put_process(&mut self, row: Process) {
+        self.changes.processes_gone.retain(|id| *id != row.id);
+        self.processes.insert(row.id);
+        self.rows.processes.insert(row.id, row);
+    }
+
+    /// Removes a program of which nothing is left.
+    pub fn end_process(&mut self, id: ProcessId) {
+        self.processes.remove(&id);
+        self.rows.processes.remove(&id);
+        self.changes.processes_gone.push(id);
+    }
+
+    /// Adds or changes what is known of an agent on a host.
+    pub fn put_agent(&mut self, row: AvailableAgent) {
+        let key = (row.host.clone(), row.name.clone());
+        self.agents.insert(key.clone());
+        self.rows.agents.insert(key, row);
+    }
+
+    /// Adds a part to a message.
+    pub fn insert_part(&mut self, row: Part) {
+        self.rows.parts.insert((row.message, row.no), row.clone());
+        self.changes.parts.push(row);
+    }
+
+    /// Adds a row to the ledger.
+    pub fn insert_booking(&mut self, row: Booking) {
+        self.rows.ledger.insert((row.session, row.no), row.clone());
+        self.changes.ledger.push(row);
+    }
+
     /// Deletes a chat, with all that this work has added to it: whoever opens it again
-    /// finds it empty.
+    /// finds it empty. What agents have used in it is kept.
     pub fn delete_chat(&mut self, id: ChatId) {
         if self.rows.chats.remove(&id).is_none() {
             return;
         }
         self.chats.remove(&id);
         self.events.remove(&Stream::Chat(id));
+        let gone = self.rows.messages.range((id, i64::MIN)..=(id, i64::MAX));
+        let gone: BTreeSet<_> = gone.map(|(_, message)| message.id).collect();
+        self.rows.parts.retain(|(message, _), _| !gone.contains(message));
+        self.changes.parts.retain(|part| !gone.contains(&part.message));
         self.rows.messages.retain(|(chat, _), _| *chat != id);
         self.changes.messages.retain(|message| message.chat != id);
+        self.rows.turns.retain(|_, turn| turn.chat != id);
+        for session in self.rows.agent_sessions.values_mut() {
+            session.chat.take_if(|chat| *chat == id);
+        }
         for made in &self.new_specs {
             if let Some(spec) = self.rows.specs.get_mut(made) {
                 spec.chat.take_if(|chat| *chat == id);
@@ -285,6 +349,11 @@ impl Work {
         changes.step_inputs.extend(self.step_inputs.iter().map(input));
         let begun = self.run_attempts.iter().map(|key| rows.run_attempts[key].clone());
         changes.run_attempts.extend(begun);
+        changes.turns.extend(self.turns.iter().filter_map(|id| rows.turns.get(id).cloned()));
+        let sessions = self.agent_sessions.iter();
+        changes.agent_sessions.extend(sessions.map(|id| rows.agent_sessions[id].clone()));
+        changes.processes.extend(self.processes.iter().map(|id| rows.processes[id].clone()));
+        changes.agents.extend(self.agents.iter().map(|key| rows.agents[key].clone()));
         changes.chats.extend(self.chats.iter().map(|id| rows.chats[id].clone()));
         changes
     }

@@ -187,9 +187,13 @@ async fn an_answer_of_the_wrong_type_fails_the_step(store: Store) {
     let agent = scripted(&probe, Reply::text("three, I think"));
     let builder = store.builder().flow(&flow).agent("echo", agent);
     let engine = builder.start().await.unwrap();
-    probe.let_go(1);
+    probe.let_go(2);
     let run = engine.launch(&flow, "count".into()).await.unwrap();
     let error = run.output().await.unwrap_err();
+    let [first, again] = &probe.log()[..] else { panic!("it is asked once more, and no more") };
+    assert_eq!(first, "please count");
+    assert!(again.contains("please count") && again.contains("three, I think"), "{again}");
+    assert!(again.contains("Your answer can't be used"), "{again}");
     assert!(error.is_task(), "{error}");
     let text = error.to_string();
     assert!(text.contains("step `ask`: the agent's reply is not what the step returns"), "{text}");

@@ -17,6 +17,7 @@ mod policies;
 mod seeing;
 mod seeing_flows;
 mod tasks;
+mod turns;
 mod versions;
 mod waiting;
 mod watching;

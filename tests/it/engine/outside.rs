@@ -310,6 +310,7 @@ async fn rows_that_make_no_sense_fail_their_own_commit_and_the_engine_goes_on(st
         said: None,
         grow: None,
         memo: None,
+        turn: None,
     };
     let commands = vec![model::Command::Settle(Box::new(settle))];
     let failed = engine.backend().commit(Batch { commands, claim: None }).await.unwrap_err();

@@ -109,6 +109,11 @@ impl Place {
         Self { kind, name, folder }
     }
 
+    /// Another one that is empty, of the same kind.
+    pub fn another(&self) -> Self {
+        Self::new(self.kind)
+    }
+
     /// The copy that is made of it before a migration.
     pub fn copy(&self, version: &str) -> Self {
         let name = match self.kind {
@@ -193,17 +198,23 @@ impl Place {
 
     /// Makes it as the first version of the program left it, with rows.
     pub async fn make_older(&self) {
+        self.make_version(1).await;
+    }
+
+    /// Makes it as an older version of the program left it, with rows.
+    pub async fn make_version(&self, version: u32) {
         match self.kind {
             Kind::Sqlite => {
                 let mut conn = self.sqlite();
                 conn.pragma_update(None, "journal_mode", "wal").expect("a pragma");
-                let mut runner = on_sqlite::migrations::runner().set_target(Target::Version(1));
+                let target = Target::Version(version.try_into().expect("a small number"));
+                let mut runner = on_sqlite::migrations::runner().set_target(target);
                 runner.set_migration_table_name("segue_schema_history");
-                runner.run(&mut conn).expect("the first migration");
+                runner.run(&mut conn).expect("the first migrations");
                 conn.execute_batch(OLD_ON_SQLITE).expect("rows");
             }
             Kind::Postgres => {
-                self.execute(&first_of(&on_postgres::migrations::runner())).await;
+                self.execute(&first_of(&on_postgres::migrations::runner(), version)).await;
                 self.execute(OLD_ON_POSTGRES).await;
             }
         }
@@ -258,18 +269,24 @@ impl Place {
     }
 }
 
-/// A script of the first migration and its place in the history.
-fn first_of(runner: &Runner) -> String {
-    let first = runner.get_migrations().iter().find(|migration| migration.version() == 1);
-    let first = first.expect("there is a first migration");
-    format!(
-        "{}; CREATE TABLE segue_schema_history (version int4 PRIMARY KEY, name varchar(255),
-            applied_on varchar(255), checksum varchar(255));
-         INSERT INTO segue_schema_history VALUES (1, '{}', '2026-01-01T00:00:00Z', '{}')",
-        first.sql().expect("it has statements"),
-        first.name(),
-        first.checksum()
-    )
+/// A script of the first migrations and their places in the history.
+fn first_of(runner: &Runner, version: u32) -> String {
+    let mut steps: Vec<_> = runner.get_migrations().iter().collect();
+    steps.sort_by_key(|step| step.version());
+    steps.retain(|step| i64::from(step.version()) <= i64::from(version));
+    let mut script = "CREATE TABLE segue_schema_history (version int4 PRIMARY KEY,
+        name varchar(255), applied_on varchar(255), checksum varchar(255));"
+        .to_owned();
+    for step in steps {
+        script.push_str(step.sql().expect("it has statements"));
+        script.push_str(&format!(
+            "; INSERT INTO segue_schema_history VALUES ({}, '{}', '2026-01-01T00:00:00Z', '{}');",
+            step.version(),
+            step.name(),
+            step.checksum()
+        ));
+    }
+    script
 }
 
 fn dump_sqlite(conn: &Connection) -> rusqlite::Result<Dump> {

@@ -33,7 +33,8 @@ async fn every_statement_fits_the_tables() {
         SETTINGS BEGIN BEGIN_SNAPSHOT BEGIN_VIEW COMMIT ROLLBACK NOW MIGRATION_LOCK HAS_NAMESPACE
         TABLES SWAP_PATH SAVEPOINT RELEASE UNDO CHILD_TASKS STEPS_AFTER LANE_HEAD SLOTS_FREE
         HOLDERS HIDDEN PRUNE_LOCK PRUNE_ENTRIES_OF LIST_TASKS LIST_RUNS LIST_OPEN LIST_INBOX
-        NOTIFIER_SETTINGS NOTIFY INSERT_SPEC_OR_FAIL UPDATE_TASK_OR_FAIL CLAIM_OR_FAIL
+        NOTIFIER_SETTINGS NOTIFY INSERT_SPEC_OR_FAIL INSERT_PLAIN_OR_FAIL UPDATE_TASK_OR_FAIL
+        CLAIM_OR_FAIL
     );
     for (name, texts) in &all {
         for text in texts.iter().flat_map(|text| text.split(';')) {
@@ -41,12 +42,17 @@ async fn every_statement_fits_the_tables() {
             prepared.unwrap_or_else(|error| panic!("{name}: {error:?}"));
         }
     }
-    for text in [sql::TASK, sql::CHILD_TASKS, sql::RUN, sql::CHAT, sql::CAPACITY] {
+    let locked =
+        [sql::TURN, sql::AGENT_SESSION, sql::NEWEST_AGENT_SESSION, sql::PROCESS, sql::AGENT];
+    let owners = [sql::TASK, sql::CHILD_TASKS, sql::RUN, sql::CHAT, sql::CAPACITY];
+    for text in owners.into_iter().chain(locked) {
         client.prepare(&format!("{text}{}", sql::LOCKED)).await.unwrap();
     }
     for source in [
         include_str!("../../../src/backend/postgres/sql/mod.rs"),
         include_str!("../../../src/backend/postgres/sql/flows.rs"),
+        include_str!("../../../src/backend/postgres/sql/agents.rs"),
+        include_str!("../../../src/backend/postgres/sql/new.rs"),
     ] {
         super::expect_all(source, &all, &["LOCKED"]);
     }
@@ -97,6 +103,13 @@ const ROWS: &str = "
         SELECT id, 'p', '', 1, t FROM n WHERE n < 20000;
     INSERT INTO messages (chat_id, seq, id, role, content, created_at)
         SELECT id(n % 500), n / 500, id, 'user', '', t FROM n WHERE n < 20000;
+    INSERT INTO agent_sessions SELECT id, id(n % 500), 'a', n / 500, 'cli', NULL, NULL, NULL, 'h', 3,
+        '', 'full', 0, 1, 0, 0, 0, 0, 0, 0, 100, '{}', '', t, t, t FROM n WHERE n < 5000;
+    INSERT INTO usage_ledger SELECT id(n % 500), n / 500 + 1, n, id(n % 1000), 'a', 1, id(n % 5000),
+        NULL, id, NULL, 'delta', 0, 0, 0, 0, 0, 0, '', t FROM n WHERE n < 5000;
+    INSERT INTO turns SELECT id, id(n % 500), 'a', id, n / 500, id, 1,
+        CASE WHEN n < 500 THEN 1 ELSE 2 END, NULL, 0, 0, 0, 0, 0, 0, t, t, t FROM n WHERE n < 5000;
+    INSERT INTO message_parts SELECT id(n / 10), n % 10, 0, 0, '' FROM n WHERE n < 5000;
     INSERT INTO instances SELECT id, '', '', 0, 0, 0, '', t FROM n WHERE n < 5;
     SET session_replication_role = origin";
 
@@ -159,6 +172,12 @@ const HOT: &[Case] = &[
         "meta_pkey",
     ),
     (
+        sql::INSERT_PLAIN_OR_FAIL,
+        "ARRAY[id(900000)], ARRAY['p'], ARRAY['k'], ARRAY['1'], ARRAY[0], ARRAY[now()], ARRAY[1],
+         ARRAY[1], ARRAY[now()], 99",
+        "meta_pkey",
+    ),
+    (
         sql::FREE_SLOTS,
         "ARRAY[id(77)]",
         "capacity_keys_pkey slots_by_task slots_pkey task_states_pkey",
@@ -201,6 +220,12 @@ const HOT: &[Case] = &[
         "slots_pkey task_states_pkey tasks_pkey",
     ),
     (sql::CLAIMED_BEFORE, "id(1), 7", "task_states_running tasks_pkey"),
+    (sql::TURN, "ARRAY[id(77)]", "turns_pkey"),
+    (sql::OPEN_TURNS, "ARRAY[id(77)]", "turns_open"),
+    (sql::AGENT_SESSION, "ARRAY[id(77)]", "agent_sessions_pkey"),
+    (sql::NEWEST_AGENT_SESSION, "ARRAY[id(77)], ARRAY['a']", "agent_sessions_by_chat"),
+    (sql::BOOKING, "ARRAY[id(77)], ARRAY['77']", "usage_ledger_by_source"),
+    (sql::PART, "ARRAY[id(77)], ARRAY[7]", "message_parts_pkey"),
     (sql::BEAT, "id(1)", "instances_pkey"),
     (sql::RIPE, "now(), 10", "task_states_timer"),
     (sql::RIPE, "'epoch', 10", "task_states_timer"),
@@ -282,5 +307,48 @@ async fn hot_statements_find_their_rows_by_index_in_large_tables() {
         let seen = explain(&client, sql::OLD_TASKS, "now(), 10").await;
         assert!(seen.indexes.contains("task_states_pkey"), "{}", seen.text);
         assert!(!seen.text.contains("Sort"), "{}", seen.text);
+    }
+}
+
+/// Lane 1 has a key whose one slot is held, lane 2 has none. Both are known and served, and one
+/// task is wanted.
+const FULL_LANE: &str = "INSERT INTO lanes VALUES (1, '[]', '[\"full\"]'), (2, '[]', '[]');
+    INSERT INTO capacity_keys VALUES ('full', 1, 'epoch');
+    INSERT INTO slots VALUES ('full', 0, gen_random_uuid(), 1)";
+
+/// So many more ready tasks in a lane.
+fn ready(lane: i64, count: usize) -> String {
+    format!(
+        "WITH new AS (INSERT INTO tasks (project_id, input, origin)
+             SELECT 'p', '1', 'segue' FROM generate_series(1, {count}) RETURNING id)
+         INSERT INTO task_states SELECT id, 1, {lane}, 0, 'epoch', 0, 0, 0, 0, 0, NULL, 0, NULL,
+             0, 0, 'epoch', 'epoch' FROM new"
+    )
+}
+
+#[tokio::test]
+async fn a_claim_reads_nothing_of_a_full_lane() {
+    let (_backend, client) = migrated(&cluster::url()).await;
+    client.batch_execute(FULL_LANE).await.unwrap();
+    client.batch_execute(&ready(2, 50)).await.unwrap();
+    let claim = "now(), ARRAY[1, 2], ARRAY[1], ARRAY['full'], ARRAY[1, 2], 1, gen_random_uuid(), 7";
+    let or_fail = format!("{claim}, 99");
+    let heads = "now(), ARRAY[1, 2], ARRAY[1], ARRAY['full'], 1";
+    let mut pages = Vec::new();
+    for more in [10, 10_000] {
+        client.batch_execute(&ready(1, more)).await.unwrap();
+        for (text, params) in
+            [(sql::CLAIM, claim), (sql::CLAIM_OR_FAIL, &or_fail), (sql::LANE_HEAD, heads)]
+        {
+            // The first time the connection also reads what the tables are.
+            explain(&client, text, params).await;
+            let seen = explain(&client, text, params).await;
+            pages.push((seen.pages, seen.text));
+        }
+    }
+    let (few, many) = pages.split_at(3);
+    for ((few, _), (many, text)) in few.iter().zip(many) {
+        // An index that is higher costs a page for each time that it is looked into.
+        assert!(*many <= few + 20, "{many} pages beside 10,000, {few} beside 10\n{text}");
     }
 }

@@ -24,7 +24,7 @@ async fn migrated() -> (tempfile::TempDir, Connection) {
 async fn every_statement_fits_the_tables() {
     let (_folder, conn) = migrated().await;
     let all = super::statements!(
-        DROP_SLOTS_OF NEXT_LANE LANE_REST SLOTS_HELD NEXT_HOLDER NOTE_PRUNED_ENTRIES DATA_VERSION SHRINK CHECKPOINT BACK_UP
+        DROP_SLOTS_OF NEXT_LANE LANE_REST SLOTS_HELD NEXT_HOLDER NOTE_PRUNED_ENTRIES PARTS_OF_PAGE DATA_VERSION SHRINK FOLD CHECKPOINT BACK_UP
     );
     for (name, texts) in &all {
         for text in texts {
@@ -37,6 +37,7 @@ async fn every_statement_fits_the_tables() {
     for source in [
         include_str!("../../../src/backend/sqlite/sql/mod.rs"),
         include_str!("../../../src/backend/sqlite/sql/flows.rs"),
+        include_str!("../../../src/backend/sqlite/sql/agents.rs"),
     ] {
         super::expect_all(source, &all, &["PRAGMAS"]);
     }
@@ -129,6 +130,16 @@ const ROWS: &str = "
         SELECT id, 'p', '', 1, n FROM n WHERE n < 20000;
     INSERT INTO segue_messages (chat_id, seq, id, role, content, created_at)
         SELECT unhex(printf('%032x', n % 500)), n / 500, id, 'user', '', n FROM n WHERE n < 20000;
+    INSERT INTO segue_agent_sessions SELECT id, unhex(printf('%032x', n % 500)), 'a', n / 500, 'cli',
+        NULL, NULL, NULL, 'h', 3, '', 'full', 0, 1, 0, 0, 0, 0, 0, 0, 100, '{}', '', n, n, n
+        FROM n WHERE n < 5000;
+    INSERT INTO segue_usage_ledger SELECT unhex(printf('%032x', n % 500)), n / 500 + 1, n,
+        unhex(printf('%032x', n % 1000)), 'a', 1, unhex(printf('%032x', n % 5000)), NULL, id, NULL,
+        'delta', 0, 0, 0, 0, 0, 0, '', n FROM n WHERE n < 5000;
+    INSERT INTO segue_turns SELECT id, unhex(printf('%032x', n % 500)), 'a', id, n / 500, id, 1,
+        CASE WHEN n < 500 THEN 1 ELSE 2 END, NULL, 0, 0, 0, 0, 0, 0, n, n, n FROM n WHERE n < 5000;
+    INSERT INTO segue_message_parts SELECT unhex(printf('%032x', n / 10)), n % 10, 0, 0, ''
+        FROM n WHERE n < 5000;
     INSERT INTO segue_instances SELECT id, '', '', 0, 0, 0, '', 0 FROM n WHERE n < 5";
 
 /// A statement, its parameters, and how it must find its rows.
@@ -220,6 +231,33 @@ const HOT: &[Case] = &[
         sql::TAKE_SLOT,
         &["'k1'", ID, "7"],
         "SEARCH slots PRIMARY KEY (key=? AND n=?); SCALAR SUBQUERY 1; SEARCH slots PRIMARY KEY (key=?)",
+    ),
+    (sql::TURN, &[ID], "SEARCH turns PRIMARY KEY (id=?)"),
+    (sql::OPEN_TURNS, &[ID], "SEARCH turns INDEX turns_open (chat_id=?)"),
+    (
+        sql::AGENT_SESSION,
+        &[ID],
+        "SEARCH agent_sessions INDEX sqlite_autoindex_agent_sessions_1 (id=?)",
+    ),
+    (
+        sql::NEWEST_AGENT_SESSION,
+        &[ID, "'a'"],
+        "SEARCH agent_sessions INDEX agent_sessions_by_chat (chat_id=? AND agent=?)",
+    ),
+    (
+        sql::BOOKING,
+        &[ID, "'77'"],
+        "SEARCH usage_ledger INDEX usage_ledger_by_source (agent_session=? AND source=?)",
+    ),
+    (
+        sql::PART,
+        &[ID, "7"],
+        "SEARCH message_parts INDEX sqlite_autoindex_message_parts_1 (message_id=? AND no=?)",
+    ),
+    (
+        sql::PARTS_OF_PAGE,
+        &[ID, "0", "9"],
+        "SEARCH m INDEX sqlite_autoindex_messages_2 (chat_id=? AND seq>? AND seq<?); SEARCH p INDEX sqlite_autoindex_message_parts_1 (message_id=?)",
     ),
     (sql::BEAT, &[ID], "SEARCH instances PRIMARY KEY (id=?)"),
     (sql::RIPE, &["9999999", "10"], "SEARCH task_states INDEX task_states_timer (run_at<?)"),
@@ -332,6 +370,13 @@ fn lists_begin_with_what_is_few(conn: &Connection) {
         (sql::list_inbox(&open), "SCAN i INDEX inbox_items_open; SEARCH t "),
         (sql::list_inbox(&closed), "SCAN i; "),
         (sql::list_inbox(&of_task), "SEARCH i INDEX inbox_items_by_task (task_id=?); "),
+        (sql::LEDGER_OF_CHAT.into(), "SEARCH usage_ledger INDEX usage_ledger_by_chat (chat_id=?)"),
+        (sql::SPENT_OF_TASK.into(), "SEARCH usage_ledger INDEX usage_ledger_by_task (task_id=?)"),
+        (sql::LIST_TURNS.into(), "SEARCH turns INDEX turns_by_chat (chat_id=?)"),
+        (
+            sql::LIST_AGENT_SESSIONS.into(),
+            "SEARCH agent_sessions INDEX agent_sessions_by_chat (chat_id=?)",
+        ),
         (
             sql::COUNT_PROJECT.into(),
             "COMPOUND QUERY; LEFT-MOST SUBQUERY; SEARCH t COVERING INDEX tasks_by_project (project_id=?); SEARCH s PRIMARY KEY (id=?)",

@@ -2,6 +2,9 @@
 
 #[cfg(feature = "postgres")]
 pub mod cluster;
+#[cfg(feature = "sqlite")]
+#[allow(dead_code, reason = "the tests of several processes need the rest of it")]
+pub mod disk;
 #[cfg(feature = "postgres")]
 pub mod ordeal;
 #[allow(dead_code, reason = "the example's main is not called here")]

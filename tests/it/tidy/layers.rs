@@ -14,7 +14,7 @@ use super::{
 
 /// Who may use whom, of the modules at the root of the crate. The page on the architecture has
 /// the picture.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("id", &[]),
     ("clock", &[]),
     ("error", &["model"]),
@@ -23,8 +23,8 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ("failure", &["id", "model"]),
     ("view", &["id", "clock", "model"]),
     ("backend", &["id", "clock", "error", "model"]),
-    ("agents", &["id", "clock", "error", "failure", "model"]),
-    ("engine", &["id", "clock", "error", "failure", "model", "backend", "agents"]),
+    ("agents", &["id", "clock", "error", "failure", "model", "workspace"]),
+    ("engine", &["id", "clock", "error", "failure", "model", "backend", "agents", "workspace"]),
     (
         "api",
         &[
@@ -34,6 +34,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ),
     ("docs", &[]),
     ("testing", &["clock", "failure", "model", "agents"]),
+    ("workspace", &[]),
 ];
 
 #[test]

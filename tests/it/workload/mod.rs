@@ -4,6 +4,7 @@
 //! chooses from what it was shown of the rows, from what its workers were handed, and from
 //! its own past, so that stale and repeated commands come up often.
 
+mod agents;
 mod flows;
 mod queries;
 
@@ -46,8 +47,15 @@ pub struct Workload {
     /// Rows as claims gave them, also long after they were settled.
     held: Vec<Task>,
     last: Option<Batch>,
-    /// Whether it is about runs more than about anything else.
-    of_runs: bool,
+    /// What it is about more than about anything else.
+    focus: Focus,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Focus {
+    All,
+    Runs,
+    Agents,
 }
 
 #[derive(Debug)]
@@ -80,7 +88,7 @@ impl Workload {
             workers: Vec::new(),
             held: Vec::new(),
             last: None,
-            of_runs: false,
+            focus: Focus::All,
         };
         for serves in [&EVERYTHING[..], &EVERYTHING[..3], &EVERYTHING[3..]] {
             let serves = serves.iter().map(|need| (*need).to_owned()).collect();
@@ -92,7 +100,12 @@ impl Workload {
 
     /// A history of runs, with little else.
     pub fn of_runs(seed: u64, clock: ManualClock) -> Self {
-        Self { of_runs: true, ..Self::new(seed, clock) }
+        Self { focus: Focus::Runs, ..Self::new(seed, clock) }
+    }
+
+    /// A history of agents in few chats, with little else.
+    pub fn of_agents(seed: u64, clock: ManualClock) -> Self {
+        Self { focus: Focus::Agents, ..Self::new(seed, clock) }
     }
 
     /// What the workload is told of the outcome of a step.
@@ -144,13 +157,26 @@ impl Workload {
     }
 
     fn command(&mut self, rows: &Rows) -> Command {
-        if self.of_runs && self.chance(80) {
+        if self.focus == Focus::Agents && self.chance(90) {
+            return match self.rng.u32(0..20) {
+                0..10 => self.of_an_agent(rows),
+                10..15 => self.settle(rows).unwrap_or_else(|| self.talk(rows)),
+                15..18 => Command::Enqueue(Box::new(self.spec(rows))),
+                18 => self.rescue(rows),
+                _ if rows.chats.len() < 2 => self.talk(rows),
+                _ => self.of_an_agent(rows),
+            };
+        }
+        if self.focus == Focus::Runs && self.chance(80) {
             return match self.rng.u32(0..10) {
                 0..6 => self.settle(rows).unwrap_or_else(|| self.launch(rows)),
                 6 => self.launch(rows),
                 7 => self.rescue(rows),
                 _ => self.of_a_run(rows),
             };
+        }
+        if self.chance(12) {
+            return self.of_an_agent(rows);
         }
         match self.rng.u32(0..100) {
             0..14 => Command::Enqueue(Box::new(self.spec(rows))),
@@ -164,7 +190,9 @@ impl Workload {
             61..64 => Command::Retry(self.failed(rows)),
             64..67 => Command::Pause(self.task(rows)),
             67..70 => Command::Resume(self.task(rows)),
-            70..75 => self.answer(rows),
+            70..74 => self.answer(rows),
+            74 if self.rng.bool() => self.ask_at_work(rows),
+            74 => self.use_answer(rows),
             75..79 => self.capacity(),
             79..83 => self.launch(rows),
             83..91 => self.of_a_run(rows),
@@ -286,7 +314,9 @@ impl Workload {
         let (retry, decision) = (self.retry(), self.decision(rows, &held));
         let grow = held.step.filter(|_| self.chance(20)).map(|step| self.growth(rows, step));
         let memo = self.chance(25).then(|| self.recall(rows));
-        Some(Command::Settle(Box::new(Settle { held, retry, decision, usage, said, grow, memo })))
+        let turn = self.turn_end(rows, &held);
+        let settle = Settle { held, retry, decision, usage, said, grow, memo, turn };
+        Some(Command::Settle(Box::new(settle)))
     }
 
     /// One of a few works, done or taken from a task.
@@ -349,6 +379,23 @@ impl Workload {
         let value = self.pick(["yes", "no", "run again", "fail", "maybe"]).unwrap_or("yes");
         let by = self.pick(["ann", "bob"]).unwrap_or("ann").to_owned();
         Command::Answer { item, answer: Answer { value: Payload::text(value), by } }
+    }
+
+    /// A question of a task that is at work.
+    fn ask_at_work(&mut self, rows: &Rows) -> Command {
+        let running = rows.tasks.values().filter(|task| task.phase == Phase::Running);
+        let running: Vec<_> = running.map(|task| (task.id, task.lease)).collect();
+        let (task, lease) = self.pick(running).unwrap_or_else(|| (self.task(rows), 1));
+        let lease = lease - i64::from(self.chance(10));
+        Command::Ask { task, lease, chat: self.chat(rows), ask: Box::new(self.question(rows)) }
+    }
+
+    fn use_answer(&mut self, rows: &Rows) -> Command {
+        let answered = rows.items.values().filter(|item| item.answer.is_some());
+        let answered: Vec<_> = answered.map(|item| (item.id, item.task)).collect();
+        let (item, task) = self.pick(answered).unwrap_or_else(|| (self.id(), self.task(rows)));
+        let lease = rows.tasks.get(&task).map_or(1, |task| task.lease);
+        Command::UseAnswer { item, lease: lease - i64::from(self.chance(10)) }
     }
 
     fn capacity(&mut self) -> Command {

@@ -8,7 +8,7 @@ impl Workload {
     pub(super) fn query(&mut self, rows: &Rows) -> Query {
         let limit = self.rng.u32(1..10);
         let project = self.rng.bool().then(|| self.project());
-        match self.rng.u32(0..14) {
+        match self.rng.u32(0..22) {
             0..4 => Query::Tasks {
                 filter: self.filter(rows),
                 after: self.rng.bool().then(|| self.task(rows)),
@@ -42,7 +42,44 @@ impl Workload {
                 after: self.chat(rows),
                 limit,
             },
+            13..21 => self.query_of_agents(rows, limit),
             _ => Query::Instances,
+        }
+    }
+
+    fn query_of_agents(&mut self, rows: &Rows, limit: u32) -> Query {
+        match self.rng.u32(0..7) {
+            0 => Query::AgentSessions {
+                chat: self.chat(rows).unwrap_or_else(|| self.id()),
+                after: self.pick(rows.agent_sessions.keys().copied()).filter(|_| self.rng.bool()),
+                limit,
+            },
+            1 => Query::Turns {
+                chat: self.chat(rows).unwrap_or_else(|| self.id()),
+                after: self.pick(rows.turns.keys().copied()).filter(|_| self.rng.bool()),
+                limit,
+            },
+            2 => Query::Ledger {
+                of: self.account(rows),
+                after: self.pick(rows.ledger.keys().copied()).filter(|_| self.rng.bool()),
+                limit,
+            },
+            3 => Query::Parts {
+                message: self.pick(rows.parts.keys().map(|key| key.0)).unwrap_or_else(|| self.id()),
+                from: self.rng.u32(0..3),
+                limit,
+            },
+            4 => Query::Orphans {
+                host: "h".into(),
+                after: self.pick(rows.processes.keys().copied()).filter(|_| self.rng.bool()),
+                limit,
+            },
+            5 => Query::Agents {
+                host: "h".into(),
+                after: self.chance(30).then(|| "claude".into()),
+                limit,
+            },
+            _ => Query::Spent { of: self.account(rows) },
         }
     }
 

@@ -5,9 +5,14 @@
 //! sets of rows, which come as arrays, one for each column. `x IN (SELECT ..) OR x IS NULL`,
 //! where x is never NULL, keeps the planner from making a join of it: the set is hashed once.
 
+mod agents;
 mod flows;
+#[macro_use]
+mod new;
 
+pub use agents::*;
 pub use flows::*;
+pub use new::*;
 
 // ---- the connection and the schema
 
@@ -120,38 +125,15 @@ macro_rules! all_or_fail {
     };
 }
 
-macro_rules! insert_spec {
-    () => {
-        "WITH new AS MATERIALIZED (SELECT * FROM unnest($1::uuid[],
-    $2::text[], $3::text[], $4::text[], $5::smallint[], $6::timestamptz[], $7::uuid[], $8::uuid[],
-    $9::uuid[], $10::uuid[], $11::uuid[], $12::int[], $13::text[], $14::text[], $15::text[],
-    $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::timestamptz[],
-    $22::smallint[], $23::bigint[], $24::timestamptz[], $25::int[], $26::int[], $27::int[],
-    $28::bigint[], $29::bigint[], $30::uuid[], $31::bigint[], $32::smallint[], $33::timestamptz[],
-    $34::timestamptz[])
-    AS u (id, project_id, kind, input, priority, run_at, parent_task_id, arena_id, session_id,
-    chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id, unique_key, options,
-    labels, meta, created_at, phase, lane, due_at, attempt, failures, interruptions, lease, rev,
-    holder, claim, flags, started_at, ended_at)),
-    cold AS (INSERT INTO tasks (id, project_id, kind, input, priority, run_at, parent_task_id,
-    arena_id, session_id, chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id,
-    unique_key, options, labels, meta, created_at, origin)
-    SELECT id, project_id, kind, input, priority, run_at, parent_task_id, arena_id, session_id,
-    chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id, unique_key, options,
-    labels, meta, created_at, 'segue' FROM new ON CONFLICT (id) DO NOTHING RETURNING id),
-    hot AS (INSERT INTO task_states (id, phase, lane, priority, run_at, attempt, failures,
-    interruptions, lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at)
-    SELECT n.id, phase, lane, priority, due_at, attempt, failures, interruptions, lease, rev,
-    holder, claim, run_id, coalesce(step_no, 0), flags, started_at, ended_at
-    FROM new n WHERE n.id IN (SELECT id FROM cold) OR n.id IS NULL RETURNING id)"
-    };
-}
-
 /// New tasks, cold and hot rows. None is written where the id is taken; the others' ids are
 /// returned.
-pub const INSERT_SPEC: &str = concat!(insert_spec!(), " SELECT id FROM hot");
-/// The same for all of them, or it fails.
-pub const INSERT_SPEC_OR_FAIL: &str = concat!(insert_spec!(), all_or_fail!("hot", "$35"));
+pub const INSERT_SPEC: &str = concat!(
+    new_tasks!(),
+    " ON CONFLICT (id) DO NOTHING RETURNING id) ",
+    insert_hot!(),
+    new_hot!(),
+    " WHERE id IN (SELECT id FROM cold) OR id IS NULL RETURNING id"
+);
 pub const ADOPT_SPEC: &str = "UPDATE tasks SET origin = 'adopted' WHERE id = ANY ($1::uuid[])";
 /// Hot rows of tasks that another program inserted.
 pub const INSERT_TASK: &str = "INSERT INTO task_states (id, phase, lane, priority, run_at, attempt,
@@ -176,16 +158,18 @@ macro_rules! update_task {
     SELECT a.* FROM unnest($14::uuid[], $15::bigint[], $16::int[], $17::uuid[], $18::timestamptz[],
     $19::timestamptz[], $20::smallint[], $21::text[], $22::text[], $23::text[],
     $24::uuid[]) AS a (task_id, lease, attempt, holder, started_at, ended_at, outcome, output,
-    error, usage, recalled)
-    WHERE a.task_id IN (SELECT id FROM held) OR a.task_id IS NULL)"
+    error, usage, recalled)"
     };
 }
 
 /// Guarded by the lease and the revision before: no row is written where it has moved on, nor
 /// its attempt. The ids of the others are returned.
-pub const UPDATE_TASK: &str = concat!(update_task!(), " SELECT id FROM held");
+pub const UPDATE_TASK: &str = concat!(
+    update_task!(),
+    " WHERE a.task_id IN (SELECT id FROM held) OR a.task_id IS NULL) SELECT id FROM held"
+);
 /// The same for all of them, or it fails.
-pub const UPDATE_TASK_OR_FAIL: &str = concat!(update_task!(), all_or_fail!("held", "$25"));
+pub const UPDATE_TASK_OR_FAIL: &str = concat!(update_task!(), ")", all_or_fail!("held", "$25"));
 pub const INSERT_ATTEMPT: &str = "INSERT INTO task_attempts (task_id, lease, attempt, holder,
     started_at, ended_at, outcome, output, error, usage, recalled)
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::uuid[], $5::timestamptz[],
@@ -539,8 +523,13 @@ pub const LIST_CAPACITY: &str = "WITH carried AS MATERIALIZED (
     FROM capacity_keys k WHERE ($1::text IS NULL OR k.name = $1)
     AND ($2::text IS NULL OR k.name > $2 COLLATE \"C\")
     ORDER BY k.name COLLATE \"C\" LIMIT $3::bigint";
-pub const LIST_MESSAGES: &str = "SELECT chat_id, seq, id, role, content, task_id, created_at
-    FROM messages WHERE chat_id = $1::uuid AND seq > $2::bigint ORDER BY seq LIMIT $3::bigint";
+/// Each with the parts that it was written in, as an array of each column.
+pub const LIST_MESSAGES: &str = "SELECT m.chat_id, m.seq, m.id, m.role, m.content, m.task_id,
+    m.created_at, p.nos, p.kinds, p.starts, p.bodies
+    FROM messages m CROSS JOIN LATERAL (SELECT array_agg(no ORDER BY no) AS nos,
+        array_agg(kind ORDER BY no) AS kinds, array_agg(start ORDER BY no) AS starts,
+        array_agg(body ORDER BY no) AS bodies FROM message_parts WHERE message_id = m.id) p
+    WHERE m.chat_id = $1::uuid AND m.seq > $2::bigint ORDER BY m.seq LIMIT $3::bigint";
 pub const LIST_SESSIONS: &str = "SELECT id, project_id, title, meta, created_at
     FROM sessions WHERE ($1::text IS NULL OR project_id = $1) AND ($2::uuid IS NULL OR id < $2)
     ORDER BY id DESC LIMIT $3::bigint";

@@ -1,8 +1,10 @@
 //! Every SQL statement of this backend. `postgres/sql/mod.rs` has the same names in the same
 //! order: their difference is the list of dialect differences.
 
+mod agents;
 mod flows;
 
+pub use agents::*;
 pub use flows::*;
 
 use crate::model::{ItemFilter, TaskFilter};
@@ -304,16 +306,19 @@ pub const LIST_CHATS: &str = "SELECT id, project_id, session_id, title, meta, ne
 
 /// In this order: the time to wait comes first, since changing the journal mode of a fresh
 /// file may have to wait for another process that does the same.
-pub const PRAGMAS: [(&str, &str); 7] = [
+/// The log is synced by its writers after each commit, and folded back by them.
+pub const PRAGMAS: [(&str, &str); 8] = [
     ("busy_timeout", "10000"),
     ("auto_vacuum", "2"),
     ("journal_mode", "wal"),
-    ("synchronous", "2"),
+    ("synchronous", "1"),
+    ("wal_autocheckpoint", "0"),
     ("foreign_keys", "1"),
     ("cache_size", "-16000"),
     ("journal_size_limit", "67108864"),
 ];
 pub const DATA_VERSION: &str = "PRAGMA data_version";
 pub const SHRINK: &str = "PRAGMA incremental_vacuum(2000)";
+pub const FOLD: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 pub const CHECKPOINT: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 pub const BACK_UP: &str = "VACUUM INTO ?1";

@@ -3,6 +3,8 @@
 //! Two backends that agree can both be wrong. The audit knows nothing of how rows came to
 //! be; it only knows which sets of rows make sense.
 
+mod agents;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -54,6 +56,7 @@ pub fn audit(rows: &Rows) -> Vec<Violation> {
     audit.chats();
     audit.streams();
     audit.ends();
+    audit.agents();
     audit.found
 }
 
@@ -194,7 +197,12 @@ impl Audit<'_> {
         let open = self.rows.items.values().any(|item| {
             item.task == task.id && item.state == ItemState::Open && item.kind != ItemKind::Failure
         });
-        self.expect(open == (task.phase == Phase::Blocked), || {
+        // One that is at work may ask as well.
+        let fits = match task.phase {
+            Phase::Running => true,
+            phase => open == (phase == Phase::Blocked),
+        };
+        self.expect(fits, || {
             format!("task {} is {:?} and something asked is open: {open}", task.id, task.phase)
         });
     }
@@ -258,7 +266,8 @@ impl Audit<'_> {
                 ItemKind::Failure => TaskState::Failed,
                 _ => TaskState::Blocked,
             };
-            self.expect(state == Some(wanted), || {
+            let at_work = item.kind != ItemKind::Failure && state == Some(TaskState::Running);
+            self.expect(at_work || state == Some(wanted), || {
                 format!(
                     "open {:?} item {} of task {} that is {state:?}",
                     item.kind, item.id, item.task

@@ -1,0 +1,312 @@
+//! Agents that speak the Agent Client Protocol over the standard input and output of a program.
+//!
+//! A program is started at the first turn of a chat and kept warm for the next ones. When it is gone
+//! by then, a new one continues the session. The client offers neither files nor terminals: an
+//! agent uses its own tools, in its own program, where they are found and confined.
+//!
+//! The messages are read field by field: agents deviate from the protocol, each in its own way, and
+//! the official crates allow one exact version of themselves, which is the host's to choose.
+
+mod course;
+mod ending;
+mod link;
+mod options;
+mod permission;
+mod presets;
+mod probe;
+mod quirks;
+mod read;
+mod session;
+mod wire;
+
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use self::{
+    course::{Course, End},
+    link::Link,
+    session::{Session, Setup, Trouble, with_last_words},
+};
+pub use self::{
+    probe::Probed,
+    quirks::{Meter, Quirks, ReadOnly},
+};
+use super::{
+    Agent, Listener, Outcome, Profile, Sessions, Transport, Turn,
+    launch::Launch,
+    process::{Custody, Rules, Sandbox, Spawn, Unwatched},
+    warm::{Limits, Pool, Seat},
+};
+use crate::{failure::Failure, id::ChatId, model::Access};
+
+/// How long a program that is no longer wanted may take to end by itself.
+const END: Duration = Duration::from_millis(500);
+
+/// An agent that speaks the Agent Client Protocol.
+///
+/// ```
+/// use segue::agents::acp::Acp;
+///
+/// let agent = Acp::new("my agent", "my-agent").argument("--acp");
+/// # let _ = agent;
+/// ```
+#[derive(Clone, Debug)]
+pub struct Acp {
+    name: String,
+    launch: Launch,
+    quirks: Quirks,
+    login: Option<String>,
+    starting: Duration,
+    silence: Duration,
+    limits: Limits,
+    pool: Pool<Session>,
+}
+
+impl Acp {
+    /// An agent by this name, and its program: a path, or a name that is looked up in the `PATH` of
+    /// its environment.
+    pub fn new(name: impl Into<String>, program: impl Into<PathBuf>) -> Self {
+        let (name, limits) = (name.into(), Limits::default());
+        Self {
+            launch: Launch::new(&*name, program),
+            name,
+            quirks: Quirks::default(),
+            login: None,
+            starting: Duration::from_secs(120),
+            silence: Duration::from_secs(30 * 60),
+            limits,
+            pool: Pool::new(limits),
+        }
+    }
+
+    /// With another program.
+    #[must_use]
+    pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.launch.program = program.into();
+        self
+    }
+
+    /// With one more argument of the program.
+    #[must_use]
+    pub fn argument(mut self, argument: impl Into<OsString>) -> Self {
+        self.launch.arguments.push(argument.into());
+        self
+    }
+
+    /// With these variables in the environment of the program, besides those that every program
+    /// needs. The host is asked at each start, and what it gives is stored nowhere.
+    #[must_use]
+    pub fn env(
+        mut self,
+        give: impl Fn(&Spawn) -> Result<BTreeMap<OsString, OsString>, Failure> + Send + Sync + 'static,
+    ) -> Self {
+        self.launch.env(give);
+        self
+    }
+
+    /// Keeps it from writing by this, in turns that may only read, and lets it write in these places
+    /// besides its own. If not said, Landlock does so.
+    #[must_use]
+    pub fn sandbox(mut self, sandbox: Arc<dyn Sandbox>, rules: Rules) -> Self {
+        self.launch.sandbox(sandbox, rules);
+        self
+    }
+
+    /// Lets nothing but itself keep it from writing in turns that may only read: what it does
+    /// nevertheless is found out afterwards. Where the kernel can't confine programs this is the only
+    /// way to start them.
+    #[must_use]
+    pub fn unconfined(mut self) -> Self {
+        self.launch.unconfined();
+        self
+    }
+
+    /// Keeps it in the folder of a turn that may write, with what is its own and what the
+    /// [sandbox](Self::sandbox) lets it write.
+    #[must_use]
+    pub fn keep_within(mut self) -> Self {
+        self.launch.keep_within();
+        self
+    }
+
+    /// With what is known of it.
+    #[must_use]
+    pub fn quirks(mut self, quirks: Quirks) -> Self {
+        self.quirks = quirks;
+        self
+    }
+
+    /// Logs in first, in this way of those that the agent offers.
+    #[must_use]
+    pub fn login(mut self, method: impl Into<String>) -> Self {
+        self.login = Some(method.into());
+        self
+    }
+
+    /// How long it may take from the start of the program until the session is open. Two minutes,
+    /// if not said.
+    #[must_use]
+    pub const fn starting(mut self, limit: Duration) -> Self {
+        self.starting = limit;
+        self
+    }
+
+    /// How long the agent may say nothing in the middle of a turn before it counts as hung. A tool
+    /// at work may say nothing for as long as it takes. Half an hour, if not said.
+    #[must_use]
+    pub const fn silence(mut self, limit: Duration) -> Self {
+        self.silence = limit;
+        self
+    }
+
+    /// How long a program waits for the next turn of its chat. Ten minutes, if not said.
+    #[must_use]
+    pub fn idle(mut self, limit: Duration) -> Self {
+        self.limits.idle_for = limit;
+        self.pool = Pool::new(self.limits);
+        self
+    }
+
+    /// How many programs may wait. Eight, if not said.
+    #[must_use]
+    pub fn cap(mut self, most: usize) -> Self {
+        self.limits.idle_most = most;
+        self.pool = Pool::new(self.limits);
+        self
+    }
+
+    /// Starts the program for a turn.
+    async fn start(&self, turn: &Turn) -> Result<Link, Failure> {
+        let mut spawn = self.launch.spawn(&turn.folder, turn.access)?;
+        if turn.access == Access::ReadOnly {
+            match &self.quirks.read_only {
+                Some(recipe) => recipe.apply(&mut spawn),
+                None if self.launch.confines() => {}
+                None => {
+                    let message =
+                        format!("nothing is known that keeps `{}` from writing", self.name);
+                    return Err(Failure::fatal(message));
+                }
+            }
+        }
+        let custody = turn.custody.clone();
+        let unwatched = || -> Arc<dyn Custody> { Arc::new(Unwatched::new(Uuid::now_v7())) };
+        Link::start(spawn, custody.unwrap_or_else(unwatched)).await
+    }
+
+    /// The mode that a turn's session must stay in.
+    fn mode(&self, turn: &Turn) -> Option<&str> {
+        match &self.quirks.read_only {
+            Some(ReadOnly::Mode(mode)) if turn.access == Access::ReadOnly => Some(mode),
+            _ => None,
+        }
+    }
+
+    /// A session that is ready for the turn's prompt.
+    async fn session(
+        &self,
+        seat: &mut Seat<Session>,
+        turn: &Turn,
+        listener: &dyn Listener,
+    ) -> Result<Session, Outcome> {
+        let warm = match seat.take() {
+            Some(session) if session.fits(turn) => Some(session),
+            Some(other) => {
+                let _ = other.finish(END).await;
+                None
+            }
+            None => None,
+        };
+        let mut session = match warm {
+            Some(mut session) => {
+                session.link.hear(true);
+                session
+            }
+            None => Session::new(self.start(turn).await.map_err(Outcome::Failed)?, turn),
+        };
+        let setup = Setup { login: self.login.as_deref(), mode: self.mode(turn) };
+        let ready = tokio::select! {
+            biased;
+            () = turn.stop.cancelled() => Err(Trouble::Stopped),
+            ready = timeout(self.starting, session.ready(turn, &setup, listener)) => {
+                ready.unwrap_or(Err(Trouble::Slow(self.starting)))
+            }
+        };
+        match ready {
+            Ok(()) => Ok(session),
+            Err(trouble) => Err(trouble.outcome(session.finish(END).await)),
+        }
+    }
+
+    /// Prompts, and names the end. The session is left for the next turn where it is sound.
+    async fn prompt(
+        &self,
+        mut session: Session,
+        seat: Seat<Session>,
+        turn: &Turn,
+        listener: &dyn Listener,
+    ) -> Outcome {
+        if let Err(failure) = listener.prompting().await {
+            let _ = session.finish(END).await;
+            return Outcome::Failed(failure);
+        }
+        let how = (self.quirks.meter, self.mode(turn));
+        let mut course = Course::new(&mut session, turn, listener, how);
+        let end = course.run(self.silence).await;
+        let words = std::mem::take(&mut course.words);
+        drop(course);
+        let outcome = match end {
+            End::Answered(answer) => {
+                let (outcome, is_sound) = ending::of_answer(&answer, words);
+                if is_sound {
+                    session.link.hear(false);
+                    seat.leave(session).await;
+                    return outcome;
+                }
+                Ok(outcome)
+            }
+            End::Failed(error) => Ok(ending::of_error(&error, "the prompt failed")),
+            End::Stopped => Ok(Outcome::Cancelled),
+            End::Silent => Err(format!("the agent said nothing for {:?}", self.silence)),
+            End::Gone => Err("the agent ended in the middle of the turn".to_owned()),
+            End::Escaped(mode) => {
+                let message = format!("the agent left its read-only mode for `{mode}`");
+                Ok(Outcome::Failed(Failure::fatal(message)))
+            }
+        };
+        let finish = session.finish(END).await;
+        match (outcome, finish) {
+            // A turn that may have left something running is not over in any orderly way.
+            (Ok(_), Err(failure)) => Outcome::Failed(failure),
+            (Ok(outcome), Ok(_)) => outcome,
+            (Err(how), finish) => Outcome::Interrupted { message: with_last_words(how, finish) },
+        }
+    }
+}
+
+#[async_trait]
+impl Agent for Acp {
+    async fn turn(&self, turn: Turn, listener: &dyn Listener) -> Outcome {
+        let mut seat = self.pool.seat(turn.chat).await;
+        match self.session(&mut seat, &turn, listener).await {
+            Ok(session) => self.prompt(session, seat, &turn, listener).await,
+            Err(outcome) => outcome,
+        }
+    }
+
+    fn profile(&self) -> Profile {
+        Profile {
+            transport: Transport::Acp,
+            sessions: Sessions::Theirs,
+            can_ask: true,
+            fingerprint: format!("acp {} {}", self.name, self.launch.fingerprint()),
+        }
+    }
+
+    async fn close(&self, chat: ChatId) {
+        self.pool.close(chat).await;
+    }
+}

@@ -1,0 +1,401 @@
+//! An agent's turn, from the prompt to what it leaves behind.
+//!
+//! The prompt is written down before anyone acts on it; the turn is begun in the agent's session of
+//! the chat, or in a new one; what the agent tells is heard and written down by a scribe; and the end
+//! of the turn is handed in with the end of the attempt, in one commit.
+
+mod handoff;
+mod live;
+mod permission;
+#[cfg_attr(not(all(feature = "programs", target_os = "linux")), path = "nowhere.rs")]
+mod place;
+#[cfg(all(feature = "programs", target_os = "linux"))]
+mod reading;
+mod scribe;
+mod value;
+
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+pub use self::{handoff::HandOff, live::Delta};
+pub(in crate::engine) use live::Live;
+pub(crate) use value::json_in;
+
+use self::{
+    place::Place,
+    scribe::{Heard, Scribe},
+};
+use super::{Done, Job, hosts, lock};
+use crate::{
+    agents::{Agent, Block, Outcome, Reply, Turn, words},
+    error::{Error, Result},
+    failure::Failure,
+    id::{AgentSessionId, ChatId, MessageId, TaskId, TurnId},
+    model::{
+        self, BeginTurn, Begun, Chat, Command, Message, NewMessage, Page, Payload, Query,
+        Rejection, Resume, Role, Sessions, TurnEnd, TurnState,
+    },
+};
+
+/// How long a turn waits for another of the same agent in the same chat.
+const BUSY: std::time::Duration = std::time::Duration::from_millis(500);
+/// How long a provider is left alone that does not say for how long.
+const PARKED: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// What is asked of an agent.
+#[derive(Clone, Debug)]
+pub(crate) struct Prompt {
+    /// The agent's name.
+    pub agent: String,
+    /// The model, where that is said outside of the task.
+    pub model: Option<String>,
+    /// What to do.
+    pub content: Payload,
+    /// The JSON schema of the answer, where it must satisfy one.
+    pub schema: Option<Value>,
+    /// What the agent is told of what it has missed.
+    pub hand_off: HandOff,
+    /// The value that its answer is, or why it is none.
+    pub check: fn(&Payload) -> serde_json::Result<Payload>,
+}
+
+/// Takes a turn for a task.
+///
+/// # Errors
+/// What becomes of the task where the agent does not answer.
+pub(crate) async fn take(
+    job: &Job,
+    agent: &Arc<dyn Agent>,
+    prompt: &Prompt,
+) -> std::result::Result<Done, Failure> {
+    let asked = write_down(job, &prompt.content).await?;
+    let mut lost = None;
+    loop {
+        let begun = match begin(job, &**agent, prompt, &asked, lost.take()).await {
+            Ok(begun) => begun,
+            Err(error) if matches!(error.rejection(), Some(Rejection::Busy { .. })) => {
+                return Err(Failure::snooze(BUSY));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut turn = turn(job, &**agent, prompt, &asked, &begun).await?;
+        let place = Place::enter(job, &prompt.agent, &**agent, &mut turn).await?;
+        let mut spoken = speak(job, &**agent, &asked, &begun, turn.clone()).await?;
+        // It is told at once, and taken in a new session.
+        if let (Outcome::SessionLost { .. }, Resume::Continue(id)) =
+            (&spoken.outcome, &begun.resume)
+            && !spoken.heard.prompted
+        {
+            lost = Some(id.clone());
+            continue;
+        }
+        if let Some(wrong) = spoken.is_wrong(prompt) {
+            amend(&mut turn, &spoken, &wrong);
+            spoken = speak(job, &**agent, &asked, &begun, turn).await?;
+        }
+        if let Err(violation) = place.leave(job, &prompt.agent).await {
+            let reason = Some(violation.to_string());
+            *lock(&job.ended) = Some(TurnEnd { reason, ..TurnEnd::new(TurnState::Failed) });
+            return Err(violation);
+        }
+        return finish(job, prompt, &asked, spoken);
+    }
+}
+
+/// What came of a prompt.
+struct Spoken {
+    outcome: Outcome,
+    heard: Heard,
+}
+
+impl Spoken {
+    /// The answer as a value of which nothing is known yet.
+    fn answer(&self) -> Option<Payload> {
+        match &self.outcome {
+            Outcome::Completed(reply) => Some(answer(reply, &self.heard)),
+            _ => None,
+        }
+    }
+
+    /// Why the answer is not what was asked for, where it is not.
+    fn is_wrong(&self, prompt: &Prompt) -> Option<String> {
+        (prompt.check)(&self.answer()?).err().map(|error| error.to_string())
+    }
+}
+
+fn answer(reply: &Reply, heard: &Heard) -> Payload {
+    let text = if reply.text.is_empty() { &heard.text } else { &reply.text };
+    reply.output.clone().unwrap_or_else(|| Payload::text(text))
+}
+
+async fn speak(
+    job: &Job,
+    agent: &dyn Agent,
+    asked: &Asked,
+    begun: &Begun,
+    turn: Turn,
+) -> std::result::Result<Spoken, Failure> {
+    let scribe = Scribe::new(job, asked.chat, begun, asked.seq);
+    let (outcome, heard) = scribe.attend(agent.turn(turn, &scribe)).await;
+    Ok(Spoken { outcome, heard: heard? })
+}
+
+/// Makes of a turn one that asks again, for an answer that is what it should be.
+fn amend(turn: &mut Turn, spoken: &Spoken, wrong: &str) {
+    let said = spoken.answer().unwrap_or_else(Payload::null);
+    let again = format!(
+        "Your answer can't be used: {wrong}. Answer once more, with the JSON value that was asked \
+         for and nothing else."
+    );
+    match &spoken.heard.session {
+        Some(id) => {
+            turn.resume = Resume::Continue(id.clone());
+            turn.content = vec![Block::Text { text: again }];
+        }
+        None => {
+            let said = words(&crate::agents::blocks(&said));
+            turn.content.push(Block::Text { text: format!("You answered:\n{said}\n\n{again}") });
+        }
+    }
+    turn.prompt = words(&turn.content);
+}
+
+/// A prompt that is written down.
+#[derive(Debug)]
+struct Asked {
+    chat: ChatId,
+    /// Its place in the chat.
+    seq: i64,
+    /// What else was said in the chat, oldest first.
+    others: Vec<Message>,
+}
+
+/// Appends the prompt to the task's chat before anyone acts on it.
+async fn write_down(job: &Job, content: &Payload) -> Result<Asked> {
+    let spec = &job.claimed.spec;
+    let chat = spec.chat.unwrap_or(ChatId::of_task(spec.id));
+    if spec.chat.is_none() {
+        job.core.submit(Command::OpenChat(own_chat(job, chat))).await?;
+    }
+    let id = MessageId::of_prompt(spec.id);
+    let content = content.clone();
+    let message = NewMessage { id, role: Role::User, content, task: Some(spec.id) };
+    job.core.submit(Command::Append { chat, messages: vec![message] }).await?;
+    let others = history(job, chat).await?;
+    let seq = others.iter().find(|message| message.id == id).map_or(0, |message| message.seq);
+    let others = others.into_iter().filter(|message| message.id != id).collect();
+    Ok(Asked { chat, seq, others })
+}
+
+/// What was said in a chat, a page after the other.
+async fn history(job: &Job, chat: ChatId) -> Result<Vec<Message>> {
+    const PAGE: u32 = 1_000;
+    let mut all: Vec<Message> = Vec::new();
+    loop {
+        let after = all.last().map_or(0, |message| message.seq);
+        let query = Query::Messages { chat, after, limit: PAGE };
+        let Page::Messages(page) = job.core.backend.list(&query).await? else {
+            return Err(Error::database("a list of messages was answered with another"));
+        };
+        let is_last = page.len() < PAGE as usize;
+        all.extend(page);
+        if is_last {
+            return Ok(all);
+        }
+    }
+}
+
+/// The chat of a task that another program inserted without one.
+fn own_chat(job: &Job, id: ChatId) -> Chat {
+    let spec = &job.claimed.spec;
+    Chat {
+        id,
+        project: spec.project.clone(),
+        session: spec.session,
+        title: String::new(),
+        meta: None,
+        next_seq: 1,
+        created_at: crate::clock::Timestamp::ZERO,
+    }
+}
+
+/// Begins the turn in the agent's session, or in a new one.
+async fn begin(
+    job: &Job,
+    agent: &dyn Agent,
+    prompt: &Prompt,
+    asked: &Asked,
+    lost: Option<String>,
+) -> Result<Begun> {
+    let profile = agent.profile();
+    let session = AgentSessionId::new();
+    let spec = &job.claimed.spec;
+    let model = prompt.model.as_ref().or(spec.model.as_ref());
+    let depends = json!([profile.fingerprint, model, spec.mode, spec.options.access, folder(job)]);
+    let wish = BeginTurn {
+        task: spec.id,
+        lease: job.claimed.task.lease,
+        chat: asked.chat,
+        agent: prompt.agent.clone(),
+        transport: profile.transport,
+        sessions: profile.sessions,
+        fingerprint: hex(&Sha256::digest(depends.to_string())),
+        host: hosts::here().name,
+        worktree: Some(folder(job).to_string_lossy().into_owned()),
+        session,
+        proposed: session.to_string(),
+        carries: prompt.hand_off != HandOff::None,
+        lost,
+    };
+    match job.core.submit(Command::BeginTurn(Box::new(wish))).await? {
+        model::Outcome::Turn(begun) => Ok(*begun),
+        other => Err(Error::database(format!("a new turn was answered with {other:?}"))),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What the agent is given.
+async fn turn(
+    job: &Job,
+    agent: &dyn Agent,
+    prompt: &Prompt,
+    asked: &Asked,
+    begun: &Begun,
+) -> Result<Turn> {
+    let spec = &job.claimed.spec;
+    let mut content = crate::agents::blocks(&prompt.content);
+    let continued = matches!(begun.resume, Resume::Continue(_));
+    if continued && begun.seen >= asked.seq && asked.seq > 0 {
+        // The session has the prompt already: its turn broke off, or waited for an answer.
+        content = vec![Block::text(GO_ON)];
+    } else if agent.profile().sessions != Sessions::None
+        && let Some(told) = missed(job, prompt, asked, begun).await?
+    {
+        content.insert(0, Block::Text { text: told });
+    }
+    let mut turn = Turn::new(asked.chat, spec.clone(), content);
+    turn.history = asked.others.clone();
+    turn.model = prompt.model.clone().or(turn.model);
+    turn.resume = begun.resume.clone();
+    turn.schema = prompt.schema.clone();
+    turn.stop = job.token.clone();
+    turn.folder = folder(job);
+    Ok(turn)
+}
+
+/// The folder that a task's agent works in.
+fn folder(job: &Job) -> PathBuf {
+    let own = job.claimed.spec.options.folder.as_ref().map(PathBuf::from);
+    let given = own.or_else(|| job.core.settings.folder.clone());
+    given.or_else(|| std::env::current_dir().ok()).unwrap_or_default()
+}
+
+/// What a session is told that has been asked before.
+const GO_ON: &str = "The turn was interrupted before it was finished. What the tool that was called \
+    last has done is not known: look before you do it again. Go on where you were.";
+
+/// What the agent's session does not know of the chat, as it is told.
+async fn missed(
+    job: &Job,
+    prompt: &Prompt,
+    asked: &Asked,
+    begun: &Begun,
+) -> Result<Option<String>> {
+    if prompt.hand_off == HandOff::None || asked.others.is_empty() {
+        return Ok(None);
+    }
+    let known = own_tasks(job, asked.chat, begun.session).await?;
+    let is_news = |message: &&Message| {
+        message.seq > begun.seen && message.task.is_none_or(|task| !known.contains(&task))
+    };
+    let news: Vec<Message> = asked.others.iter().filter(is_news).cloned().collect();
+    Ok(handoff::told(&news, begun.seen == 0))
+}
+
+/// The tasks whose turns were taken in a session.
+async fn own_tasks(job: &Job, chat: ChatId, session: AgentSessionId) -> Result<BTreeSet<TaskId>> {
+    let mut tasks = BTreeSet::new();
+    let mut after: Option<TurnId> = None;
+    loop {
+        let query = Query::Turns { chat, after, limit: 500 };
+        let Page::Turns(turns) = job.core.backend.list(&query).await? else {
+            return Err(Error::database("a list of turns was answered with another"));
+        };
+        let own = turns.iter().filter(|turn| turn.session == session);
+        tasks.extend(own.map(|turn| turn.task));
+        match turns.last() {
+            Some(last) => after = Some(last.id),
+            None => return Ok(tasks),
+        }
+    }
+}
+
+/// What the turn leaves behind, and what becomes of its task.
+fn finish(
+    job: &Job,
+    prompt: &Prompt,
+    asked: &Asked,
+    spoken: Spoken,
+) -> std::result::Result<Done, Failure> {
+    let Spoken { outcome, heard } = spoken;
+    let (state, reason) = ending(&outcome);
+    let denied =
+        || (!heard.denied.is_empty()).then(|| format!("denied: {}", heard.denied.join(", ")));
+    let reason = reason.or_else(denied);
+    let end = TurnEnd { state, reason, seen: 0, compacted: heard.compacted };
+    *lock(&job.ended) = Some(end);
+    if let Some(late) = heard.late {
+        return Err(late);
+    }
+    match outcome {
+        Outcome::Completed(reply) => {
+            let output = (prompt.check)(&answer(&reply, &heard)).map_err(|error| {
+                Failure::payload("the agent's reply is not what the step returns", &error)
+            })?;
+            Ok(done(job, asked, reply, output, &heard))
+        }
+        Outcome::Cancelled => Err(Failure::cancelled()),
+        Outcome::Failed(failure) => Err(failure),
+        Outcome::Refused { message } => Err(Failure::fatal(format!("it refused: {message}"))),
+        Outcome::LimitReached { limit } => Err(Failure::fatal(format!("it reached {limit}"))),
+        Outcome::RateLimited { wait, .. } => {
+            let model = prompt.model.as_ref().or(job.claimed.spec.model.as_ref());
+            let key = model.map_or(format!("agent:{}", prompt.agent), |it| format!("model:{it}"));
+            Err(Failure::park(key, wait.unwrap_or(PARKED)))
+        }
+        Outcome::SessionLost { message }
+        | Outcome::Crashed { message }
+        | Outcome::Interrupted { message } => Err(Failure::new(message)),
+    }
+}
+
+fn done(job: &Job, asked: &Asked, reply: Reply, output: Payload, heard: &Heard) -> Done {
+    let message = (!heard.spoke).then(|| NewMessage {
+        id: MessageId::new(),
+        role: Role::Assistant,
+        content: Payload::text(&reply.text),
+        task: Some(job.claimed.spec.id),
+    });
+    let said = message.map(|message| (asked.chat, vec![message]));
+    Done { usage: reply.usage, said, ..Done::new(output) }
+}
+
+/// How the turn is recorded.
+fn ending(outcome: &Outcome) -> (TurnState, Option<String>) {
+    match outcome {
+        Outcome::Completed(_) => (TurnState::Completed, None),
+        Outcome::Refused { message } => (TurnState::Refused, Some(message.clone())),
+        Outcome::LimitReached { limit } => (TurnState::LimitReached, Some(limit.clone())),
+        Outcome::RateLimited { message, .. } => (TurnState::RateLimited, Some(message.clone())),
+        Outcome::Cancelled => (TurnState::Cancelled, None),
+        Outcome::SessionLost { message } => (TurnState::SessionLost, Some(message.clone())),
+        Outcome::Crashed { message } => (TurnState::Crashed, Some(message.clone())),
+        Outcome::Interrupted { message } => (TurnState::Interrupted, Some(message.clone())),
+        Outcome::Failed(failure) => (TurnState::Failed, Some(failure.to_string())),
+    }
+}
