@@ -75,6 +75,9 @@ pub trait Agent: fmt::Debug + Send + Sync + 'static {
 
     /// Ends what is kept warm for a chat. Its session can be continued later.
     async fn close(&self, _chat: ChatId) {}
+
+    /// Ends all that is kept warm: the engine stops.
+    async fn close_all(&self) {}
 }
 
 #[async_trait]
@@ -89,6 +92,10 @@ impl<A: Agent + ?Sized> Agent for Box<A> {
 
     async fn close(&self, chat: ChatId) {
         (**self).close(chat).await;
+    }
+
+    async fn close_all(&self) {
+        (**self).close_all().await;
     }
 }
 

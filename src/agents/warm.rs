@@ -254,7 +254,7 @@ mod tests {
         }
 
         async fn close(self) {
-            self.closed.lock().unwrap().push(self.name);
+            self.closed.lock().expect("no panic").push(self.name);
         }
     }
 
@@ -267,7 +267,7 @@ mod tests {
         }
 
         fn names(&self) -> Vec<&'static str> {
-            self.0.lock().unwrap().clone()
+            self.0.lock().expect("no panic").clone()
         }
     }
 
@@ -283,7 +283,7 @@ mod tests {
         seat.leave(closed.connection("a")).await;
         assert!(pool.seat(ChatId::new()).await.take().is_none(), "it is of another chat");
         let mut seat = pool.seat(chat).await;
-        let found = seat.take().unwrap();
+        let found = seat.take().expect("a connection");
         assert_eq!(found.name, "a");
         seat.leave(found).await;
         // A turn that leaves nothing: the next one begins anew.
@@ -299,7 +299,7 @@ mod tests {
         pool.seat(chats[0]).await.leave(closed.connection("a")).await;
         pool.seat(chats[1]).await.leave(closed.connection("b")).await;
         let mut seat = pool.seat(chats[0]).await;
-        let again = seat.take().unwrap();
+        let again = seat.take().expect("a connection");
         seat.leave(again).await;
         pool.seat(chats[2]).await.leave(closed.connection("c")).await;
         assert_eq!(closed.names(), ["b"]);
@@ -315,7 +315,7 @@ mod tests {
         pool.seat(chat).await.leave(closed.connection("a")).await;
         tokio::time::advance(Duration::from_secs(599)).await;
         let mut seat = pool.seat(chat).await;
-        let connection = seat.take().unwrap();
+        let connection = seat.take().expect("a connection");
         // It is at work for longer than it may be idle.
         tokio::time::advance(Duration::from_secs(900)).await;
         seat.leave(connection).await;

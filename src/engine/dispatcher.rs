@@ -373,6 +373,7 @@ impl Dispatcher {
     /// The last words of this instance.
     async fn end(mut self) {
         self.withdraw();
+        self.core.registry.close_agents().await;
         if !self.core.stopped.is_cancelled() {
             self.core.leaving.store(true, Ordering::SeqCst);
             drop(self.core.rounds.lock().await);

@@ -99,6 +99,13 @@ impl Registry {
         self.agents.get(name).cloned()
     }
 
+    /// Ends all that agents keep warm.
+    pub async fn close_agents(&self) {
+        for agent in self.agents.values() {
+            agent.close_all().await;
+        }
+    }
+
     pub fn tag(&mut self, tag: &str) {
         self.tags.insert(format!("tag:{tag}"));
     }

@@ -104,9 +104,12 @@ async fn goes_on(recipe: &'static Recipe) {
     assert_eq!(second.messages(), ["as I said"]);
     assert!(second.tools().is_empty(), "{second:#?}");
     let asks = chat.server.records().into_iter().filter_map(|record| record.ask);
-    let seen = asks.filter(|ask| ask.prompt().contains("And again."));
+    let mut seen = asks.filter(|ask| ask.prompt().contains("And again."));
     let earlier = |entry: &Entry| matches!(entry, Entry::User(text) if text.contains(&first));
-    assert!(seen.last().is_some_and(|ask| ask.entries.iter().any(earlier)), "it has forgotten");
+    assert!(
+        seen.next_back().is_some_and(|ask| ask.entries.iter().any(earlier)),
+        "it has forgotten"
+    );
     let mut reports = recorder.usage();
     reports.extend(second.usage());
     assert_eq!(booked(&reports), told(&chat, 2), "{:?}", asked(&chat));

@@ -118,9 +118,12 @@ async fn goes_on(recipe: &'static Recipe) {
     assert_eq!(answer, "as I said");
     assert_eq!(recorder.sessions().len(), 1, "it goes on under its name");
     let asks = chat.server.records().into_iter().filter_map(|record| record.ask);
-    let seen = asks.filter(|ask| ask.prompt().contains("And again."));
+    let mut seen = asks.filter(|ask| ask.prompt().contains("And again."));
     let earlier = |entry: &Entry| matches!(entry, Entry::User(text) if text.contains(&first));
-    assert!(seen.last().is_some_and(|ask| ask.entries.iter().any(earlier)), "it has forgotten");
+    assert!(
+        seen.next_back().is_some_and(|ask| ask.entries.iter().any(earlier)),
+        "it has forgotten"
+    );
 
     let billed: Usage = (recipe.booked)(chat.server.billed());
     assert_eq!(booked(&recorder.usage()), billed, "{:#?}", recorder.usage());

@@ -72,9 +72,12 @@ async fn opencode_takes_a_turn_by_its_server_and_goes_on() {
     assert_eq!(text(take(&agent, turn, &second).await, &second), "as I said");
     assert_eq!((second.messages(), second.tools().len()), (vec!["as I said".to_owned()], 0));
     let asks = chat.server.records().into_iter().filter_map(|record| record.ask);
-    let seen = asks.filter(|ask| ask.prompt().contains("And again."));
+    let mut seen = asks.filter(|ask| ask.prompt().contains("And again."));
     let earlier = |entry: &Entry| matches!(entry, Entry::User(text) if text.contains(&first));
-    assert!(seen.last().is_some_and(|ask| ask.entries.iter().any(earlier)), "it has forgotten");
+    assert!(
+        seen.next_back().is_some_and(|ask| ask.entries.iter().any(earlier)),
+        "it has forgotten"
+    );
     let mut reports = recorder.usage();
     reports.extend(second.usage());
     let billed = (chat.recipe.booked)(chat.server.billed());

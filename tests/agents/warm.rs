@@ -104,7 +104,7 @@ async fn claude_takes_a_turn_and_stays() {
     assert_eq!(recorder.sessions().len(), 1);
     assert_eq!(programs(&chat), first, "it is the same program");
     let last = chat.server.records().into_iter().filter_map(|record| record.ask);
-    let last = last.filter(|ask| !ask.tools.is_empty()).last().expect("it was asked");
+    let last = last.filter(|ask| !ask.tools.is_empty()).next_back().expect("it was asked");
     assert_eq!(last.model, "claude-opus-4-5");
     assert_eq!(booked(&recorder.usage()), billed_for_turns(&chat), "{:#?}", recorder.usage());
 
@@ -113,7 +113,7 @@ async fn claude_takes_a_turn_and_stays() {
     // Another program goes on with the session.
     let turn = next(&chat, "Again <<SAY as I said>>", &recorder);
     assert_eq!(text(take(&claude, turn, &recorder).await, &recorder), "as I said");
-    let last = chat.server.records().into_iter().filter_map(|record| record.ask).last();
+    let last = chat.server.records().into_iter().filter_map(|record| record.ask).next_back();
     let earlier = |entry: &Entry| matches!(entry, Entry::Model(text) if text == "one two three");
     assert!(last.is_some_and(|ask| ask.entries.iter().any(earlier)), "it has forgotten");
     assert_eq!(booked(&recorder.usage()), billed_for_turns(&chat), "{:#?}", recorder.usage());

@@ -127,7 +127,12 @@ fn kept(before: &Rows, after: &Rows, step: &Step, found: &mut Vec<String>) {
         unchanged! { specs }
     }
     for (id, old) in before.items.iter().filter(|(_, item)| item.state != ItemState::Open) {
-        if after.items.get(id) != Some(old) {
+        // Whoever asked goes on with the answer, once; it stays what it was.
+        let used = |new: &Item| {
+            let (state, lease) = (ItemState::Used, new.lease);
+            old.state == ItemState::Answered && *new == Item { state, lease, ..old.clone() }
+        };
+        if after.items.get(id).is_none_or(|new| new != old && !used(new)) {
             found.push(format!("item {id} was settled and changed"));
         }
     }

@@ -81,7 +81,7 @@ fn one_worktree_serves_all_readers_of_a_commit() {
     let path = pins[0].path().to_owned();
     drop(pins);
     assert_eq!(place.pins().reap(Duration::from_secs(3600)).expect("a look"), [] as [PathBuf; 0]);
-    assert_eq!(place.pins().reap(Duration::ZERO).expect("a look"), [path.clone()]);
+    assert_eq!(place.pins().reap(Duration::ZERO).expect("a look"), std::slice::from_ref(&path));
     assert!(!path.exists());
     assert_eq!(place.git(&["worktree", "list"]).lines().count(), 1, "git has forgotten it");
 }

@@ -132,7 +132,7 @@ fn waiting_for_a_provider_in_silence_is_a_limit_of_the_provider() {
     let limit = "Reconnecting... 1/5 (exceeded retry limit, last status: 429 Too Many Requests)";
     let retry = json!({"type": "error", "message": limit});
     let end = End { exit: Exit::Silent(Duration::from_secs(9)), ..WELL };
-    let told = outcome(Format::Codex, &[retry.clone()], &end);
+    let told = outcome(Format::Codex, std::slice::from_ref(&retry), &end);
     assert!(matches!(told, Outcome::RateLimited { wait: None, .. }), "{told:?}");
     let went_on = json!({"type": "item.completed", "item": {"type": "agent_message", "text": "a"}});
     let told = outcome(Format::Codex, &[retry, went_on], &end);
@@ -144,11 +144,12 @@ fn no_final_event_is_no_answer_whatever_the_status() {
     let said = whole("a", &json!({"type": "text", "text": "All done!"}));
     for exit in [Exit::Code(0), Exit::Code(1), Exit::Killed, Exit::Silent(Duration::from_secs(9))] {
         let end = End { exit, ..WELL };
-        let told = outcome(Format::Claude, &[said.clone()], &end);
+        let told = outcome(Format::Claude, std::slice::from_ref(&said), &end);
         assert!(matches!(told, Outcome::Interrupted { .. }), "{exit:?}: {told:?}");
         let told = outcome(Format::Claude, &[], &End { is_prompted: false, ..end });
         assert!(matches!(told, Outcome::Crashed { .. }), "{exit:?}: {told:?}");
-        let told = outcome(Format::Claude, &[said.clone()], &End { is_stopped: true, ..end });
+        let told =
+            outcome(Format::Claude, std::slice::from_ref(&said), &End { is_stopped: true, ..end });
         assert!(matches!(told, Outcome::Cancelled), "{exit:?}: {told:?}");
     }
     let usage = End { exit: Exit::Code(2), errors: "error: unknown option '--x'\n", ..WELL };
@@ -223,9 +224,9 @@ fn a_session_is_lost_only_where_one_was_to_go_on() {
     let lost = "No conversation found with session ID: 7";
     let failed = result("error_during_execution", &json!({"errors": [lost]}));
     let continued = End { exit: Exit::Code(1), is_continued: true, ..WELL };
-    let told = outcome(Format::Claude, &[failed.clone()], &continued);
+    let told = outcome(Format::Claude, std::slice::from_ref(&failed), &continued);
     assert!(matches!(&told, Outcome::SessionLost { message } if message == lost), "{told:?}");
-    let told = outcome(Format::Claude, &[failed.clone()], &WELL);
+    let told = outcome(Format::Claude, std::slice::from_ref(&failed), &WELL);
     assert!(matches!(told, Outcome::Crashed { .. }), "{told:?}");
     // It has worked before it said so: it was another session that it means.
     let worked = whole("a", &json!({"type": "text", "text": "Let me ask."}));

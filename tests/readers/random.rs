@@ -40,7 +40,7 @@ proptest! {
         let (format, name) = RECORDED[which];
         let lines = recording(name);
         let (_, whole) = read(format, &lines, &WELL);
-        let mut damaged = lines.clone();
+        let mut damaged = lines;
         for (place, line) in places {
             damaged.insert(place.index(damaged.len() + 1), line);
         }

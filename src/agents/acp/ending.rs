@@ -101,7 +101,7 @@ mod tests {
         let tool = Update::Tool(ToolCall::default());
         assert_eq!(words(&[text(None, "a"), text(None, "b")]), "ab");
         assert_eq!(words(&[text(None, "a"), tool.clone(), text(None, "b")]), "b");
-        assert_eq!(words(&[text(None, "a"), tool.clone()]), "a");
+        assert_eq!(words(&[text(None, "a"), tool]), "a");
         assert_eq!(words(&[text(Some("1"), "a"), text(Some("1"), "b")]), "ab");
         assert_eq!(words(&[text(Some("1"), "a"), text(Some("2"), "b")]), "b");
     }

@@ -309,4 +309,8 @@ impl Agent for Acp {
     async fn close(&self, chat: ChatId) {
         self.pool.close(chat).await;
     }
+
+    async fn close_all(&self) {
+        self.pool.close_all().await;
+    }
 }

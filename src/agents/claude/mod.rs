@@ -130,11 +130,6 @@ impl ClaudeCode {
     pub fn version(self, version: impl Into<String>) -> Self {
         Self { version: version.into(), ..self }
     }
-
-    /// Ends all programs that are kept warm.
-    pub async fn close_all(&self) {
-        self.pool.close_all().await;
-    }
 }
 
 #[async_trait]
@@ -154,5 +149,9 @@ impl Agent for ClaudeCode {
 
     async fn close(&self, chat: ChatId) {
         self.pool.close(chat).await;
+    }
+
+    async fn close_all(&self) {
+        self.pool.close_all().await;
     }
 }

@@ -143,7 +143,7 @@ impl Recipe {
             // What only reads has the mode that keeps it from writing.
             (Access::ReadOnly, _) | (_, None) => arguments.extend(texts(way.arguments)),
             (Access::Write, Some(mode)) => {
-                self.add(&mut arguments, "mode", self.flags.mode, mode)?
+                self.add(&mut arguments, "mode", self.flags.mode, mode)?;
             }
         }
         let (steps, dollars) = (limits.steps, limits.dollars);

@@ -330,6 +330,12 @@ impl Agent for Opencode {
         }
     }
 
+    async fn close_all(&self) {
+        if let Err(failure) = self.stop().await {
+            tracing::warn!(%failure, "the server of opencode did not end");
+        }
+    }
+
     fn profile(&self) -> Profile {
         let model = self.model.as_deref().unwrap_or_default();
         Profile {

@@ -124,7 +124,7 @@ async fn agents(kit: &Kit, after: Option<&str>, limit: u32) -> Vec<AvailableAgen
 pub(super) async fn what_is_known_of_an_agent_is_kept_and_renewed(kit: Kit) {
     let first = agent("h", "claude");
     assert!(kit.twice(put(&first)).await.is_ok());
-    assert_eq!(agents(&kit, None, 9).await, [first.clone()]);
+    assert_eq!(agents(&kit, None, 9).await, std::slice::from_ref(&first));
     let renewed = AvailableAgent { can_ask: true, models: None, last_error: None, ..first.clone() };
     kit.done(put(&AvailableAgent { canary: None, ..renewed.clone() })).await;
     assert_eq!(agents(&kit, None, 9).await, [renewed], "the same version was judged before");

@@ -219,7 +219,10 @@ pub(super) async fn every_field_of_a_booking_is_kept(kit: Kit) {
         raw: report.raw,
         at: kit.now(),
     };
-    assert_eq!(kit.rows().await.ledger.into_values().collect::<Vec<_>>(), [row.clone()]);
+    assert_eq!(
+        kit.rows().await.ledger.into_values().collect::<Vec<_>>(),
+        std::slice::from_ref(&row)
+    );
     assert_eq!(ledger(&kit, Account::Run(run), None, 5).await, [row]);
     let sum = Spent { bookings: 1, tokens, cost: 1 << 40 };
     for of in [Account::Run(run), Account::Chat(chat), Account::Task(task.id)] {

@@ -273,8 +273,9 @@ impl Listener for Scribe<'_> {
 
 /// Whether a tool was kept from something by the system.
 fn is_denial(output: &str) -> bool {
-    const WORDS: [&str; 6] = [
+    const WORDS: [&str; 7] = [
         "permission denied",
+        "permissiondenied",
         "eacces",
         "operation not permitted",
         "eperm",

@@ -13,11 +13,11 @@ fn fenced(text: &str) -> Option<Value> {
     // What is behind the last fence is outside of it.
     parts.pop();
     let inside = parts.into_iter().skip(1).step_by(2);
-    let values = inside.filter_map(|part| {
+    let mut values = inside.filter_map(|part| {
         let body = part.split_once('\n').map_or(part, |(_, body)| body);
         serde_json::from_str(body.trim()).ok()
     });
-    values.last()
+    values.next_back()
 }
 
 /// The last object or list that begins a line and is JSON to its end.
