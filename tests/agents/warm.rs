@@ -103,8 +103,8 @@ async fn claude_takes_a_turn_and_stays() {
     assert_eq!(recorder.messages().last().map(String::as_str), Some("one two three"));
     assert_eq!(recorder.sessions().len(), 1);
     assert_eq!(programs(&chat), first, "it is the same program");
-    let last = chat.server.records().into_iter().filter_map(|record| record.ask);
-    let last = last.filter(|ask| !ask.tools.is_empty()).next_back().expect("it was asked");
+    let mut last = chat.server.records().into_iter().filter_map(|record| record.ask);
+    let last = last.rfind(|ask| !ask.tools.is_empty()).expect("it was asked");
     assert_eq!(last.model, "claude-opus-4-5");
     assert_eq!(booked(&recorder.usage()), billed_for_turns(&chat), "{:#?}", recorder.usage());
 
