@@ -109,7 +109,6 @@ pub(crate) async fn turn<T: Serialize + DeserializeOwned>(
         agent: recipe.name.clone(),
         model,
         content: Payload::text(&prompt),
-        schema: None,
         hand_off: recipe.hand_off,
         check: typed::<T>,
     };
@@ -147,7 +146,6 @@ impl Handler for AgentHandler {
             agent: self.name.clone(),
             model: None,
             content: job.claimed.spec.input.clone(),
-            schema: None,
             hand_off: HandOff::default(),
             check: |output| Ok(output.clone()),
         };

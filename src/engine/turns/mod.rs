@@ -16,7 +16,7 @@ mod value;
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 pub use self::{handoff::HandOff, live::Delta};
@@ -53,8 +53,6 @@ pub(crate) struct Prompt {
     pub model: Option<String>,
     /// What to do.
     pub content: Payload,
-    /// The JSON schema of the answer, where it must satisfy one.
-    pub schema: Option<Value>,
     /// What the agent is told of what it has missed.
     pub hand_off: HandOff,
     /// The value that its answer is, or why it is none.
@@ -82,7 +80,14 @@ pub(crate) async fn take(
         };
         let mut turn = turn(job, &**agent, prompt, &asked, &begun).await?;
         let place = Place::enter(job, &prompt.agent, &**agent, &mut turn).await?;
-        let mut spoken = speak(job, &**agent, &asked, &begun, turn.clone()).await?;
+        let spoken = converse(job, &**agent, prompt, &asked, &begun, turn).await;
+        // Whatever came of it, what may only be read is looked at.
+        if let Err(violation) = place.leave(job, &prompt.agent).await {
+            let reason = Some(violation.to_string());
+            *lock(&job.ended) = Some(TurnEnd { reason, ..TurnEnd::new(TurnState::Failed) });
+            return Err(violation);
+        }
+        let spoken = spoken?;
         // It is told at once, and taken in a new session.
         if let (Outcome::SessionLost { .. }, Resume::Continue(id)) =
             (&spoken.outcome, &begun.resume)
@@ -90,15 +95,6 @@ pub(crate) async fn take(
         {
             lost = Some(id.clone());
             continue;
-        }
-        if let Some(wrong) = spoken.is_wrong(prompt) {
-            amend(&mut turn, &spoken, &wrong);
-            spoken = speak(job, &**agent, &asked, &begun, turn).await?;
-        }
-        if let Err(violation) = place.leave(job, &prompt.agent).await {
-            let reason = Some(violation.to_string());
-            *lock(&job.ended) = Some(TurnEnd { reason, ..TurnEnd::new(TurnState::Failed) });
-            return Err(violation);
         }
         return finish(job, prompt, &asked, spoken);
     }
@@ -128,6 +124,25 @@ impl Spoken {
 fn answer(reply: &Reply, heard: &Heard) -> Payload {
     let text = if reply.text.is_empty() { &heard.text } else { &reply.text };
     reply.output.clone().unwrap_or_else(|| Payload::text(text))
+}
+
+/// Asks, and once more where the answer can't be used.
+async fn converse(
+    job: &Job,
+    agent: &dyn Agent,
+    prompt: &Prompt,
+    asked: &Asked,
+    begun: &Begun,
+    mut turn: Turn,
+) -> std::result::Result<Spoken, Failure> {
+    let spoken = speak(job, agent, asked, begun, turn.clone()).await?;
+    match spoken.is_wrong(prompt) {
+        None => Ok(spoken),
+        Some(wrong) => {
+            amend(&mut turn, &spoken, &wrong);
+            speak(job, agent, asked, begun, turn).await
+        }
+    }
 }
 
 async fn speak(
@@ -282,7 +297,6 @@ async fn turn(
     turn.history = asked.others.clone();
     turn.model = prompt.model.clone().or(turn.model);
     turn.resume = begun.resume.clone();
-    turn.schema = prompt.schema.clone();
     turn.stop = job.token.clone();
     turn.folder = folder(job);
     Ok(turn)

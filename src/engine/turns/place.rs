@@ -31,9 +31,11 @@ impl Place {
     ) -> Result<Self, Failure> {
         let ours = Ours::new(&job.core, name, turn.chat);
         turn.custody = Some(Arc::new(ours) as _);
+        if agent.profile().transport == Transport::Native {
+            return Ok(Self { reading: None });
+        }
         refuse_quarantined(job, name).await?;
-        let is_program = agent.profile().transport != Transport::Native;
-        if turn.access != Access::ReadOnly || !is_program {
+        if turn.access != Access::ReadOnly {
             return Ok(Self { reading: None });
         }
         let revision = revision(job).await?;
