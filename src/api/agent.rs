@@ -112,7 +112,7 @@ pub(crate) async fn turn<T: Serialize + DeserializeOwned>(
         hand_off: recipe.hand_off,
         check: typed::<T>,
     };
-    memo::once(context, || given, take(context.job(), &agent, &ask)).await
+    memo::once(context, || given, Box::pin(take(context.job(), &agent, &ask))).await
 }
 
 /// What decides what an agent makes of a prompt.
