@@ -105,7 +105,7 @@ pub use api::{
     SendPrompt, Session, SessionSpec, Step, StepWaiting, Steps, Task, Template, Verdict, Waiting,
     Watch, WhenBusy, any, at_least,
 };
-pub use engine::{Delta, HandOff, Repaired};
+pub use engine::{Delta, HandOff, ReadOnly, Repaired};
 pub use error::{Error, Result};
 pub use failure::Failure;
 

@@ -22,7 +22,7 @@ use crate::{
     agents,
     backend::Backend,
     clock::Clock,
-    engine::{Core, Done, Handler, Job, Registry, Settings, Working},
+    engine::{Core, Done, Handler, Job, ReadOnly, Registry, Settings, Working},
     error::{Error, Result},
     failure::Failure,
     model::{Command, Payload},
@@ -234,6 +234,13 @@ impl Builder {
     /// for state unless it is said. It should not be a folder that others clean up.
     pub fn worktrees(mut self, folder: impl Into<PathBuf>) -> Self {
         self.settings.worktrees = Some(folder.into());
+        self
+    }
+
+    /// What must be known of an agent before it takes a turn that may only read;
+    /// [`ReadOnly::Strict`] unless it is said.
+    pub fn read_only(mut self, wanted: ReadOnly) -> Self {
+        self.settings.read_only = wanted;
         self
     }
 

@@ -3,6 +3,8 @@
 mod again;
 mod agent;
 mod builder;
+#[cfg(all(feature = "scripted-model", feature = "programs", target_os = "linux"))]
+mod canary;
 mod chat;
 mod context;
 mod engine;

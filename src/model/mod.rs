@@ -35,7 +35,7 @@ mod usage;
 
 pub use agent_session::{AgentContext, AgentSession, AgentSessionState, Sessions, Transport};
 pub use audit::{Violation, audit};
-pub use available::{AvailableAgent, Quarantine};
+pub use available::{AvailableAgent, Canary, Quarantine, Trial};
 pub(crate) use budget::Grant;
 pub use budget::{Budget, Limits, OnBreach, Raise, Usage};
 pub use capacity::{CapacityKey, Lane, LaneId, Slot};

@@ -30,7 +30,7 @@ use crate::{
 
 /// A command line in its most permissive mode also where it may only read: nothing but the kernel
 /// keeps it from writing.
-fn permissive(chat: &Chat) -> Cli {
+pub fn permissive(chat: &Chat) -> Cli {
     let program = match chat.recipe.name {
         "claude" => Program { read_only: Some(CLAUDE), ..Cli::claude().recipe() },
         "codex" => Program { read_only: Some(CODEX), ..Cli::codex().recipe() },
@@ -52,7 +52,7 @@ const CLAUDE: Way = Way {
 
 const CODEX: Way = Way { arguments: &["--sandbox", "danger-full-access"], env: &[] };
 
-fn acp(chat: &Chat) -> Acp {
+pub fn acp(chat: &Chat) -> Acp {
     let agent = match chat.recipe.name {
         "qwen" => Acp::qwen(),
         "opencode" => Acp::opencode(),
@@ -63,13 +63,13 @@ fn acp(chat: &Chat) -> Acp {
     agent.program(process::program(chat.recipe).0).env(move |_| Ok(env.clone()))
 }
 
-fn claude(chat: &Chat) -> ClaudeCode {
+pub fn claude(chat: &Chat) -> ClaudeCode {
     let (own, env) = chat.own();
     let agent = own.into_iter().fold(ClaudeCode::new(), ClaudeCode::argument);
     agent.program(process::program(chat.recipe).0).env(move |_| Ok(env.clone()))
 }
 
-fn builder(chat: &Chat) -> Builder {
+pub fn builder(chat: &Chat) -> Builder {
     let builder = Engine::sqlite(chat.place.path("work.db"));
     builder.worktrees(chat.place.path("worktrees")).folder(chat.place.path("repository"))
 }
@@ -143,7 +143,7 @@ async fn changes_nothing(
     assert!(chat.place.processes().is_empty());
 }
 
-fn commit(repository: &Path) {
+pub fn commit(repository: &Path) {
     for arguments in
         [&["add", "."][..], &["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "two"]]
     {
@@ -266,6 +266,6 @@ held! {
 }
 
 /// What went wrong in the last attempt.
-fn error(view: &segue::model::TaskView) -> String {
+pub fn error(view: &segue::model::TaskView) -> String {
     view.attempt.as_ref().and_then(|attempt| attempt.error.clone()).unwrap_or_default()
 }

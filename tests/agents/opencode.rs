@@ -36,7 +36,7 @@ fn configured(chat: &Chat, permission: Value) -> BTreeMap<OsString, OsString> {
     env
 }
 
-fn agent_that(chat: &Chat, permission: Value) -> Opencode {
+pub fn agent_that(chat: &Chat, permission: Value) -> Opencode {
     let env = configured(chat, permission);
     Opencode::new().program(process::program(chat.recipe).0).env(move |_| Ok(env.clone()))
 }

@@ -35,13 +35,17 @@ pub use self::{
     quirks::{Meter, Quirks, ReadOnly},
 };
 use super::{
-    Agent, Listener, Outcome, Profile, Sessions, Transport, Turn,
+    Agent, Facts, Ground, Installed, Kept, Listener, Look, OnTrial, Outcome, Profile, Sessions,
+    Transport, Turn,
     launch::Launch,
     process::{Custody, Rules, Sandbox, Spawn, Unwatched},
+    trial,
     warm::{Limits, Pool, Seat},
 };
 use crate::{failure::Failure, id::ChatId, model::Access};
 
+/// How long one may be silent that is tried out.
+const TRIED: Duration = Duration::from_secs(60);
 /// How long a program that is no longer wanted may take to end by itself.
 const END: Duration = Duration::from_millis(500);
 
@@ -295,6 +299,32 @@ impl Agent for Acp {
             Ok(session) => self.prompt(session, seat, &turn, listener).await,
             Err(outcome) => outcome,
         }
+    }
+
+    fn installed(&self) -> Result<Option<Installed>, Failure> {
+        self.launch.installed()
+    }
+
+    async fn facts(&self, look: Look) -> Result<Facts, Failure> {
+        Ok(self.probe(look.limit, look.custody).await?.into())
+    }
+
+    fn on_trial(&self, ground: &Ground) -> Result<Option<OnTrial>, Failure> {
+        let Some(at) = trial::of(&self.name) else {
+            return Ok(None);
+        };
+        let Some(launch) = self.launch.pointed(at, ground)? else {
+            return Ok(None);
+        };
+        let (pool, silence) = (Pool::new(self.limits), TRIED);
+        let mut acp = Self { launch, pool, silence, login: None, ..self.clone() };
+        match ground.kept {
+            Kept::ByItself if self.quirks.read_only.is_none() => return Ok(None),
+            Kept::ByItself => {}
+            Kept::ByKernel => acp.quirks.read_only = None,
+        }
+        // The model is chosen by its configuration: agents call it by names of their own.
+        Ok(Some(OnTrial { agent: Box::new(acp), model: None, calls: (at.calls)(&ground.folder) }))
     }
 
     fn profile(&self) -> Profile {

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -12,7 +12,7 @@ use super::{
     session::{Session, Trouble},
 };
 use crate::{
-    agents::{CommandInfo, Outcome, Resume, Turn, Update, process::Custody},
+    agents::{CommandInfo, Facts, Outcome, Resume, Turn, Update, process::Custody},
     failure::Failure,
     id::{ChatId, TaskId},
     model::{Payload, TaskSpec},
@@ -43,6 +43,26 @@ pub struct Probed {
     pub models: Vec<String>,
     /// Its commands.
     pub commands: Vec<CommandInfo>,
+}
+
+impl From<Probed> for Facts {
+    fn from(probed: Probed) -> Self {
+        let Probed { protocol, name, version, capabilities, logins, refused, .. } = probed;
+        let said = json!({
+            "protocol": protocol, "name": name, "agent": capabilities, "logins": logins,
+            "refused": refused,
+        });
+        // Without a session it has told nothing of them.
+        let told = refused.is_none();
+        Self {
+            version,
+            supports_acp: true,
+            models: told.then_some(probed.models),
+            modes: told.then_some(probed.modes),
+            commands: told.then_some(probed.commands),
+            capabilities: said,
+        }
+    }
 }
 
 impl Acp {

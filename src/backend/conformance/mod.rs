@@ -230,7 +230,7 @@ macro_rules! conformance_clauses {
                 a_program_is_written_down_before_it_is_started
                 programs_of_engines_that_are_gone_are_found
                 what_is_known_of_an_agent_is_kept_and_renewed
-                an_agent_is_in_quarantine_until_it_is_another_version
+                an_agent_is_in_quarantine_until_someone_allows_it_again
             }
             writing {
                 a_message_grows_by_parts
