@@ -4,18 +4,19 @@
 #[allow(dead_code, reason = "the server is not restarted here")]
 #[path = "it/support/cluster.rs"]
 mod cluster;
+#[path = "support/examples.rs"]
+mod programs;
 
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::Write,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::{Mutex, OnceLock, mpsc},
-    time::{Duration, SystemTime},
+    process::{Command, Output},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use programs::{Running, program};
+use rustix::process::Signal;
 use segue::{
     Engine,
     model::{AttemptOutcome, Needs, RunFilter, RunState, StepState},
@@ -23,115 +24,7 @@ use segue::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// How long a program may be silent.
-const LIMIT: Duration = Duration::from_secs(60);
-
 const QUESTION: &str = "How are the tasks of a dead worker rescued?";
-
-// ---- programs
-
-/// An example's program. It is built when it is missing or older than its sources.
-fn program(name: &str) -> PathBuf {
-    static BUILT: OnceLock<()> = OnceLock::new();
-    let deps = std::env::current_exe().expect("the path of this test");
-    let profile = deps.ancestors().nth(2).expect("target/PROFILE/deps/TEST");
-    let path = |name: &str| {
-        let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
-        profile.join("examples").join(file)
-    };
-    BUILT.get_or_init(|| {
-        let mut names = vec!["quickstart", "crash_and_resume", "investigate"];
-        names.extend(["approval", "map_reduce", "upgrade"]);
-        names.extend(cfg!(feature = "postgres").then_some("workers"));
-        let built: Vec<_> = names.iter().map(|name| changed(&path(name))).collect();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let newest = newest(&root.join("src")).max(newest(&root.join("examples")));
-        if built.iter().any(|built| built.is_none() || *built < newest) {
-            build(profile);
-        }
-    });
-    path(name)
-}
-
-fn build(profile: &Path) {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--examples", "--manifest-path"]);
-    cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
-    if cfg!(feature = "postgres") {
-        cargo.arg("--all-features");
-    }
-    // What cargo tells this test; some build scripts would run anew for it.
-    let told = std::env::vars().map(|(name, _)| name);
-    let told = told.filter(|name| name.starts_with("CARGO_PKG") || name.starts_with("CARGO_MAN"));
-    for name in told {
-        cargo.env_remove(name);
-    }
-    cargo.arg("--target-dir").arg(profile.parent().expect("target/PROFILE"));
-    if profile.ends_with("release") {
-        cargo.arg("--release");
-    }
-    assert!(cargo.status().expect("cargo").success(), "the examples don't build");
-}
-
-fn changed(path: &Path) -> Option<SystemTime> {
-    fs::metadata(path).ok()?.modified().ok()
-}
-
-fn newest(folder: &Path) -> Option<SystemTime> {
-    let entries = fs::read_dir(folder).expect("a source folder");
-    let paths = entries.map(|entry| entry.expect("an entry").path());
-    paths.map(|path| if path.is_dir() { newest(&path) } else { changed(&path) }).max().flatten()
-}
-
-/// A program at work, whose stderr is read line by line.
-struct Running {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-    seen: Mutex<Vec<String>>,
-}
-
-impl Running {
-    fn start(command: &mut Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program starts");
-        let (tell, lines) = mpsc::channel();
-        let stderr = child.stderr.take().expect("it is piped");
-        std::thread::spawn(move || {
-            let lines = BufReader::new(stderr).lines().map_while(Result::ok);
-            lines.for_each(|line| drop(tell.send(line)));
-        });
-        Self { child, lines, seen: Mutex::default() }
-    }
-
-    /// Waits for a line that begins so.
-    fn wait_for(&self, start: &str) {
-        loop {
-            let line = self.lines.recv_timeout(LIMIT);
-            let mut seen = self.seen.lock().expect("no one panicked");
-            let line = line.unwrap_or_else(|_| panic!("no line `{start}` in {seen:#?}"));
-            seen.push(line.clone());
-            if line.starts_with(start) {
-                return;
-            }
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("it lives");
-    }
-
-    /// Waits for its end. Returns its status, all of its stderr, and its stdout.
-    fn end(mut self) -> (ExitStatus, String, String) {
-        let mut stdout = String::new();
-        let pipe = self.child.stdout.as_mut().expect("it is piped");
-        pipe.read_to_string(&mut stdout).expect("stdout is text");
-        let status = self.child.wait().expect("it ends");
-        let mut lines = self.seen.into_inner().expect("no one panicked");
-        lines.extend(self.lines.iter());
-        (status, lines.join("\n"), stdout)
-    }
-}
 
 // ---- investigations
 
@@ -358,6 +251,36 @@ fn earlier_investigations_are_listed() {
     assert_eq!(lines.len(), 2, "{history}");
     assert!(lines[0].ends_with("second?") && lines[1].ends_with("first?"), "{history}");
     assert!(lines.iter().all(|line| line.contains("completed") && line.contains("large")));
+}
+
+/// A folder that has one program of an agent, which says a version.
+#[cfg(all(feature = "cli", target_os = "linux"))]
+#[test]
+fn an_agent_that_is_not_there_is_told_with_those_that_are() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let place = Place::new();
+    let (folder, programs) = (place.folder("small"), place.folder("programs"));
+    fs::write(folder.join("a"), "a widget\n").expect("a file");
+    let qwen = programs.join("qwen");
+    fs::write(&qwen, "#!/bin/sh\necho 1.2.3\n").expect("a program");
+    fs::set_permissions(&qwen, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let path = format!("{}:/usr/bin:/bin", text(&programs));
+    for (agent, why) in [
+        ("claude", "there is no program `claude` in the path"),
+        ("nobody", "`nobody` is no agent that this program knows how to ask"),
+    ] {
+        let mut command = place.command(&["--agent", agent, text(&folder), "Where is the widget?"]);
+        let output = command.env("PATH", &path).output().expect("it starts");
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains(why), "{told}");
+        let found = told.split_once("found here:").expect("it tells who is there").1;
+        let qwen = format!("qwen 1.2.3 ({})", text(&qwen));
+        assert_eq!(found.trim(), qwen, "{told}");
+    }
+    let graph = place.report(&["--graph", "--agent", "claude", "--band", "large"]);
+    assert_eq!(graph.matches("(claude)").count(), 6 + 1 + 2, "{graph}");
 }
 
 #[test]
