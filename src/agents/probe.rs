@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::process::{Custody, Finish, Line, Program, Scratch, Spawn, Unwatched};
+use super::process::{Custody, Finish, Line, Program, Scratch, Spawn, Terminal, Unwatched};
 use crate::failure::Failure;
 
 /// How long a program may take to say its version.
@@ -107,6 +107,7 @@ pub async fn probe_within(
         folder: scratch.path().to_owned(),
         confined: None,
         scratch: None,
+        terminal: Terminal::None,
     };
     let (said, finish) = first_line(spawn, limit).await.map_err(|why| match why {
         Silence::Failed(failure) => unusable(&format!("{failure:?}")),

@@ -166,6 +166,8 @@ pub(super) fn check_options(options: &TaskOptions) -> Result<(), Rejection> {
         let message = "a retry's factor and jitter must be numbers";
         return Err(Rejection::Invalid(message.into()));
     }
+    let schema = options.schema.as_ref().map_or(0, |schema| schema.as_str().len());
+    fits("the schema of the answer", schema, limits::SCHEMA_BYTES)?;
     are_names(options.tags.iter().chain(&options.capacity))
 }
 

@@ -3,6 +3,7 @@
 #[macro_use]
 mod support;
 
+mod answers;
 mod budgets;
 mod cancelling;
 mod capacity;

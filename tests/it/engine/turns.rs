@@ -37,10 +37,10 @@ each_backend!(
     an_answer_that_is_none_is_sent_back_once,
 );
 
-type Work<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+pub(super) type Work<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
 /// An agent that does what the test says.
-struct Told<F> {
+pub(super) struct Told<F> {
     profile: Arc<Mutex<Profile>>,
     work: F,
 }
@@ -65,7 +65,7 @@ where
     }
 }
 
-fn told<F>(sessions: Sessions, work: F) -> Told<F>
+pub(super) fn told<F>(sessions: Sessions, work: F) -> Told<F>
 where
     F: for<'a> Fn(Turn, &'a dyn Listener) -> Work<'a> + Send + Sync + 'static,
 {
@@ -77,7 +77,7 @@ fn text(text: &str) -> Update {
     Update::Text { message: None, text: text.into() }
 }
 
-async fn chat(engine: &Engine) -> Chat {
+pub(super) async fn chat(engine: &Engine) -> Chat {
     engine.chat(ChatId::new(), ChatSpec::default()).await.unwrap()
 }
 
