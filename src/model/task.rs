@@ -377,6 +377,15 @@ impl TaskSpec {
         stored.into_iter().flatten().filter_map(label).collect()
     }
 
+    /// Whether this task and another, neither of them a step, have one [lane](Self::lane).
+    pub fn shares_lane(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && self.agent == other.agent
+            && self.model == other.model
+            && self.options.tags == other.options.tags
+            && self.options.capacity == other.options.capacity
+    }
+
     /// The lane of a task that is not a step: its kind or agent, its tags, and its capacity
     /// keys, to which an agent adds `agent:NAME` and `model:NAME`.
     pub fn lane(&self) -> Lane {
