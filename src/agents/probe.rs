@@ -187,7 +187,7 @@ async fn hash(path: PathBuf) -> io::Result<String> {
     let read = move || {
         let mut hash = Sha256::new();
         io::copy(&mut File::open(path)?, &mut hash)?;
-        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(format!("{:x}", hash.finalize()))
     };
     tokio::task::spawn_blocking(read).await?
 }

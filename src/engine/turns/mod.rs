@@ -256,7 +256,7 @@ async fn begin(
         agent: prompt.agent.clone(),
         transport: profile.transport,
         sessions: profile.sessions,
-        fingerprint: hex(&Sha256::digest(depends.to_string())),
+        fingerprint: format!("{:x}", Sha256::digest(depends.to_string())),
         host: hosts::here().name,
         worktree: Some(folder(job).to_string_lossy().into_owned()),
         session,
@@ -268,10 +268,6 @@ async fn begin(
         model::Outcome::Turn(begun) => Ok(*begun),
         other => Err(Error::database(format!("a new turn was answered with {other:?}"))),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What the agent is given.

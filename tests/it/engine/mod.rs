@@ -8,6 +8,7 @@ mod budgets;
 mod cancelling;
 mod capacity;
 mod flows;
+mod hardship;
 mod inbox;
 mod leases;
 mod lifecycle;

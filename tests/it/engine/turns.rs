@@ -73,7 +73,7 @@ where
     Told { profile: Arc::new(Mutex::new(profile)), work }
 }
 
-fn text(text: &str) -> Update {
+pub(super) fn text(text: &str) -> Update {
     Update::Text { message: None, text: text.into() }
 }
 
@@ -82,7 +82,7 @@ pub(super) async fn chat(engine: &Engine) -> Chat {
 }
 
 /// What is said in a chat, as one line each.
-async fn said(chat: &Chat) -> Vec<String> {
+pub(super) async fn said(chat: &Chat) -> Vec<String> {
     let said = chat.history(0, 100).await.unwrap();
     said.iter().map(|message| message.content.decode::<String>().unwrap()).collect()
 }
