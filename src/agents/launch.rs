@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Ground, Installed, Kept,
-    process::{Landlock, Rules, Sandbox, Scratch, Spawn},
+    process::{Landlock, Rules, Sandbox, Scratch, Spawn, Terminal},
     state,
     trial::Pointing,
 };
@@ -134,6 +134,7 @@ impl Launch {
             folder: folder.to_owned(),
             confined: None,
             scratch: None,
+            terminal: Terminal::None,
         };
         if let Some(give) = &self.env {
             let given = give(&spawn)?;

@@ -65,7 +65,7 @@ struct Wanted {
 impl Wanted {
     fn asked(&self) -> Option<String> {
         let fingerprint = self.agent.as_ref()?.profile().fingerprint;
-        Some(super::turns::hex(&Sha256::digest(fingerprint)))
+        Some(format!("{:x}", Sha256::digest(fingerprint)))
     }
 
     /// A row of which nothing is known but whose it is.
@@ -309,7 +309,7 @@ pub(crate) async fn allow(core: &Core, name: &str) -> Result<()> {
 fn configured(agent: &dyn Agent) -> String {
     // Another version of this crate may start it otherwise.
     let text = format!("{} {}", env!("CARGO_PKG_VERSION"), agent.profile().fingerprint);
-    super::turns::hex(&Sha256::digest(text))
+    format!("{:x}", Sha256::digest(text))
 }
 
 /// Refuses turns that only read to whom has changed something when it was tried out, and, where the

@@ -29,6 +29,7 @@ pub fn program(name: &str) -> PathBuf {
         let mut names = vec!["quickstart", "crash_and_resume", "investigate"];
         names.extend(["approval", "map_reduce", "upgrade"]);
         names.extend(cfg!(feature = "postgres").then_some("workers"));
+        names.extend(cfg!(feature = "programs").then_some("own_agent"));
         let built: Vec<_> = names.iter().map(|name| changed(&path(name))).collect();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let newest = newest(&root.join("src")).max(newest(&root.join("examples")));
