@@ -366,10 +366,13 @@ pub(crate) async fn subject(core: &Arc<Core>, name: &str) -> Result<Subject> {
         let why = row.last_error.unwrap_or_default();
         return Err(Error::usage(format!("`{name}` can't be tried out: {why}")));
     }
-    let mut canary = Canary::default();
-    (canary.version, canary.sha256) = (row.version, row.sha256);
-    canary.at = core.backend.clock().now();
-    canary.configured = configured(&*agent);
+    let canary = Canary {
+        version: row.version,
+        sha256: row.sha256,
+        configured: configured(&*agent),
+        at: core.backend.clock().now(),
+        ..Canary::default()
+    };
     Ok(Subject { agent, canary })
 }
 

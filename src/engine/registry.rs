@@ -107,6 +107,7 @@ impl Registry {
     }
 
     /// The agents, by name.
+    #[cfg(all(feature = "programs", target_os = "linux"))]
     pub fn agents(&self) -> impl Iterator<Item = (&str, Arc<dyn Agent>)> {
         self.agents.iter().map(|(name, agent)| (name.as_str(), Arc::clone(agent)))
     }

@@ -55,8 +55,8 @@ pub(crate) async fn try_out(
     let Some(OnTrial { agent, model, calls: wanted }) = agent.on_trial(&ground)? else {
         return Ok(None);
     };
-    let mut trial = Trial::default();
-    trial.tried = wanted.iter().map(|(tool, _)| tool.clone()).collect();
+    let tried = wanted.iter().map(|(tool, _)| tool.clone()).collect();
+    let mut trial = Trial { tried, ..Trial::default() };
     *calls.lock().unwrap_or_else(PoisonError::into_inner) = wanted;
     let repository = Repository::stage(folder).await?;
     let visit = async |prompt: &str| {
