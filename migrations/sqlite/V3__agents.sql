@@ -64,6 +64,16 @@ CREATE TABLE segue_turns (
 CREATE INDEX segue_turns_by_chat ON segue_turns (chat_id, id);
 CREATE INDEX segue_turns_open ON segue_turns (chat_id) WHERE state < 2;
 
+-- Prompts that have not ended. An agent takes those of a chat one at a time, the smallest place first;
+-- place is NULL as long as a prompt is not in line.
+CREATE TABLE segue_prompts (
+    task_id BLOB PRIMARY KEY NOT NULL,
+    chat_id BLOB NOT NULL REFERENCES segue_chats (id) ON DELETE CASCADE,
+    agent   TEXT NOT NULL,
+    place   INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX segue_prompts_by_chat ON segue_prompts (chat_id, agent, place);
+
 -- What an agent says in a message while it speaks, never written again: reading the message joins its
 -- parts. kind: 0 text, 1 thought, 2 tool, 3 plan.
 CREATE TABLE segue_message_parts (

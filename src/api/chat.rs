@@ -15,8 +15,8 @@ use crate::{
     error::{Error, Result},
     id::{ChatId, MessageId, SessionId},
     model::{
-        self, AgentSession, Command, Message, Needs, NewMessage, Page, Payload, Query, Role,
-        Stream, Turn,
+        self, AgentSession, Command, Message, Needs, NewMessage, Page, Payload, Prompt, Query,
+        Role, Stream, Turn,
     },
 };
 
@@ -117,11 +117,23 @@ impl Chat {
     }
 
     /// Says something to an agent: a string, or content blocks. The agent's turn is a task, and what
-    /// it answers is appended here.
+    /// it answers is appended here. An agent takes the prompts of a chat one at a time, in the order in
+    /// which they were sent, whatever their priority; one with a time of its own is in line from then
+    /// on.
     pub fn send<T: Serialize + ?Sized>(&self, agent: impl Into<String>, content: &T) -> SendPrompt {
         let agent = agent.into();
         let task = NewTask::new("agent", content).with(|spec| spec.agent = Some(agent));
         SendPrompt::new(Arc::clone(&self.core), self.id, task)
+    }
+
+    /// What was sent and is not answered yet. Each agent takes what is in line here one at a time,
+    /// by [place](Prompt::place); prompts that are paused or for later are not in line and come
+    /// last. To withdraw one, cancel its task.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn queue(&self) -> Result<Vec<Prompt>> {
+        prompt::queue(&self.core, self.id).await
     }
 
     /// What agents say here while they say it, as far as they are at work in this process.
@@ -163,7 +175,8 @@ impl Chat {
         Watch::new(Arc::clone(&self.core), Stream::Chat(self.id))
     }
 
-    /// Deletes it with its messages. Its tasks stay.
+    /// Deletes it with its messages, and cancels what was sent here and is not answered yet. Its
+    /// tasks stay.
     ///
     /// # Errors
     /// When the database is away for too long.

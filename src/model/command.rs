@@ -22,6 +22,9 @@ pub enum Command {
     Enqueue(Box<TaskSpec>),
     /// Make tasks, all of them or, where one is refused, none.
     EnqueueAll(Vec<TaskSpec>),
+    /// Make a prompt that goes before all others in its line. The one before it is told to stop
+    /// where it has begun. What is no prompt, or is for later, is made as any task.
+    Interject(Box<TaskSpec>),
     /// Adopt the row that another program inserted.
     Adopt(TaskId),
     /// Hand in what became of an attempt.
@@ -78,7 +81,7 @@ pub enum Command {
     DeleteSession(SessionId),
     /// Make a chat, or change its title and meta.
     OpenChat(Chat),
-    /// Delete a chat with its messages. Its tasks stay.
+    /// Delete a chat with its messages, and cancel its prompts. Its tasks stay.
     DeleteChat(ChatId),
     /// Append messages to a chat.
     Append {

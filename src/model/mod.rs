@@ -24,6 +24,7 @@ mod payload;
 mod plan;
 mod policy;
 mod program;
+mod prompt;
 mod prune;
 mod query;
 mod retry;
@@ -62,6 +63,7 @@ pub use payload::Payload;
 pub use plan::{Plan, Split};
 pub use policy::{Condition, OnFailure, Otherwise, Policy, Quorum, Terms, Tolerance};
 pub use program::Process;
+pub use prompt::{LineId, Prompt, Route};
 pub use query::{
     CapacityView, Disk, ItemFilter, Page, Prune, Pruned, Query, RunFilter, RunView, Stats,
     TaskFilter, TaskView,

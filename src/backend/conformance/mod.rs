@@ -17,6 +17,7 @@ mod ledger;
 mod lists;
 mod origins;
 mod people;
+mod prompts;
 mod pruning;
 mod races;
 mod reading;
@@ -35,6 +36,7 @@ use crate::model::{Cursor, Needs, Rows, audit};
 pub async fn dump(backend: &dyn Backend) -> Rows {
     let mut rows = backend.read(&Needs::everything()).await.expect("the rows can be read");
     rows.routes.clear();
+    rows.turn_routes.clear();
     rows.entries.values_mut().for_each(|entry| entry.cursor = Cursor::START);
     rows
 }
@@ -225,6 +227,20 @@ macro_rules! conformance_clauses {
                 a_deleted_chat_takes_its_turns_and_leaves_the_account
                 every_field_of_a_turn_and_its_session_is_kept
                 turns_and_sessions_are_listed_in_pages
+            }
+            prompts {
+                prompts_are_taken_one_at_a_time_in_the_order_of_sending
+                a_prompt_keeps_its_place_until_it_has_ended
+                every_end_of_a_prompt_releases_the_next
+                a_paused_prompt_gives_its_place_away
+                a_prompt_for_later_is_in_line_from_its_time
+                a_prompt_that_interrupts_goes_first
+                many_ends_in_one_commit_release_the_right_prompt
+                a_deleted_chat_cancels_its_prompts
+                an_imported_prompt_is_in_line
+                a_foreign_prompt_is_in_line
+                prompts_are_read_by_task_line_and_chat
+                prompts_at_once_are_taken_one_at_a_time
             }
             hosts {
                 a_program_is_written_down_before_it_is_started

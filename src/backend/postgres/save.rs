@@ -351,6 +351,9 @@ fn put_chats<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
     }
     let gone = &changes.chats_gone;
     if !gone.is_empty() {
+        for sql in sql::LOCK_OF_CHAT {
+            pipe.add(sql, columns!(gone, |id| id.as_uuid()));
+        }
         pipe.add(sql::DELETE_CHAT, columns!(gone, |id| id.as_uuid()));
         pipe.add(sql::DELETE_ENTRIES, columns!(gone, |id| stream(Stream::Chat(*id)).1));
     }

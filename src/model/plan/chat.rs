@@ -1,6 +1,6 @@
 //! Sessions, chats and messages.
 
-use super::{are_names, are_texts, fits};
+use super::{are_names, are_texts, fits, line};
 use crate::{
     id::{ChatId, SessionId},
     model::{
@@ -56,8 +56,11 @@ fn check(project: &str, title: &str, meta: Option<&Payload>) -> Result<(), Rejec
     fits("meta", meta.map_or(0, |meta| meta.as_str().len()), limits::META_BYTES)
 }
 
-/// Deletes a chat with its messages.
+/// Deletes a chat with its messages. Nobody is to answer its prompts any more.
 pub(super) fn delete(work: &mut Work, id: ChatId) -> Receipt {
+    if work.rows.chats.contains_key(&id) {
+        line::cancel_all(work, id);
+    }
     work.delete_chat(id);
     Ok(Outcome::Done)
 }

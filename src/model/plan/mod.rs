@@ -12,6 +12,7 @@ mod grow;
 mod hosts;
 mod inbox;
 mod ledger;
+mod line;
 mod reach;
 mod settle;
 mod split;
@@ -58,6 +59,7 @@ impl Plan {
         for command in &self.commands {
             needs.extend(wants::wants(command, &known));
         }
+        needs.extend(line::next_heads(&self.work.rows, &self.asked, &needs));
         needs.remove(&self.asked);
         self.asked.extend(needs.clone());
         (!needs.is_empty()).then_some(needs)
@@ -83,6 +85,7 @@ fn apply(work: &mut Work, command: Command) -> Receipt {
     match command {
         Command::Enqueue(spec) => task::enqueue(work, *spec),
         Command::EnqueueAll(specs) => task::enqueue_all(work, specs),
+        Command::Interject(spec) => line::interject(work, *spec),
         Command::Adopt(id) => task::adopt(work, id),
         Command::Import(import) => task::import(work, *import),
         Command::Settle(settle) => settle::settle(work, *settle),

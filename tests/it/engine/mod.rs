@@ -6,6 +6,7 @@ mod support;
 mod budgets;
 mod cancelling;
 mod capacity;
+mod chats;
 mod flows;
 mod inbox;
 mod leases;

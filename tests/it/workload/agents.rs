@@ -26,6 +26,42 @@ impl Workload {
         }
     }
 
+    /// What happens to those who stand in line in few chats.
+    pub(super) fn in_line(&mut self, rows: &Rows) -> Command {
+        let prompt = self.pick(rows.prompts.keys().copied()).filter(|_| self.chance(90));
+        let prompt = prompt.unwrap_or_else(|| self.task(rows));
+        let paused = rows.tasks.values().filter(|task| task.phase == Phase::Paused);
+        let paused: Vec<_> = paused.map(|task| task.id).collect();
+        match self.rng.u32(0..20) {
+            0..9 => Command::Enqueue(Box::new(self.prompt(rows))),
+            9..12 => Command::Interject(Box::new(self.prompt(rows))),
+            12 => {
+                let count = self.rng.u32(0..4);
+                Command::EnqueueAll((0..count).map(|_| self.prompt(rows)).collect())
+            }
+            13 | 14 => Command::Cancel(prompt),
+            15 => Command::Pause(prompt),
+            16 => Command::Resume(self.pick(paused).unwrap_or(prompt)),
+            17 => Command::Retry(self.failed(rows)),
+            18 => self.import(rows),
+            _ => self.talk(rows),
+        }
+    }
+
+    fn prompt(&mut self, rows: &Rows) -> TaskSpec {
+        let spec = self.spec(rows);
+        let (chat, run_at) = (self.chat(rows), spec.run_at.filter(|_| self.chance(40)));
+        TaskSpec {
+            project: "default".into(),
+            kind: "agent".into(),
+            agent: self.pick(AGENTS).map(str::to_owned),
+            chat: chat.filter(|_| self.chance(95)),
+            unique_key: spec.unique_key.filter(|_| self.chance(20)),
+            run_at,
+            ..spec
+        }
+    }
+
     /// Mostly of a task that is held.
     fn begin(&mut self, rows: &Rows) -> Command {
         let running = rows.tasks.values().filter(|task| task.phase == Phase::Running);

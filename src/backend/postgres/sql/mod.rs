@@ -65,6 +65,9 @@ pub const LOCKED: &str = " FOR UPDATE";
 pub const TASK: &str = "SELECT id, phase, lane, priority, run_at, attempt, failures, interruptions,
     lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at
     FROM task_states WHERE id = ANY ($1::uuid[]) ORDER BY id";
+/// Where tasks belong, and what their lines are if they are prompts.
+pub const ROUTE: &str = "SELECT s.id, s.run_id, s.step_no, s.flags, t.chat_id, t.agent
+    FROM task_states s JOIN tasks t ON t.id = s.id WHERE s.id = ANY ($1::uuid[])";
 pub const SPEC: &str = "SELECT id, project_id, kind, input, priority, run_at, parent_task_id,
     arena_id, session_id, chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id,
     unique_key, options, labels, meta, created_at, origin FROM tasks WHERE id = ANY ($1::uuid[])";
@@ -216,6 +219,11 @@ pub const PUT_CHAT: &str = "INSERT INTO chats (id, project_id, session_id, title
     ON CONFLICT (id) DO UPDATE SET project_id = excluded.project_id,
     session_id = excluded.session_id, title = excluded.title, meta = excluded.meta,
     next_seq = excluded.next_seq";
+/// What goes with chats is locked before it goes, in the order that everybody keeps.
+pub const LOCK_OF_CHAT: [&str; 2] = [
+    "SELECT FROM turns WHERE chat_id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE",
+    "SELECT FROM agent_sessions WHERE chat_id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE",
+];
 pub const DELETE_CHAT: &str = "DELETE FROM chats WHERE id = ANY ($1::uuid[])";
 pub const DELETE_ENTRIES: &str = "DELETE FROM entries WHERE stream = ANY ($1::uuid[])";
 pub const INSERT_MESSAGE: &str = "INSERT INTO messages (chat_id, seq, id, role, content, task_id,

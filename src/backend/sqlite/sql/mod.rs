@@ -31,6 +31,9 @@ pub const ADD_HISTORY: &str =
 pub const TASK: &str = "SELECT id, phase, lane, priority, run_at, attempt, failures, interruptions,
     lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at
     FROM segue_task_states WHERE id = ?1";
+/// Where a task belongs, and what its line is if it is a prompt.
+pub const ROUTE: &str = "SELECT s.id, s.run_id, s.step_no, s.flags, t.chat_id, t.agent
+    FROM segue_task_states s JOIN segue_tasks t ON t.id = s.id WHERE s.id = ?1";
 pub const SPEC: &str = "SELECT id, project_id, kind, input, priority, run_at, parent_task_id,
     arena_id, session_id, chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id,
     unique_key, options, labels, meta, created_at, origin
