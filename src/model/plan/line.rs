@@ -93,23 +93,26 @@ pub(super) fn interject(work: &mut Work, spec: TaskSpec) -> Receipt {
     Ok(made)
 }
 
-/// Brings a prompt to the head of its line, or behind one that is at work and told to stop.
+/// Brings a prompt to the head of its line, or behind one that is at work and told to stop. It may
+/// have been made for the one that it stops, and then it is cancelled with it.
 fn go_first(work: &mut Work, id: TaskId, line: &LineId) {
-    while let Some(other) = head(&work.rows, line).filter(|head| *head != id) {
-        let Some(task) = work.rows.tasks.get(&other) else { return };
-        let (phase, run_at) = (task.phase, task.run_at);
-        match phase {
-            // It waits for a worker, and has to wait longer.
-            Phase::Ready => {
-                overtake(work, id, other);
-                work.make_pending(other, run_at);
-                work.make_pending(id, work.now);
-            }
-            Phase::Running => {
-                task::cancel_families(work, [other]);
-                return stay_behind(work, id, other);
-            }
-            _ => task::cancel_families(work, [other]),
+    let Some(other) = head(&work.rows, line).filter(|head| *head != id) else { return };
+    let Some(task) = work.rows.tasks.get(&other) else { return };
+    let (phase, run_at) = (task.phase, task.run_at);
+    match phase {
+        // It waits for a worker, and has to wait longer.
+        Phase::Ready => {
+            overtake(work, id, other);
+            work.make_pending(other, run_at);
+            work.make_pending(id, work.now);
+        }
+        Phase::Running => {
+            stay_behind(work, id, other);
+            task::cancel_families(work, [other]);
+        }
+        _ => {
+            overtake(work, id, other);
+            task::cancel_families(work, [other]);
         }
     }
 }
