@@ -1,6 +1,9 @@
 -- Agents: their sessions, the turns that they take in chats, what they say
 -- and use, the programs that they are, and where they are installed.
 
+-- The chat that a chat began like, which may be gone, and up to which place of it.
+ALTER TABLE chats ADD COLUMN forked_from uuid, ADD COLUMN forked_seq bigint;
+
 -- An agent's own session in a chat. One that is not continued is closed and followed by the next
 -- generation. state: 0 idle, 1 active, 2 crashed, 3 closed.
 CREATE TABLE agent_sessions (

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     NewTask,
+    past::{self, At, History},
     prompt::{self, Live, SendPrompt},
     watch::Watch,
 };
@@ -45,6 +46,7 @@ impl ChatSpec {
             meta: self.meta.as_ref().map(Payload::of).transpose()?,
             next_seq: 1,
             created_at: self.created_at.unwrap_or_default(),
+            forked_from: None,
         })
     }
 }
@@ -173,6 +175,31 @@ impl Chat {
     /// Follows what is said.
     pub fn watch(&self) -> Watch {
         Watch::new(Arc::clone(&self.core), Stream::Chat(self.id))
+    }
+
+    /// Takes in what was said here before the chat was segue's, and the sessions that agents have of
+    /// it: the next prompt to such an agent goes on in its session. What was taken in before is not
+    /// taken in again. A long history takes several commits, the sessions come with the last; when
+    /// it breaks off, import it again.
+    ///
+    /// # Errors
+    /// [Not found](Error::is_not_found) when there is no such chat; a refusal for a message that is too
+    /// long, or a session without a name.
+    pub async fn import(&self, history: History) -> Result<()> {
+        past::import(&self.core, self.id, history).await
+    }
+
+    /// Makes a new chat, with an id of the host's, that begins like this one: with copies of its
+    /// messages up to a message or a [`seq`](Message::seq), which keep their times. Agents know of
+    /// them what they are told in their first turn. A long chat takes several commits; when it breaks
+    /// off, fork it again with the same id.
+    ///
+    /// # Errors
+    /// [Not found](Error::is_not_found) when there is no such chat or message; a refusal when there
+    /// is another chat with this id.
+    pub async fn fork_at(&self, at: impl Into<At>, id: ChatId) -> Result<Self> {
+        past::fork(&self.core, self, at.into(), id).await?;
+        Ok(Self::new(Arc::clone(&self.core), id))
     }
 
     /// Deletes it with its messages, and cancels what was sent here and is not answered yet. Its

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Answer, Ask, AvailableAgent, BeginTurn, Begun, Book, Changes, Chat, Claim, Claimed, DagError,
-    Growth, Instance, NewMessage, NewRun, Payload, Phase, Process, Recall, Retry, RetryRun,
-    RunState, Session, Task, TaskFlags, TaskSpec, TaskState, TurnEnd, Write,
+    ForkChat, Growth, ImportChat, Instance, NewMessage, NewRun, Payload, Phase, Process, Recall,
+    Retry, RetryRun, RunState, Session, Task, TaskFlags, TaskSpec, TaskState, TurnEnd, Write,
 };
 use crate::{
     clock::Timestamp,
@@ -90,6 +90,10 @@ pub enum Command {
         /// The messages, in order.
         messages: Vec<NewMessage>,
     },
+    /// Take in what was said in a chat before, and the sessions that agents have of it.
+    ImportChat(Box<ImportChat>),
+    /// Make a chat that begins like another one. Sent again with other messages it goes on.
+    ForkChat(Box<ForkChat>),
     /// Cancel one step of a run. What depends on it is skipped, or goes on without it.
     CancelStep {
         /// The run.

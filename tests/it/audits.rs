@@ -34,6 +34,7 @@ fn sound() -> Rows {
         meta: None,
         next_seq: 1,
         created_at: Timestamp::ZERO,
+        forked_from: None,
     };
     let (id, role, content) = (MessageId::new(), Role::User, Payload::null());
     let messages = vec![NewMessage { id, role, content, task: None }];

@@ -297,6 +297,7 @@ pub(super) fn chat() -> Chat {
         meta: None,
         next_seq: 1,
         created_at: Timestamp::ZERO,
+        forked_from: None,
     }
 }
 

@@ -16,6 +16,7 @@ mod kit;
 mod ledger;
 mod lists;
 mod origins;
+mod past;
 mod people;
 mod prompts;
 mod pruning;
@@ -241,6 +242,12 @@ macro_rules! conformance_clauses {
                 a_foreign_prompt_is_in_line
                 prompts_are_read_by_task_line_and_chat
                 prompts_at_once_are_taken_one_at_a_time
+            }
+            past {
+                a_past_is_taken_in_once
+                a_session_that_was_taken_in_is_continued_by_the_first_who_fits
+                a_fork_begins_like_its_origin
+                agents_of_a_fork_are_told_what_was_said
             }
             hosts {
                 a_program_is_written_down_before_it_is_started

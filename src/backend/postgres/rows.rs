@@ -309,6 +309,7 @@ pub(super) fn chat(cells: &mut Cells<'_>) -> Result<Chat> {
         meta: cells.payload_or_null()?,
         next_seq: cells.next()?,
         created_at: cells.time()?,
+        forked_from: cells.id_or_null()?.zip(cells.next()?),
     })
 }
 

@@ -382,6 +382,8 @@ fn put_chats<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
                 row.meta.as_ref().map(|meta| meta.as_str()),
                 row.next_seq,
                 Time(row.created_at),
+                row.forked_from.map(|(chat, _)| chat.as_uuid()),
+                row.forked_from.map(|(_, seq)| seq),
             ),
         );
     }

@@ -274,6 +274,7 @@ pub(super) fn chat(row: &Row<'_>) -> rusqlite::Result<Chat> {
         meta: cells.next()?,
         next_seq: cells.next()?,
         created_at: cells.next()?,
+        forked_from: cells.next::<Option<ChatId>>()?.zip(cells.next()?),
     })
 }
 

@@ -225,6 +225,7 @@ fn own_chat(job: &Job, id: ChatId) -> Chat {
         meta: None,
         next_seq: 1,
         created_at: crate::clock::Timestamp::ZERO,
+        forked_from: None,
     }
 }
 

@@ -13,6 +13,7 @@ mod hosts;
 mod inbox;
 mod ledger;
 mod line;
+mod past;
 mod reach;
 mod settle;
 mod split;
@@ -112,6 +113,8 @@ fn apply(work: &mut Work, command: Command) -> Receipt {
         Command::OpenChat(chat) => chat::open(work, chat),
         Command::DeleteChat(id) => chat::delete(work, id),
         Command::Append { chat, messages } => chat::append(work, chat, messages),
+        Command::ImportChat(import) => past::import(work, *import),
+        Command::ForkChat(fork) => past::fork(work, *fork),
         Command::BeginTurn(wish) => turn::begin(work, *wish),
         Command::NoteSession { turn, id, port } => turn::note_session(work, turn, id, port),
         Command::Prompting { turn, seen } => turn::prompting(work, turn, seen),

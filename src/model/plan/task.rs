@@ -65,6 +65,7 @@ pub(super) fn own_chat(work: &mut Work, spec: &TaskSpec) -> ChatId {
             meta: None,
             next_seq: 1,
             created_at: work.now,
+            forked_from: None,
         });
     }
     id

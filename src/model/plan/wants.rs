@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Family, are_texts, line,
+    Family, are_texts, line, past,
     reach::{self, Known},
     tasks_of, turn_wants,
 };
@@ -73,6 +73,8 @@ pub(super) fn wants(command: &Command, known: &Known<'_>) -> Needs {
             needs
         }
         Command::DeleteChat(id) => deleted(*id, rows),
+        Command::ImportChat(import) => past::wants_of_import(import),
+        Command::ForkChat(fork) => past::wants_of_fork(fork),
         Command::OpenSession(_)
         | Command::DeleteSession(_)
         | Command::OpenChat(_)

@@ -6,10 +6,14 @@ use std::sync::{
 };
 
 use segue::{
-    Chat, ChatSpec, Engine, Failure, Waiting, WhenBusy,
+    Chat, ChatSpec, Engine, Failure, History, Waiting, WhenBusy,
     agents::{self, Agent, Reply},
-    id::{ChatId, TaskId},
-    model::{AttemptOutcome, Retry, TaskState},
+    clock::Timestamp,
+    id::{ChatId, MessageId, TaskId},
+    model::{
+        AgentContext, AttemptOutcome, Event, PastMessage, PastSession, Payload, Resume, Retry,
+        Role, Sessions, TaskState, Transport,
+    },
 };
 
 use super::support::{Probe, Store, eventually};
@@ -20,6 +24,9 @@ each_backend!(
     a_prompt_that_interrupts_comes_before_those_in_line,
     a_prompt_that_is_withdrawn_is_not_answered,
     a_deleted_chat_has_no_prompts_left,
+    a_past_is_gone_on_with_once,
+    a_long_past_is_taken_in_and_forked_whole,
+    a_fork_knows_what_was_said_before_it,
 );
 
 async fn chat(engine: &Engine) -> Chat {
@@ -156,4 +163,134 @@ async fn a_deleted_chat_has_no_prompts_left(store: Store) {
     assert_eq!(probe.log(), ["one"]);
     let left = async || chat.queue().await.unwrap().is_empty();
     eventually("nothing is left of it", left).await;
+}
+
+/// An agent that says which session it was to continue, and notes what it was told.
+struct Remembers(Probe);
+
+impl std::fmt::Debug for Remembers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Remembers")
+    }
+}
+
+#[async_trait::async_trait]
+impl Agent for Remembers {
+    async fn turn(&self, turn: agents::Turn, listener: &dyn agents::Listener) -> agents::Outcome {
+        let own = match &turn.resume {
+            Resume::Continue(id) | Resume::New(id) => id.clone(),
+            Resume::Fresh => "fresh".into(),
+        };
+        listener.session(&own).await.unwrap();
+        listener.prompting().await.unwrap();
+        self.0.note(turn.prompt);
+        agents::Outcome::Completed(Reply::text(format!("{:?}", turn.resume)))
+    }
+
+    fn profile(&self) -> agents::Profile {
+        agents::Profile { sessions: Sessions::Theirs, ..agents::Profile::default() }
+    }
+}
+
+fn said(n: i64) -> PastMessage {
+    PastMessage {
+        id: MessageId::new(),
+        role: if n % 2 == 0 { Role::User } else { Role::Assistant },
+        content: Payload::text(&format!("said {n}")),
+        task: None,
+        created_at: Timestamp::from_micros(n),
+    }
+}
+
+async fn a_past_is_gone_on_with_once(store: Store) {
+    let probe = Probe::default();
+    let builder = store.builder().agent("a", Remembers(probe.clone()));
+    let engine = builder.agent("b", Remembers(probe.clone())).start().await.unwrap();
+    let chat = chat(&engine).await;
+    let messages: Vec<_> = (1..5).map(said).collect();
+    let whole = PastSession::new("a", Transport::Cli, "old a");
+    let half = PastSession {
+        seen: Some(messages[1].id),
+        ..PastSession::new("b", Transport::Cli, "old b")
+    };
+    let history = History { messages, sessions: vec![whole, half] };
+    for _ in 0..2 {
+        chat.import(history.clone()).await.unwrap();
+    }
+    let ask = async |agent: &str| {
+        let task = chat.send(agent, "go on").await.unwrap();
+        task.output::<String>().await.unwrap()
+    };
+    assert_eq!([ask("a").await, ask("b").await], ["Continue(\"old a\")", "Continue(\"old b\")"]);
+    let log = probe.log();
+    assert_eq!(log[0], "go on", "it has read all that there was");
+    assert!(log[1].contains("said 3") && !log[1].contains("said 2"), "{log:?}");
+    // Once more, now that both have gone on.
+    chat.import(history.clone()).await.unwrap();
+    assert_eq!(ask("a").await, "Continue(\"old a\")");
+    let all = chat.history(0, 100).await.unwrap();
+    assert_eq!(all.len(), 4 + 2 * 3);
+    assert!(all.iter().zip(&history.messages).all(|(row, past)| {
+        (row.id, row.created_at, &row.content) == (past.id, past.created_at, &past.content)
+    }));
+    let sessions = chat.agent_sessions().await.unwrap();
+    assert_eq!(sessions.len(), 2);
+    assert!(sessions.iter().all(|row| row.generation == 1 && !row.fingerprint.is_empty()));
+}
+
+async fn a_long_past_is_taken_in_and_forked_whole(store: Store) {
+    let engine = store.builder().start().await.unwrap();
+    let chat = chat(&engine).await;
+    let messages: Vec<_> = (0..450).map(said).collect();
+    let at = messages[430].id;
+    let history = History { messages, ..History::default() };
+    chat.import(history).await.unwrap();
+    let id = ChatId::new();
+    let all = chat.history(0, 1_000).await.unwrap();
+    for _ in 0..2 {
+        let fork = chat.fork_at(at, id).await.unwrap();
+        let copies = fork.history(0, 1_000).await.unwrap();
+        assert_eq!((all.len(), copies.len()), (450, 431));
+        assert!(all.iter().zip(&copies).all(|(row, copy)| {
+            (&row.content, row.role, row.created_at) == (&copy.content, copy.role, copy.created_at)
+        }));
+    }
+    let other = chat.fork_at(7, id).await.unwrap_err();
+    assert!(other.rejection().is_some(), "{other}");
+    let missing = chat.fork_at(MessageId::new(), ChatId::new()).await.unwrap_err();
+    assert!(missing.is_not_found(), "{missing}");
+    let empty = chat.fork_at(0, ChatId::new()).await.unwrap();
+    assert_eq!(empty.view().await.unwrap().forked_from, Some((chat.id(), 0)));
+}
+
+async fn a_fork_knows_what_was_said_before_it(store: Store) {
+    let probe = Probe::default();
+    let engine = store.builder().agent("a", Remembers(probe.clone())).start().await.unwrap();
+    let chat = chat(&engine).await;
+    for prompt in ["first", "second"] {
+        chat.send("a", prompt).await.unwrap().ended().await.unwrap();
+    }
+    let all = chat.history(0, 100).await.unwrap();
+    assert_eq!(all.len(), 4);
+    let fork = chat.fork_at(all[1].id, ChatId::new()).await.unwrap();
+    assert_eq!(fork.view().await.unwrap().forked_from, Some((chat.id(), all[1].seq)));
+    let mut watch = fork.watch();
+    let task = fork.send("a", "another second").await.unwrap();
+    assert_eq!(task.output::<String>().await.unwrap(), "Fresh");
+    let told = probe.log().pop().unwrap();
+    assert!(told.contains("first") && told.ends_with("another second"), "{told}");
+    assert!(!told.contains("\nsecond"), "what was said after is not known: {told}");
+    let (mut forked, mut carried) = (false, false);
+    while !(forked && carried) {
+        for event in watch.next().await.unwrap().events {
+            forked |= event == Event::ChatForked { from: chat.id(), seq: all[1].seq };
+            carried |= matches!(event, Event::ContextCarried { generation: 1, .. });
+        }
+    }
+    let session = fork.agent_sessions().await.unwrap().remove(0);
+    assert_eq!((session.context, session.generation), (AgentContext::Carried, 1));
+    // The other chat goes on as it was.
+    let task = chat.send("a", "third").await.unwrap();
+    assert_eq!(task.output::<String>().await.unwrap(), "Continue(\"fresh\")");
+    assert_eq!(fork.history(0, 100).await.unwrap().len(), 4);
 }

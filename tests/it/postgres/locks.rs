@@ -26,6 +26,7 @@ async fn talk(db: &PostgresBackend) -> Talk {
         meta: None,
         next_seq: 1,
         created_at: Timestamp::ZERO,
+        forked_from: None,
     };
     let (id, behind) = (chat.id, prompt(chat.id));
     let behind_id = behind.id;

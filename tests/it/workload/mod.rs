@@ -452,6 +452,7 @@ impl Workload {
                 meta: None,
                 next_seq: 1,
                 created_at: Timestamp::ZERO,
+                forked_from: None,
             }),
         }
     }

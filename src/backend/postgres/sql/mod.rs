@@ -94,8 +94,8 @@ pub const SLOTS: &str = "SELECT key, n, task_id, lease FROM slots WHERE key = AN
 pub const LANE: &str = "SELECT id, needs, keys FROM lanes WHERE id = ANY ($1::bigint[])";
 pub const SESSION: &str =
     "SELECT id, project_id, title, meta, created_at FROM sessions WHERE id = ANY ($1::uuid[])";
-pub const CHAT: &str = "SELECT id, project_id, session_id, title, meta, next_seq, created_at
-    FROM chats WHERE id = ANY ($1::uuid[]) ORDER BY id";
+pub const CHAT: &str = "SELECT id, project_id, session_id, title, meta, next_seq, created_at,
+    forked_from, forked_seq FROM chats WHERE id = ANY ($1::uuid[]) ORDER BY id";
 pub const MESSAGE: &str = "SELECT chat_id, seq, id, role, content, task_id, created_at
     FROM messages WHERE id = ANY ($1::uuid[])";
 pub const INSTANCE: &str = "SELECT id, host, boot, pid, pid_start, beat, serves, started_at
@@ -214,8 +214,8 @@ pub const PUT_SESSION: &str = "INSERT INTO sessions (id, project_id, title, meta
     meta = excluded.meta";
 pub const DELETE_SESSION: &str = "DELETE FROM sessions WHERE id = ANY ($1::uuid[])";
 pub const PUT_CHAT: &str = "INSERT INTO chats (id, project_id, session_id, title, meta, next_seq,
-    created_at) SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[],
-    $6::bigint[], $7::timestamptz[])
+    created_at, forked_from, forked_seq) SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[],
+    $4::text[], $5::text[], $6::bigint[], $7::timestamptz[], $8::uuid[], $9::bigint[])
     ON CONFLICT (id) DO UPDATE SET project_id = excluded.project_id,
     session_id = excluded.session_id, title = excluded.title, meta = excluded.meta,
     next_seq = excluded.next_seq";
@@ -541,8 +541,8 @@ pub const LIST_MESSAGES: &str = "SELECT m.chat_id, m.seq, m.id, m.role, m.conten
 pub const LIST_SESSIONS: &str = "SELECT id, project_id, title, meta, created_at
     FROM sessions WHERE ($1::text IS NULL OR project_id = $1) AND ($2::uuid IS NULL OR id < $2)
     ORDER BY id DESC LIMIT $3::bigint";
-pub const LIST_CHATS: &str = "SELECT id, project_id, session_id, title, meta, next_seq, created_at
-    FROM chats WHERE ($1::text IS NULL OR project_id = $1)
+pub const LIST_CHATS: &str = "SELECT id, project_id, session_id, title, meta, next_seq, created_at,
+    forked_from, forked_seq FROM chats WHERE ($1::text IS NULL OR project_id = $1)
     AND ($2::uuid IS NULL OR session_id = $2) AND ($3::uuid IS NULL OR id < $3)
     ORDER BY id DESC LIMIT $4::bigint";
 
