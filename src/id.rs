@@ -139,6 +139,11 @@ impl MessageId {
         let (_, low) = Uuid::new_v5(&chat.0, self.0.as_bytes()).as_u64_pair();
         Self(Uuid::from_u64_pair(high, low))
     }
+
+    /// The message that tells the agent of a task, in short, what was said before.
+    pub fn of_summary(task: TaskId) -> Self {
+        Self(Uuid::new_v5(&task.0, b"summary"))
+    }
 }
 
 impl ItemId {

@@ -3,11 +3,13 @@
 #[macro_use]
 mod support;
 
+mod answers;
 mod budgets;
 mod cancelling;
 mod capacity;
 mod chats;
 mod flows;
+mod hardship;
 mod inbox;
 mod leases;
 mod lifecycle;
