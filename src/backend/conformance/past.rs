@@ -17,7 +17,7 @@ use crate::{
 fn said(n: u8) -> PastMessage {
     PastMessage {
         id: MessageId::new(),
-        role: if n % 2 == 0 { Role::User } else { Role::Assistant },
+        role: if n.is_multiple_of(2) { Role::User } else { Role::Assistant },
         content: Payload::of(&n).expect("a number has a JSON form"),
         task: None,
         created_at: Timestamp::from_micros(1_000 + i64::from(n)),

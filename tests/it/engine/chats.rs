@@ -92,7 +92,7 @@ async fn a_prompt_that_fails_is_tried_again_before_the_next(store: Store) {
     let (log, tries) = (probe.clone(), Arc::new(AtomicU32::new(0)));
     let agent = agents::native(move |turn| {
         let first = tries.fetch_add(1, Ordering::SeqCst) == 0;
-        log.note(turn.prompt.clone());
+        log.note(turn.prompt);
         async move {
             match first {
                 true => Err(Failure::new("not now")),
