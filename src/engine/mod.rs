@@ -38,6 +38,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use dispatcher::Control;
+pub(crate) use hosts::here;
 pub use keeper::Repaired;
 pub(crate) use registry::{Done, Handler, Job, Registry, Working};
 pub use turns::Delta;

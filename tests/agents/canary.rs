@@ -3,7 +3,7 @@
 
 use segue::{
     ChatSpec, Engine, ReadOnly,
-    agents::{Agent, cli::Cli, opencode::Opencode},
+    agents::{Agent, acp::Acp, cli::Cli, opencode::Opencode},
     id::ChatId,
     model::{AvailableAgent, Canary, TaskState, TaskView},
     testing::model::Script,
@@ -11,7 +11,7 @@ use segue::{
 
 use crate::{
     cli::Chat,
-    held::{acp, builder, claude, error, permissive},
+    held::{builder, claude, error, permissive},
     recipes::{self, Recipe},
 };
 
@@ -21,7 +21,11 @@ fn cli(chat: &Chat) -> Cli {
 }
 
 fn server(chat: &Chat) -> Opencode {
-    crate::opencode::agent_that(chat, serde_json::json!({}))
+    crate::opencode::agent(chat)
+}
+
+fn acp(chat: &Chat) -> Acp {
+    crate::acp::agent(chat)
 }
 
 async fn row(engine: &Engine) -> AvailableAgent {

@@ -7,6 +7,8 @@
 //! The messages are read field by field: agents deviate from the protocol, each in its own way, and
 //! the official crates allow one exact version of themselves, which is the host's to choose.
 
+#[cfg(feature = "opencode")]
+mod beside;
 mod course;
 mod ending;
 mod link;
@@ -183,7 +185,7 @@ impl Acp {
     }
 
     /// Starts the program for a turn.
-    async fn start(&self, turn: &Turn) -> Result<Link, Failure> {
+    async fn start(&self, turn: &Turn) -> Result<Session, Failure> {
         let mut spawn = self.launch.spawn(&turn.folder, turn.access)?;
         if turn.access == Access::ReadOnly {
             match &self.quirks.read_only {
@@ -196,9 +198,17 @@ impl Acp {
                 }
             }
         }
+        #[cfg(feature = "opencode")]
+        let beside = (self.quirks.meter == Meter::Messages)
+            .then(|| beside::Beside::of(&mut spawn))
+            .transpose()?;
         let custody = turn.custody.clone();
         let unwatched = || -> Arc<dyn Custody> { Arc::new(Unwatched::new(Uuid::now_v7())) };
-        Link::start(spawn, custody.unwrap_or_else(unwatched)).await
+        let link = Link::start(spawn, custody.unwrap_or_else(unwatched)).await?;
+        let session = Session::new(link, turn);
+        #[cfg(feature = "opencode")]
+        let session = session.with(beside);
+        Ok(session)
     }
 
     /// The mode that a turn's session must stay in.
@@ -229,7 +239,7 @@ impl Acp {
                 session.link.hear(true);
                 session
             }
-            None => Session::new(self.start(turn).await.map_err(Outcome::Failed)?, turn),
+            None => self.start(turn).await.map_err(Outcome::Failed)?,
         };
         let setup = Setup { login: self.login.as_deref(), mode: self.mode(turn) };
         let ready = tokio::select! {
@@ -261,6 +271,7 @@ impl Acp {
         let mut course = Course::new(&mut session, turn, listener, how);
         let end = course.run(self.silence).await;
         let words = std::mem::take(&mut course.words);
+        course.reckon().await;
         drop(course);
         let outcome = match end {
             End::Answered(answer) => {

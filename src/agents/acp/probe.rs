@@ -83,8 +83,7 @@ impl Acp {
             Vec::new(),
         );
         (turn.folder, turn.custody) = (folder.0.clone(), custody);
-        let link = self.start(&turn).await?;
-        let mut session = Session::new(link, &turn);
+        let mut session = self.start(&turn).await?;
         let probed = timeout(limit, self.ask(&mut session)).await;
         let trouble = match probed {
             Ok(Ok(probed)) => {

@@ -21,9 +21,11 @@ use serde_json::{Value, json};
 use tokio::{sync::Mutex, time::timeout};
 use uuid::Uuid;
 
+#[cfg(feature = "acp")]
+pub(super) use self::events::used;
+pub(super) use self::http::Client;
 use self::{
     events::Finish,
-    http::Client,
     server::Server,
     talk::{End, Talk},
 };
