@@ -37,7 +37,6 @@ mod telling;
 mod trouble;
 mod turn;
 mod update;
-#[cfg(all(feature = "programs", target_os = "linux"))]
 pub mod warm;
 
 use std::fmt;

@@ -61,7 +61,6 @@ pub struct Acp {
     login: Option<String>,
     starting: Duration,
     silence: Duration,
-    limits: Limits,
     pool: Pool<Session>,
 }
 
@@ -69,7 +68,7 @@ impl Acp {
     /// An agent by this name, and its program: a path, or a name that is looked up in the `PATH` of
     /// its environment.
     pub fn new(name: impl Into<String>, program: impl Into<PathBuf>) -> Self {
-        let (name, limits) = (name.into(), Limits::default());
+        let name = name.into();
         Self {
             launch: Launch::new(&*name, program),
             name,
@@ -77,8 +76,7 @@ impl Acp {
             login: None,
             starting: Duration::from_secs(120),
             silence: Duration::from_secs(30 * 60),
-            limits,
-            pool: Pool::new(limits),
+            pool: Pool::new(Limits::default()),
         }
     }
 
@@ -159,22 +157,6 @@ impl Acp {
     #[must_use]
     pub const fn silence(mut self, limit: Duration) -> Self {
         self.silence = limit;
-        self
-    }
-
-    /// How long a program waits for the next turn of its chat. Ten minutes, if not said.
-    #[must_use]
-    pub fn idle(mut self, limit: Duration) -> Self {
-        self.limits.idle_for = limit;
-        self.pool = Pool::new(self.limits);
-        self
-    }
-
-    /// How many programs may wait. Eight, if not said.
-    #[must_use]
-    pub fn cap(mut self, most: usize) -> Self {
-        self.limits.idle_most = most;
-        self.pool = Pool::new(self.limits);
         self
     }
 
@@ -290,7 +272,7 @@ impl Acp {
 #[async_trait]
 impl Agent for Acp {
     async fn turn(&self, turn: Turn, listener: &dyn Listener) -> Outcome {
-        let mut seat = self.pool.seat(turn.chat).await;
+        let mut seat = self.pool.seat(turn.chat, turn.room.as_ref()).await;
         match self.session(&mut seat, &turn, listener).await {
             Ok(session) => self.prompt(session, seat, &turn, listener).await,
             Err(outcome) => outcome,

@@ -286,8 +286,11 @@ async fn turn(
     let mut content = crate::agents::blocks(&prompt.content);
     let continued = matches!(begun.resume, Resume::Continue(_));
     if continued && begun.seen >= asked.seq && asked.seq > 0 {
-        // The session has the prompt already: its turn broke off, or waited for an answer.
-        content = vec![Block::text(GO_ON)];
+        // The session was given the prompt already: its turn broke off, or waited for an answer.
+        match is_heard(job, asked).await? {
+            true => content = vec![Block::text(GO_ON)],
+            false => content.insert(0, Block::text(format!("{GO_ON} {UNHEARD}"))),
+        }
     } else if agent.profile().sessions != Sessions::None
         && let Some(told) = missed(job, prompt, asked, begun).await?
     {
@@ -299,6 +302,7 @@ async fn turn(
     turn.resume = begun.resume.clone();
     turn.stop = job.token.clone();
     turn.folder = folder(job);
+    turn.room = Some(job.core.room.clone());
     Ok(turn)
 }
 
@@ -312,6 +316,16 @@ fn folder(job: &Job) -> PathBuf {
 /// What a session is told that has been asked before.
 const GO_ON: &str = "The turn was interrupted before it was finished. What the tool that was called \
     last has done is not known: look before you do it again. Go on where you were.";
+
+/// What follows where nothing was heard of it: it may have died before it had read the prompt.
+const UNHEARD: &str = "What was asked follows, in case it did not reach you.";
+
+/// Whether anything came of the prompt that an agent was given.
+async fn is_heard(job: &Job, asked: &Asked) -> Result<bool> {
+    let task = job.claimed.spec.id;
+    let answers = |it: &Message| it.task == Some(task) && it.role == Role::Assistant;
+    Ok(asked.others.iter().any(answers) || permission::has_asked(job).await?)
+}
 
 /// What the agent's session does not know of the chat, as it is told.
 async fn missed(

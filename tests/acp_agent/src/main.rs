@@ -2,7 +2,7 @@
 //!
 //! Each line of a prompt is a step: see [`script`]. Its arguments say in what it differs from an
 //! agent that keeps to the protocol: see [`Manners`]. Sessions are files in its working folder's
-//! `.acp_agent`, so that another process of it can continue them.
+//! `.acp_agent`, or in `ACP_AGENT_HOME`, so that another process of it can continue them.
 
 mod manners;
 mod output;
