@@ -9,7 +9,7 @@ use std::{
 use segue::{
     Builder, Chat, ChatSpec, Engine,
     id::{ChatId, MessageId},
-    model::{Event, Rows, TaskState, TurnState},
+    model::{Event, Rows, TaskFilter, TaskState, TurnState},
 };
 
 use super::{
@@ -75,6 +75,10 @@ impl Ordeal {
 
     async fn is_over(&self) -> bool {
         let tasks = self.beside.stats().await.unwrap().tasks;
+        if tasks.contains_key(&TaskState::Failed) {
+            let failed = TaskFilter { states: vec![TaskState::Failed], ..TaskFilter::default() };
+            panic!("{:#?}", self.beside.tasks(failed, None, 9).await.unwrap());
+        }
         tasks.get(&TaskState::Completed) == Some(&(self.prompts.len() as u64))
     }
 
