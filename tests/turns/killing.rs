@@ -8,7 +8,7 @@ use std::{
 
 use segue::{
     Builder, Chat, ChatSpec, Engine,
-    id::{ChatId, MessageId},
+    id::{ChatId, MessageId, TaskId},
     model::{Event, Rows, TaskFilter, TaskState, TurnState},
 };
 
@@ -52,7 +52,7 @@ struct Ordeal {
     place: Place,
     beside: Engine,
     chats: Vec<Chat>,
-    prompts: Vec<String>,
+    prompts: Vec<(TaskId, String)>,
     seen: Seen,
 }
 
@@ -65,8 +65,8 @@ impl Ordeal {
             let chat = beside.chat(ChatId::new(), ChatSpec::default()).await.unwrap();
             for turn in 0..2 {
                 let prompt = prompt(no * 2 + turn);
-                chat.send(["one", "two"][no as usize % 2], &prompt).await.unwrap();
-                prompts.push(prompt);
+                let task = chat.send(["one", "two"][no as usize % 2], &prompt).await.unwrap();
+                prompts.push((task.id(), prompt));
             }
             chats.push(chat);
         }
@@ -157,7 +157,7 @@ impl Ordeal {
         let sessions =
             files.filter(|path| path.extension().is_none() && !path.ends_with("reported"));
         let given: String = sessions.map(|path| read(&path)).collect();
-        for prompt in &self.prompts {
+        for (_, prompt) in &self.prompts {
             let line = prompt.replace('\n', "; ");
             let count = given.lines().filter(|given| **given == line).count();
             // One that has died before it had read it was told of it with what came then.
@@ -169,17 +169,17 @@ impl Ordeal {
     /// No report is booked twice, and none is lost of a turn that was never interrupted.
     fn each_report_was_booked_once(&self, rows: &Rows) {
         let reported = read(&self.place.path().join(".acp_agent/reported"));
-        for no in 0..self.prompts.len() as u64 {
-            let output = 1000 + no;
+        for (no, (task, _)) in self.prompts.iter().enumerate() {
+            let output = 1000 + no as u64;
             let said =
                 reported.lines().filter(|it| it.split(' ').nth(1) == Some(&output.to_string()));
             let said = said.count();
             let booked = rows.ledger.values().filter(|it| it.tokens.output == output);
-            let tasks: Vec<_> = booked.map(|booking| booking.task).collect();
-            assert!(tasks.len() <= said, "{output} was reported {said} times: {tasks:?}");
-            let turns = rows.turns.values().filter(|turn| tasks.contains(&turn.task));
-            let smooth = turns.count() <= 1;
-            assert!(!smooth || tasks.len() == 1, "{output} was reported and not booked");
+            let booked: Vec<_> = booked.map(|booking| booking.task).collect();
+            assert!(booked.iter().all(|it| it == task), "{output} is booked to another");
+            assert!(booked.len() <= said, "{output} was reported {said} times: {booked:?}");
+            let turns = rows.turns.values().filter(|turn| turn.task == *task).count();
+            assert!(turns > 1 || booked.len() == 1, "{output} was reported and not booked");
         }
     }
 }

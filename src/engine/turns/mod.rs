@@ -284,15 +284,15 @@ async fn turn(
 ) -> Result<Turn> {
     let spec = &job.claimed.spec;
     let mut content = crate::agents::blocks(&prompt.content);
-    let continued = matches!(begun.resume, Resume::Continue(_));
-    if continued && begun.seen >= asked.seq && asked.seq > 0 {
+    let turns = turns(job, asked.chat).await?;
+    if is_given(&turns, spec.id, begun) {
         // The session was given the prompt already: its turn broke off, or waited for an answer.
         match is_heard(job, asked).await? {
             true => content = vec![Block::text(GO_ON)],
             false => content.insert(0, Block::text(format!("{GO_ON} {UNHEARD}"))),
         }
     } else if agent.profile().sessions != Sessions::None
-        && let Some(told) = missed(job, prompt, asked, begun).await?
+        && let Some(told) = missed(&turns, prompt, asked, begun)
     {
         content.insert(0, Block::Text { text: told });
     }
@@ -327,39 +327,52 @@ async fn is_heard(job: &Job, asked: &Asked) -> Result<bool> {
     Ok(asked.others.iter().any(answers) || permission::has_asked(job).await?)
 }
 
-/// What the agent's session does not know of the chat, as it is told.
-async fn missed(
-    job: &Job,
-    prompt: &Prompt,
-    asked: &Asked,
-    begun: &Begun,
-) -> Result<Option<String>> {
-    if prompt.hand_off == HandOff::None || asked.others.is_empty() {
-        return Ok(None);
-    }
-    let known = own_tasks(job, asked.chat, begun.session).await?;
-    let is_news = |message: &&Message| {
-        message.seq > begun.seen && message.task.is_none_or(|task| !known.contains(&task))
-    };
-    let news: Vec<Message> = asked.others.iter().filter(is_news).cloned().collect();
-    Ok(handoff::told(&news, begun.seen == 0))
+/// Whether an earlier attempt has given the prompt to the session that is continued.
+fn is_given(turns: &[model::Turn], task: TaskId, begun: &Begun) -> bool {
+    let own = |turn: &&model::Turn| turn.task == task && turn.session == begun.session;
+    matches!(begun.resume, Resume::Continue(_))
+        && turns.iter().filter(own).any(|turn| was_prompted(turn))
 }
 
-/// The tasks whose turns were taken in a session.
-async fn own_tasks(job: &Job, chat: ChatId, session: AgentSessionId) -> Result<BTreeSet<TaskId>> {
-    let mut tasks = BTreeSet::new();
-    let mut after: Option<TurnId> = None;
+fn was_prompted(turn: &model::Turn) -> bool {
+    turn.prompted_at != crate::clock::Timestamp::ZERO
+}
+
+/// What the agent's session does not know of the chat, as it is told.
+fn missed(turns: &[model::Turn], prompt: &Prompt, asked: &Asked, begun: &Begun) -> Option<String> {
+    if prompt.hand_off == HandOff::None {
+        return None;
+    }
+    let own = turns.iter().filter(|turn| turn.session == begun.session);
+    let known: BTreeSet<TaskId> = own.map(|turn| turn.task).collect();
+    // A function has its prompt without a word about it.
+    let is_given = |turn: &&model::Turn| {
+        was_prompted(turn) || !(turn.state.is_open() || turn.state == TurnState::Crashed)
+    };
+    let given: BTreeSet<TaskId> = turns.iter().filter(is_given).map(|turn| turn.task).collect();
+    // What waits for its own turn is said then.
+    let waits = |message: &Message, task| message.role == Role::User && !given.contains(&task);
+    let is_news = |message: &&Message| {
+        let of_another = |task| !known.contains(&task) && !waits(message, task);
+        message.seq > begun.seen && message.task.is_none_or(of_another)
+    };
+    let news: Vec<Message> = asked.others.iter().filter(is_news).cloned().collect();
+    handoff::told(&news, begun.seen == 0)
+}
+
+/// The turns that were taken in a chat.
+async fn turns(job: &Job, chat: ChatId) -> Result<Vec<model::Turn>> {
+    let mut all: Vec<model::Turn> = Vec::new();
     loop {
+        let after = all.last().map(|turn| turn.id);
         let query = Query::Turns { chat, after, limit: 500 };
-        let Page::Turns(turns) = job.core.backend.list(&query).await? else {
+        let Page::Turns(page) = job.core.backend.list(&query).await? else {
             return Err(Error::database("a list of turns was answered with another"));
         };
-        let own = turns.iter().filter(|turn| turn.session == session);
-        tasks.extend(own.map(|turn| turn.task));
-        match turns.last() {
-            Some(last) => after = Some(last.id),
-            None => return Ok(tasks),
+        if page.is_empty() {
+            return Ok(all);
         }
+        all.extend(page);
     }
 }
 

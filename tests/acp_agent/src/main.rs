@@ -36,6 +36,12 @@ type Connection = ConnectionTo<Client>;
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    // What the client must not do ends all, and not only what it was done to.
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::exit(101);
+    }));
     let desk = Desk {
         manners: Manners::of_arguments(),
         output: Output::default(),

@@ -60,7 +60,9 @@ fn words(prompt: &[ContentBlock]) -> String {
         ContentBlock::ResourceLink(link) => format!("say {}", link.uri),
         _ => "say a block".into(),
     });
-    words.collect::<Vec<_>>().join("\n")
+    let words = words.collect::<Vec<_>>().join("\n");
+    // What was said without it, which it is told before, has no steps.
+    words.rsplit_once("</conversation>\n").map_or(words.clone(), |(_, steps)| steps.to_owned())
 }
 
 impl Turn {

@@ -86,22 +86,21 @@ impl Sessions {
     }
 
     /// The steps of a prompt, and how many of them were done before. A session that is told to go on
-    /// does so with the prompt before; one that knows of none begins what it is told beside.
+    /// does so with the prompt before, unless it is told of another that has not reached it.
     pub fn begin(&self, id: &str, prompt: &str) -> (Vec<String>, usize) {
         let (work, done) = (file(&format!("{id}.work")), file(&format!("{id}.done")));
-        let mut lines = prompt.lines();
-        let is_told_to_go_on = lines.next().is_some_and(|line| line.starts_with(GO_ON));
-        let known = fs::read_to_string(&work).ok().filter(|_| is_told_to_go_on);
+        let told = prompt.strip_prefix(GO_ON).map(|told| told.split_once('\n').unwrap_or_default().1);
+        let known = fs::read_to_string(&work).unwrap_or_default();
         let steps = |text: &str| text.lines().map(str::to_owned).collect();
-        if let Some(known) = known {
+        if told.is_some_and(|told| told.is_empty() || told == known) {
             let before = fs::read_to_string(done).unwrap_or_default();
             return (steps(&known), before.lines().count());
         }
-        let anew = if is_told_to_go_on { lines.collect::<Vec<_>>().join("\n") } else { prompt.into() };
-        fs::write(&work, &anew).expect("space");
+        let anew = told.unwrap_or(prompt);
+        fs::write(&work, anew).expect("space");
         fs::write(done, "").expect("space");
         let _ = fs::remove_file(file(&format!("{id}.count")));
-        (steps(&anew), 0)
+        (steps(anew), 0)
     }
 
     /// Notes that a step is done.
