@@ -132,6 +132,11 @@ impl MessageId {
     pub fn of_prompt(task: TaskId) -> Self {
         Self(task.0)
     }
+
+    /// The message that tells the agent of a task, in short, what was said before.
+    pub fn of_summary(task: TaskId) -> Self {
+        Self(Uuid::new_v5(&task.0, b"summary"))
+    }
 }
 
 impl ItemId {

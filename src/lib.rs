@@ -105,9 +105,10 @@ pub use api::{
     SendPrompt, Session, SessionSpec, Step, StepWaiting, Steps, Task, Template, Verdict, Waiting,
     Watch, WhenBusy, any, at_least,
 };
-pub use engine::{Delta, HandOff, Repaired};
+pub use engine::{Delta, Repaired};
 pub use error::{Error, Result};
 pub use failure::Failure;
+pub use model::HandOff;
 
 /// The examples of the README, compiled.
 #[cfg(all(doctest, feature = "sqlite", feature = "cli", feature = "claude", target_os = "linux"))]

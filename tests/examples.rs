@@ -381,6 +381,23 @@ fn odd_names(folder: &Path) {
 
 // ---- the others
 
+#[cfg(all(feature = "programs", target_os = "linux"))]
+#[test]
+fn an_agent_of_the_hosts_own_goes_on_in_its_session() {
+    let place = Place::new();
+    let said = |prompt: &str| {
+        let mut command = Command::new(program("own_agent"));
+        let output = command.arg(place.path("work.db")).arg(prompt).output();
+        let output = output.expect("the program starts");
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    assert_eq!(said("I am Ada."), "I am Ada.\n1 turns, 10 tokens\n");
+    // Another engine, and another program: the agent has its session still.
+    let again = said("What is my name?");
+    assert_eq!(again, "I am Ada. What is my name?\n2 turns, 37 tokens\n");
+}
+
 #[test]
 fn quickstart_says_hello() {
     let place = Place::new();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    process::{Landlock, Rules, Sandbox, Scratch, Spawn},
+    process::{Landlock, Rules, Sandbox, Scratch, Spawn, Terminal},
     state,
 };
 use crate::{failure::Failure, model::Access, workspace};
@@ -99,6 +99,7 @@ impl Launch {
             folder: folder.to_owned(),
             confined: None,
             scratch: None,
+            terminal: Terminal::None,
         };
         if let Some(give) = &self.env {
             let given = give(&spawn)?;

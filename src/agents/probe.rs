@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::process::{Custody, Finish, Line, Program, Scratch, Spawn, Unwatched};
+use super::process::{Custody, Finish, Line, Program, Scratch, Spawn, Terminal, Unwatched};
 use crate::failure::Failure;
 
 /// How long a program may take to say its version.
@@ -107,6 +107,7 @@ pub async fn probe_within(
         folder: scratch.path().to_owned(),
         confined: None,
         scratch: None,
+        terminal: Terminal::None,
     };
     let (said, finish) = first_line(spawn, limit).await.map_err(|why| match why {
         Silence::Failed(failure) => unusable(&format!("{failure:?}")),
@@ -186,7 +187,7 @@ async fn hash(path: PathBuf) -> io::Result<String> {
     let read = move || {
         let mut hash = Sha256::new();
         io::copy(&mut File::open(path)?, &mut hash)?;
-        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(format!("{:x}", hash.finalize()))
     };
     tokio::task::spawn_blocking(read).await?
 }

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 #[cfg(all(feature = "programs", target_os = "linux"))]
 use std::sync::Arc;
 
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 #[cfg(all(feature = "programs", target_os = "linux"))]
@@ -12,7 +11,7 @@ use super::process::Custody;
 use super::{Block, warm::Room, words};
 use crate::{
     id::ChatId,
-    model::{Access, Message, Resume, TaskSpec},
+    model::{Access, Message, Payload, Resume, TaskSpec},
 };
 
 /// What an agent is given.
@@ -42,7 +41,7 @@ pub struct Turn {
     /// Whether a session of the agent is to be continued.
     pub resume: Resume,
     /// The JSON schema that the answer must satisfy, where it must.
-    pub schema: Option<Value>,
+    pub schema: Option<Payload>,
     /// Fires when the turn is to stop.
     pub stop: CancellationToken,
     /// The room for programs that are kept warm, which all agents of an engine share. None: the agent
@@ -65,14 +64,25 @@ impl Turn {
             mode: task.mode.clone(),
             thinking: task.thinking.clone(),
             access: task.options.access,
+            schema: task.options.schema.clone(),
             task,
             folder: std::env::current_dir().unwrap_or_default(),
             resume: Resume::Fresh,
-            schema: None,
             stop: CancellationToken::new(),
             room: None,
             #[cfg(all(feature = "programs", target_os = "linux"))]
             custody: None,
         }
+    }
+
+    /// The content, and the schema of the answer in words: for an agent that has no other way to be
+    /// told of it.
+    pub fn content_with_schema(&self) -> Vec<Block> {
+        let asked = self.schema.as_ref().map(|schema| {
+            Block::text(format!(
+                "Answer with nothing but JSON that satisfies this JSON schema:\n{schema}"
+            ))
+        });
+        self.content.iter().cloned().chain(asked).collect()
     }
 }

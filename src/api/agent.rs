@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use super::{context::Context, memo};
 use crate::{
     agents,
-    engine::{Done, HandOff, Handler, Job, Prompt, json_in, take},
+    engine::{Done, Handler, Job, Prompt, json_in, take},
     failure::Failure,
-    model::{Access, Payload, Retry, TaskOptions, TaskSpec},
+    model::{Access, HandOff, Payload, Retry, TaskOptions, TaskSpec},
 };
 
 /// A recipe: which agent, and how it may work. The agent itself is registered under its name
@@ -20,18 +20,14 @@ pub struct Agent {
     name: String,
     model: Option<String>,
     options: TaskOptions,
-    hand_off: HandOff,
+    /// What is wrong with it.
+    fault: Option<String>,
 }
 
 impl Agent {
     /// The agent that is registered under this name.
     pub fn named(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            model: None,
-            options: TaskOptions::default(),
-            hand_off: HandOff::default(),
-        }
+        Self { name: name.into(), model: None, options: TaskOptions::default(), fault: None }
     }
 
     /// The folder that it works in: absolute.
@@ -58,7 +54,24 @@ impl Agent {
     /// What it is told of what was said in its chat without it.
     #[must_use]
     pub fn hand_off(mut self, hand_off: HandOff) -> Self {
-        self.hand_off = hand_off;
+        self.options.hand_off = hand_off;
+        self
+    }
+
+    /// The JSON schema that its answer must satisfy. The agent is told of it, and asked once more
+    /// where its answer does not. One that is none is a fault of the flow.
+    ///
+    /// A type that derives `schemars::JsonSchema` has one: `schemars::schema_for!(Findings)`.
+    #[cfg(feature = "json-schema")]
+    #[must_use]
+    pub fn schema<S: Serialize + ?Sized>(mut self, schema: &S) -> Self {
+        match Payload::of(schema) {
+            Ok(schema) => {
+                self.fault = crate::engine::check_schema(&schema).err();
+                self.options.schema = Some(schema);
+            }
+            Err(error) => self.fault = Some(error.to_string()),
+        }
         self
     }
 
@@ -78,6 +91,11 @@ impl Agent {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Why no flow can use it, if none can.
+    pub(crate) fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
     }
 
     /// The options of its tasks: they hold the capacity keys of the agent and its model.
@@ -109,7 +127,6 @@ pub(crate) async fn turn<T: Serialize + DeserializeOwned>(
         agent: recipe.name.clone(),
         model,
         content: Payload::text(&prompt),
-        hand_off: recipe.hand_off,
         check: typed::<T>,
     };
     memo::once(context, || given, Box::pin(take(context.job(), &agent, &ask))).await
@@ -118,7 +135,7 @@ pub(crate) async fn turn<T: Serialize + DeserializeOwned>(
 /// What decides what an agent makes of a prompt.
 fn recipe_of(spec: &TaskSpec, agent: &str, model: Option<&str>) -> Value {
     let model = model.or(spec.model.as_deref());
-    json!([agent, model, spec.mode, spec.thinking, spec.options.access])
+    json!([agent, model, spec.mode, spec.thinking, spec.options.access, spec.options.schema])
 }
 
 /// The reply as a `T`: as it is, or the JSON in its words.
@@ -146,7 +163,6 @@ impl Handler for AgentHandler {
             agent: self.name.clone(),
             model: None,
             content: job.claimed.spec.input.clone(),
-            hand_off: HandOff::default(),
             check: |output| Ok(output.clone()),
         };
         Box::pin(async move { take(&job, &agent, &ask).await })

@@ -25,7 +25,7 @@ use crate::{
     engine::{Core, Done, Handler, Job, Registry, Settings, Working},
     error::{Error, Result},
     failure::Failure,
-    model::{Command, Payload},
+    model::{Command, Message, Payload},
 };
 
 /// The host's own state: one value of each type.
@@ -183,6 +183,20 @@ impl Builder {
             let handler = AgentHandler { name: name.clone(), agent: own };
             registry.insert(format!("agent:{name}"), Arc::new(handler));
             registry.insert_agent(name, agent);
+        }));
+        self
+    }
+
+    /// What makes a short text of what was said in a chat, for an agent that is asked with
+    /// [`HandOff::Summary`](crate::HandOff::Summary). The text becomes a message of the chat, so that
+    /// it is made once for each prompt.
+    pub fn summarizer<F, Fut>(mut self, summarize: F) -> Self
+    where
+        F: Fn(Vec<Message>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<String, Failure>> + Send + 'static,
+    {
+        self.registered.push(Box::new(move |registry, _| {
+            registry.summarizer = Some(Arc::new(move |said| Box::pin(summarize(said))));
         }));
         self
     }

@@ -54,7 +54,7 @@ impl Engine {
         Self(Arc::new(Handle { core, repaired }))
     }
 
-    fn core(&self) -> &Arc<Core> {
+    pub(super) fn core(&self) -> &Arc<Core> {
         &self.0.core
     }
 

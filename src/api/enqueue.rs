@@ -10,7 +10,7 @@ use crate::{
     engine::Core,
     error::{Error, Result},
     id::{ArenaId, ChatId, SessionId, TaskId},
-    model::{Access, Command, Interrupted, Outcome, Payload, Retry, TaskSpec},
+    model::{Access, Command, HandOff, Interrupted, Outcome, Payload, Retry, TaskSpec},
 };
 
 /// A task to be made: what it is, and whatever differs from the defaults.
@@ -156,6 +156,24 @@ impl NewTask {
         self.with(|spec| spec.options.folder = folder)
     }
 
+    /// The JSON schema that its agent's answer must satisfy: the task's output is the value that does.
+    /// The agent is told of it, and asked once more where its answer does not.
+    #[cfg(feature = "json-schema")]
+    #[must_use]
+    pub fn schema<S: Serialize + ?Sized>(mut self, schema: &S) -> Self {
+        match Payload::of(schema) {
+            Ok(schema) => self.spec.options.schema = Some(schema),
+            Err(error) => self.fault = Some(error),
+        }
+        self
+    }
+
+    /// What its agent is told of what was said in the chat without it.
+    #[must_use]
+    pub fn hand_off(self, hand_off: HandOff) -> Self {
+        self.with(|spec| spec.options.hand_off = hand_off)
+    }
+
     /// Its agent may only read.
     #[must_use]
     pub fn read_only(self) -> Self {
@@ -181,7 +199,7 @@ impl NewTask {
     /// The row it becomes, for a transaction of the host's own. A delay counts from now.
     ///
     /// # Errors
-    /// When its input or meta has no JSON form.
+    /// When its input, meta or schema has no JSON form, or the schema is none.
     pub fn into_spec(self) -> Result<TaskSpec> {
         self.into_spec_at(&Clock::System)
     }
@@ -190,6 +208,9 @@ impl NewTask {
     pub(crate) fn into_spec_at(self, clock: &Clock) -> Result<TaskSpec> {
         if let Some(error) = self.fault {
             return Err(error.into());
+        }
+        if let Some(schema) = &self.spec.options.schema {
+            crate::engine::check_schema(schema).map_err(Error::usage)?;
         }
         let run_at = self.delay.map(|delay| clock.now() + delay);
         Ok(TaskSpec { run_at: run_at.or(self.spec.run_at), ..self.spec })

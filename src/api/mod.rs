@@ -15,6 +15,7 @@ mod run;
 mod see;
 mod session;
 mod task;
+mod usage;
 mod waits;
 mod watch;
 mod why;

@@ -9,7 +9,7 @@ use crate::{
     engine::{Core, Delta},
     error::{Error, Result},
     id::{ChatId, TaskId, TurnId},
-    model::{Command, Needs, Page, Query, Turn},
+    model::{Command, HandOff, Needs, Page, Query, Turn},
 };
 
 /// What becomes of a prompt when the agent is at work in the chat.
@@ -60,6 +60,17 @@ impl SendPrompt {
     /// The agent may only read.
     pub fn read_only(self) -> Self {
         Self { task: self.task.read_only(), ..self }
+    }
+
+    /// The JSON schema that the answer must satisfy: see [`NewTask::schema`].
+    #[cfg(feature = "json-schema")]
+    pub fn schema<S: serde::Serialize + ?Sized>(self, schema: &S) -> Self {
+        Self { task: self.task.schema(schema), ..self }
+    }
+
+    /// What the agent is told of what was said here without it.
+    pub fn hand_off(self, hand_off: HandOff) -> Self {
+        Self { task: self.task.hand_off(hand_off), ..self }
     }
 
     /// Changes anything of the task that the turn is.

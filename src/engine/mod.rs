@@ -40,8 +40,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use dispatcher::Control;
 pub use keeper::Repaired;
 pub(crate) use registry::{Done, Handler, Job, Registry, Working};
-pub use turns::{Delta, HandOff};
-pub(crate) use turns::{Prompt, json_in, take};
+pub use turns::Delta;
+pub(crate) use turns::{Prompt, check_schema, json_in, take};
 
 use crate::{
     agents::warm::{Limits, Room},

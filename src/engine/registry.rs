@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::Core;
@@ -15,7 +16,7 @@ use crate::{
     agents::Agent,
     failure::Failure,
     id::ChatId,
-    model::{Claimed, Growth, NewMessage, Payload, Recall, TurnEnd},
+    model::{Claimed, Growth, Message, NewMessage, Payload, Recall, TurnEnd},
 };
 
 /// A boxed future that a handler returns.
@@ -25,6 +26,10 @@ pub(crate) type Working = Pin<Box<dyn Future<Output = Result<Done, Failure>> + S
 pub(crate) trait Handler: Send + Sync {
     fn handle(&self, job: Job) -> Working;
 }
+
+/// Code that says in short what was said in a chat.
+pub(crate) type Summarizer =
+    dyn Fn(Vec<Message>) -> BoxFuture<'static, Result<String, Failure>> + Send + Sync;
 
 /// One attempt, as its handler gets it.
 #[derive(Clone, Debug)]
@@ -60,6 +65,8 @@ pub(crate) struct Registry {
     handlers: HashMap<String, Arc<dyn Handler>>,
     flows: BTreeSet<String>,
     agents: HashMap<String, Arc<dyn Agent>>,
+    /// What makes a short text of what was said.
+    pub summarizer: Option<Arc<Summarizer>>,
     tags: BTreeSet<String>,
     twice: Option<String>,
 }

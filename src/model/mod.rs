@@ -69,8 +69,8 @@ pub use query::{
 pub use retry::Retry;
 pub use rows::{Changes, Needs, Rows};
 pub use task::{
-    Access, Attempt, AttemptOutcome, Interrupted, Phase, TASK_MOVES, Task, TaskFlags, TaskOptions,
-    TaskSpec, TaskState,
+    Access, Attempt, AttemptOutcome, HandOff, Interrupted, Phase, TASK_MOVES, Task, TaskFlags,
+    TaskOptions, TaskSpec, TaskState,
 };
 pub use turn::{BeginTurn, Begun, Resume, Turn, TurnEnd, TurnState};
 pub use usage::{Metering, Tokens, UsageReport};
@@ -81,6 +81,8 @@ pub mod limits {
     pub const PAYLOAD_BYTES: usize = 16 << 20;
     /// The host's own `meta`, in bytes of JSON.
     pub const META_BYTES: usize = 4 << 10;
+    /// The JSON schema of an answer, in bytes.
+    pub const SCHEMA_BYTES: usize = 64 << 10;
     /// A name: project, kind, label, capacity key, unique key, step.
     pub const NAME_BYTES: usize = 255;
     /// Tasks that one command makes.

@@ -203,6 +203,19 @@ pub enum Access {
     ReadOnly,
 }
 
+/// What an agent is told of what was said in its chat while it was not asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HandOff {
+    /// Nothing.
+    None,
+    /// Everything since its last turn; in a new session, everything.
+    #[default]
+    SinceLastTurn,
+    /// What the host's [summarizer](crate::Builder::summarizer) makes of it.
+    Summary,
+}
+
 /// What becomes of a task whose worker died in the middle of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -241,6 +254,12 @@ pub struct TaskOptions {
     /// The folder that its agent works in, absolute.
     #[serde(skip_serializing_if = "is_default")]
     pub folder: Option<String>,
+    /// The JSON schema that its agent's answer must satisfy.
+    #[serde(skip_serializing_if = "is_default")]
+    pub schema: Option<Payload>,
+    /// What its agent is told of what was said in the chat without it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub hand_off: HandOff,
     /// Its unique key is free again when it ends; else as long as the task is kept.
     #[serde(skip_serializing_if = "is_default")]
     pub unique_until_done: bool,
@@ -356,6 +375,15 @@ impl TaskSpec {
             _ => None,
         };
         stored.into_iter().flatten().filter_map(label).collect()
+    }
+
+    /// Whether this task and another, neither of them a step, have one [lane](Self::lane).
+    pub fn shares_lane(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && self.agent == other.agent
+            && self.model == other.model
+            && self.options.tags == other.options.tags
+            && self.options.capacity == other.options.capacity
     }
 
     /// The lane of a task that is not a step: its kind or agent, its tags, and its capacity

@@ -93,7 +93,7 @@ impl Pins {
         let repository = git::common_dir(folder)?;
         fs::create_dir_all(&self.folder)?;
         let name = Sha256::digest(repository.as_os_str().as_encoded_bytes());
-        let name: String = name.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let name = format!("{:.12}", format!("{name:x}"));
         for turn in 0_u32.. {
             let path = self.folder.join(format!("{name}-{commit}-{turn}"));
             if beside(&path, "kept").exists() {

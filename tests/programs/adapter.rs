@@ -39,11 +39,12 @@ impl Custody for One {
 const READ_ONLY: Way = Way { arguments: &["read-only"], env: &[("KEPT", "by the recipe")] };
 
 /// An agent that is this script. What follows are its arguments.
-const fn recipe(first: &'static [&'static str]) -> Recipe {
+pub(super) const fn recipe(first: &'static [&'static str]) -> Recipe {
     Recipe {
         name: "shell",
         program: "sh",
         format: Format::Claude,
+        terminal: false,
         sessions: Sessions::Ours,
         prompt: Prompt::Input,
         first,
@@ -70,7 +71,7 @@ const ARGUMENTS: &[&str] = &[
     "sh",
 ];
 
-fn cli(recipe: Recipe) -> Cli {
+pub(super) fn cli(recipe: Recipe) -> Cli {
     let path = std::env::var_os("PATH").unwrap_or_default();
     Cli::new(recipe).env(move |_| {
         Ok([
@@ -82,7 +83,7 @@ fn cli(recipe: Recipe) -> Cli {
     })
 }
 
-fn turn(mark: Mark) -> Turn {
+pub(super) fn turn(mark: Mark) -> Turn {
     let task = TaskSpec::new(TaskId::new(), "agent", Payload::text(""));
     let mut turn = Turn::new(ChatId::new(), task, vec![Block::text("Do it.")]);
     turn.folder = "/".into();
@@ -90,14 +91,14 @@ fn turn(mark: Mark) -> Turn {
     turn
 }
 
-fn text(outcome: Outcome) -> String {
+pub(super) fn text(outcome: Outcome) -> String {
     match outcome {
         Outcome::Completed(reply) => reply.text,
         other => panic!("{other:?}"),
     }
 }
 
-async fn says(cli: &Cli, change: impl FnOnce(&mut Turn)) -> String {
+pub(super) async fn says(cli: &Cli, change: impl FnOnce(&mut Turn)) -> String {
     let mut turn = turn(mark());
     change(&mut turn);
     text(cli.turn(turn, &Recorder::default()).await)
@@ -161,12 +162,12 @@ async fn a_schema_is_a_file_for_as_long_as_the_turn() {
         r#"printf '{"type":"result","subtype":"success","result":"%s","structured_output":%s}' "$3" "$(cat "$3")""#,
         "sh",
     ];
-    let schema = json!({"type": "object"});
+    let schema = Payload::of(&json!({"type": "object"})).unwrap();
     let mut turn = turn(mark());
     turn.schema = Some(schema.clone());
     let outcome = cli(recipe(SCHEMA)).turn(turn, &Recorder::default()).await;
     let Outcome::Completed(reply) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(reply.output, Some(Payload::of(&schema).unwrap()));
+    assert_eq!(reply.output, Some(schema.clone()));
     assert!(reply.text.ends_with(".json") && !Path::new(&reply.text).exists(), "{}", reply.text);
 
     // Without a flag for it, it is told in words.

@@ -13,6 +13,8 @@ mod pinned;
 #[cfg(feature = "replay")]
 mod played;
 mod probed;
+#[cfg(all(feature = "cli", feature = "replay"))]
+mod terminal;
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use segue::agents::process::{Mark, Owned, Spawn};
+use segue::agents::process::{Mark, Owned, Spawn, Terminal};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use uuid::Uuid;
 
@@ -37,6 +39,7 @@ fn shell(folder: &Path, script: &str) -> Spawn {
         folder: folder.to_owned(),
         confined: None,
         scratch: None,
+        terminal: Terminal::None,
     }
 }
 

@@ -84,7 +84,7 @@ impl<'a> Course<'a> {
     /// Hands the prompt over and hears what is said until its end. Where that is not the agent's
     /// own end, the prompt was cancelled when this returns.
     pub async fn run(&mut self, silence: Duration) -> End {
-        let prompt = prompt(&self.turn.content, &self.session.hello);
+        let prompt = prompt(&self.turn.content_with_schema(), &self.session.hello);
         let params = json!({"sessionId": self.session.id, "prompt": prompt});
         let id = self.session.link.request("session/prompt", &params);
         let end = self.hear_to_the_end(id, silence).await;

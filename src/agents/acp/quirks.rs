@@ -210,6 +210,7 @@ mod tests {
             folder: "/".into(),
             confined: None,
             scratch: None,
+            terminal: crate::agents::process::Terminal::None,
         };
         ReadOnly::opencode().apply(&mut spawn);
         let value = configuration(&spawn);

@@ -62,7 +62,7 @@ pub(super) struct Manner {
 impl Settings {
     pub fn of(turn: &Turn) -> Self {
         let (folder, thinking) = (turn.folder.clone(), turn.thinking.clone());
-        let schema = turn.schema.as_ref().map(Value::to_string);
+        let schema = turn.schema.as_ref().map(ToString::to_string);
         Self { folder, access: turn.access, thinking, schema }
     }
 }

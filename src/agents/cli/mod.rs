@@ -33,7 +33,7 @@ pub use self::recipe::{Flags, Limits, Prompt, Recipe, Schema, Way, Words};
 use super::{
     Agent, Listener, Outcome, Profile, Transport, Turn,
     launch::Launch,
-    process::{Rules, Sandbox, Spawn},
+    process::{Rules, Sandbox, Spawn, Terminal},
 };
 use crate::failure::Failure;
 
@@ -167,6 +167,11 @@ impl Cli {
         let mut launch = self.launch.clone();
         launch.arguments = arguments;
         let mut spawn = launch.spawn(&turn.folder, turn.access)?;
+        spawn.terminal = match (self.recipe.terminal, self.recipe.prompt) {
+            (false, _) => Terminal::None,
+            (true, Prompt::Input) => Terminal::Output,
+            (true, Prompt::Argument) => Terminal::All,
+        };
         let pairs = |env: &[(&str, &str)]| {
             env.iter().map(|(name, value)| (name.into(), value.into())).collect::<Vec<_>>()
         };

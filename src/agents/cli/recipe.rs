@@ -2,11 +2,10 @@
 
 use std::ffi::OsString;
 
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
-    agents::{Resume, Sessions, Turn, read::Format},
+    agents::{Resume, Sessions, Turn, read::Format, words},
     failure::Failure,
     model::Access,
 };
@@ -24,6 +23,9 @@ pub struct Recipe {
     pub program: &'static str,
     /// What it prints.
     pub format: Format,
+    /// Whether it must print onto a terminal. One that gets its prompt as an argument has it as its
+    /// input too.
+    pub terminal: bool,
     /// Who names its sessions.
     pub sessions: Sessions,
     /// How it is given its prompt.
@@ -160,7 +162,7 @@ impl Recipe {
         }
         match (self.flags.schema, &turn.schema, file) {
             (Schema::Text(flag), Some(schema), _) => {
-                arguments.extend(filled(flag, &schema.to_string()));
+                arguments.extend(filled(flag, schema.as_str()));
             }
             (Schema::File(flag), Some(_), Some(file)) => arguments.extend(filled(flag, file)),
             _ => {}
@@ -205,16 +207,11 @@ impl Recipe {
 
     /// The words of the prompt.
     pub(super) fn prompt(&self, turn: &Turn) -> String {
-        let mut prompt = crate::agents::words(&turn.content);
-        if let (Schema::Prompt, Some(schema)) = (self.flags.schema, &turn.schema) {
-            prompt.push_str(&asked(schema));
+        match self.flags.schema {
+            Schema::Prompt => words(&turn.content_with_schema()),
+            _ => words(&turn.content),
         }
-        prompt
     }
-}
-
-fn asked(schema: &Value) -> String {
-    format!("\n\nAnswer with nothing but JSON that satisfies this JSON schema:\n{schema}")
 }
 
 fn texts(words: Words) -> Vec<OsString> {

@@ -19,7 +19,7 @@ impl SchemaFile {
         };
         let path = std::env::temp_dir().join(format!("segue-schema-{}.json", Uuid::now_v7()));
         let file = Self(path);
-        file.write(&schema.to_string())?;
+        file.write(schema.as_str())?;
         Ok(Some(file))
     }
 

@@ -122,7 +122,7 @@ impl<'a> Talk<'a> {
     }
 
     async fn hand_over(&mut self, id: &str, runs: bool) -> io::Result<Course> {
-        let prompt = json!({ "text": words(&self.turn.content) });
+        let prompt = json!({ "text": words(&self.turn.content_with_schema()) });
         let body = json!({"id": id, "prompt": prompt, "delivery": "queue", "resume": runs});
         let answer = self.client.post(&self.path("/prompt"), &body).await?;
         let admitted = answer.data().map_err(io::Error::other)?;

@@ -7,6 +7,7 @@
 
 mod custody;
 mod mark;
+mod output;
 mod program;
 mod sandbox;
 mod scratch;
@@ -16,6 +17,7 @@ mod watcher;
 pub use self::{
     custody::{Custody, Unwatched},
     mark::{Mark, Present, Survivors, sweep_owner},
+    output::{Output, Terminal},
     program::{Finish, Line, Lines, Program},
     sandbox::{Landlock, Rules, Sandbox},
     scratch::Scratch,

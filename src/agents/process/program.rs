@@ -4,11 +4,11 @@ use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    process::{ChildStderr, ChildStdin, ChildStdout},
+    process::{ChildStderr, ChildStdin},
     task::JoinHandle,
 };
 
-use super::{Custody, Ended, Mark, Owned, Scratch, Spawn};
+use super::{Custody, Ended, Mark, Output, Owned, Scratch, Spawn};
 use crate::failure::Failure;
 
 /// How much of what a program says of its errors is kept: the end of it.
@@ -21,7 +21,7 @@ pub struct Program {
     owned: Owned,
     custody: Arc<dyn Custody>,
     input: Option<ChildStdin>,
-    output: Option<ChildStdout>,
+    output: Option<Output>,
     errors: JoinHandle<Vec<u8>>,
     /// Goes with the program.
     _scratch: Option<Arc<Scratch>>,
@@ -163,7 +163,7 @@ impl Program {
 /// The lines of a program's output.
 #[derive(Debug)]
 pub struct Lines {
-    output: BufReader<ChildStdout>,
+    output: BufReader<Output>,
     /// What was read of the line whose end has not come.
     begun: Vec<u8>,
     too_long: bool,
@@ -172,7 +172,7 @@ pub struct Lines {
 
 impl Lines {
     /// Lines of at most `max` bytes.
-    pub fn new(output: ChildStdout, max: usize) -> Self {
+    pub fn new(output: Output, max: usize) -> Self {
         Self { output: BufReader::new(output), begun: Vec::new(), too_long: false, max }
     }
 
@@ -209,7 +209,8 @@ impl Lines {
             return Line::TooLong;
         }
         line.pop_if(|last| *last == b'\r');
-        Line::Whole(String::from_utf8_lossy(&line).into_owned())
+        let line = String::from_utf8_lossy(&line).into_owned();
+        Line::Whole(self.output.get_ref().plain(line))
     }
 }
 

@@ -12,13 +12,14 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
-    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
+    process::{Child, ChildStderr, ChildStdin},
     runtime::Handle,
     time::timeout,
 };
 
 use super::{
     mark::{Mark, Survivors, VARIABLE},
+    output::{Output, Terminal, terminal},
     sandbox::{Rules, Sandbox},
     scratch::Scratch,
 };
@@ -39,6 +40,8 @@ pub struct Spawn {
     pub confined: Option<(Arc<dyn Sandbox>, Rules)>,
     /// A folder of its own, which goes when the program has ended.
     pub scratch: Option<Arc<Scratch>>,
+    /// Which of its streams are a terminal.
+    pub terminal: Terminal,
 }
 
 /// A program that was started, with all that it has started since.
@@ -46,6 +49,8 @@ pub struct Spawn {
 pub struct Owned {
     mark: Mark,
     child: Child,
+    /// What it prints onto, where that is a terminal.
+    terminal: Option<Output>,
     group: Option<Pid>,
 }
 
@@ -59,7 +64,7 @@ pub struct Ended {
 }
 
 impl Spawn {
-    /// Starts it, with its input, output and errors as pipes.
+    /// Starts it, with its input, output and errors as pipes or as the terminal that it wants.
     ///
     /// # Errors
     /// When it can't be started, or can't be confined: then nothing was.
@@ -71,28 +76,40 @@ impl Spawn {
             if let Some((sandbox, rules)) = &self.confined {
                 sandbox.confine(rules)?;
             }
-            self.command(mark).spawn()
+            self.spawn(mark)
         })?;
         let joined = tokio::task::spawn_blocking(move || spawned.join()).await?;
-        let child = joined.unwrap_or_else(|_| Err(io::Error::other("starting it panicked")))?;
+        let (child, terminal) =
+            joined.unwrap_or_else(|_| Err(io::Error::other("starting it panicked")))?;
         let group = child.id().and_then(|id| Pid::from_raw(id as i32));
-        Ok(Owned { mark, child, group })
+        Ok(Owned { mark, child, terminal, group })
     }
 
-    fn command(&self, mark: Mark) -> Command {
-        let mut command = Command::new(&self.program);
+    fn spawn(&self, mark: Mark) -> io::Result<(Child, Option<Output>)> {
+        let mut command = tokio::process::Command::new(&self.program);
         command
             .args(&self.arguments)
             .env_clear()
             .envs(&self.env)
             .env(VARIABLE, mark.to_string())
             .current_dir(&self.folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
             .kill_on_drop(true);
-        command
+        if self.terminal == Terminal::None {
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+            return Ok((command.spawn()?, None));
+        }
+        let (pty, pts) = terminal()?;
+        // It begins a session of its own, and so a group.
+        let mut command = pty_process::Command::from(command).stderr(Stdio::piped());
+        if self.terminal == Terminal::Output {
+            command = command.stdin(Stdio::piped());
+        }
+        let child = command.spawn(pts).map_err(|error| match error {
+            pty_process::Error::Io(error) => error,
+            other => io::Error::other(other),
+        })?;
+        Ok((child, Some(Output::Terminal(pty))))
     }
 }
 
@@ -126,8 +143,9 @@ impl Owned {
     }
 
     /// Its output: once.
-    pub fn output(&mut self) -> Option<ChildStdout> {
-        self.child.stdout.take()
+    pub fn output(&mut self) -> Option<Output> {
+        let terminal = self.terminal.take();
+        terminal.or_else(|| self.child.stdout.take().map(Output::Pipe))
     }
 
     /// Its errors: once.

@@ -148,11 +148,7 @@ impl Draft {
         F: Fn(S::Value) -> String + Send + Sync + 'static,
     {
         let code = turn_of::<S, T, F>(inputs.clone(), agent, prompt);
-        let step = NewCode {
-            options: agent.options(),
-            agent: Some(agent.name().to_owned()),
-            ..NewCode::new(name.into(), StepKind::Agent, code)
-        };
+        let step = self.turn(name.into(), agent, code);
         self.add(step, &inputs)
     }
 
@@ -203,11 +199,17 @@ impl Draft {
         F: Fn(I) -> String + Send + Sync + 'static,
     {
         let code = turn_of::<_, T, F>(Step::<I>::new(self.id, Source::Input), agent, prompt);
-        self.add_template(NewCode {
-            options: agent.options(),
-            agent: Some(agent.name().to_owned()),
-            ..NewCode::new(name.into(), StepKind::Agent, code)
-        })
+        let step = self.turn(name.into(), agent, code);
+        self.add_template(step)
+    }
+
+    /// The code of a step that an agent does.
+    fn turn(&mut self, name: String, agent: &Agent, code: Box<Code>) -> NewCode {
+        if let Some(fault) = agent.fault() {
+            self.fault.get_or_insert(format!("the agent of `{name}`: {fault}"));
+        }
+        let (options, agent) = (agent.options(), Some(agent.name().to_owned()));
+        NewCode { options, agent, ..NewCode::new(name, StepKind::Agent, code) }
     }
 
     pub(super) fn add_template<I, T>(&mut self, new: NewCode) -> Template<I, T> {

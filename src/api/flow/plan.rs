@@ -77,7 +77,7 @@ pub(super) fn fingerprint(
     let of_steps: Vec<_> = steps.iter().map(|plan| step(&plan.new, &plan.sources)).collect();
     let of_templates: Vec<_> = templates.iter().map(|plan| step(&plan.step, &[])).collect();
     let text = json!([1, of_steps, of_templates, source(&returns)]).to_string();
-    Sha256::digest(text)[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:.12}", format!("{:x}", Sha256::digest(text)))
 }
 
 /// Code for steps that are added while a run goes on: each takes an `I` and returns a `T`.

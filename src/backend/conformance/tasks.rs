@@ -6,9 +6,9 @@ use super::kit::{Kit, done, enqueue, fault, keyed, settle, settle_retrying, work
 use crate::{
     id::{ArenaId, ItemId, TaskId},
     model::{
-        Access, Ask, AttemptOutcome, Command, Decision, Fault, FaultKind, Interrupted, ItemKind,
-        Outcome, Payload, Phase, Rejection, Retry, Task, TaskFlags, TaskOptions, TaskSpec,
-        TaskState, limits,
+        Access, Ask, AttemptOutcome, Command, Decision, Fault, FaultKind, HandOff, Interrupted,
+        ItemKind, Outcome, Payload, Phase, Rejection, Retry, Task, TaskFlags, TaskOptions,
+        TaskSpec, TaskState, limits,
     },
 };
 
@@ -88,6 +88,8 @@ pub(super) fn full_spec(kit: &Kit) -> TaskSpec {
             capacity: vec!["z".into(), "agent:claude".into()],
             access: Access::ReadOnly,
             folder: Some("/a/folder".into()),
+            schema: Some(Payload::trusted("{\"type\":  \"object\"}".into())),
+            hand_off: HandOff::Summary,
             interrupted: Interrupted::Ask,
             unique_until_done: true,
             unreadable: None,

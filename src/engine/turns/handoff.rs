@@ -1,22 +1,13 @@
 //! What an agent is told about what was said in a chat without it.
 
-use serde::{Deserialize, Serialize};
-
+use super::Asked;
 use crate::{
     agents::{blocks, words},
-    model::{Message, Role},
+    engine::Job,
+    failure::Failure,
+    id::MessageId,
+    model::{Command, Message, NewMessage, Payload, Role},
 };
-
-/// What the next agent in a chat is told of what was said while it was not asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HandOff {
-    /// Nothing.
-    None,
-    /// Everything since its last turn; in a new session, everything.
-    #[default]
-    SinceLastTurn,
-}
 
 /// The longest text of one message that is handed on, in characters. Of a longer one the begin is.
 const LONGEST: usize = 20_000;
@@ -39,6 +30,34 @@ pub(super) fn told(missed: &[Message], begins: bool) -> Option<String> {
     let said: String = said.collect();
     Some(format!(
         "What was said in this conversation {since}:\n<conversation>\n{said}</conversation>"
+    ))
+}
+
+/// What was said, in short. It is written down in the chat, so that it is made once.
+pub(super) async fn summary(
+    job: &Job,
+    asked: &Asked,
+    missed: Vec<Message>,
+) -> Result<String, Failure> {
+    let task = job.claimed.spec.id;
+    let id = MessageId::of_summary(task);
+    let known = asked.others.iter().find(|message| message.id == id);
+    let text = match known {
+        Some(known) => words(&blocks(&known.content)),
+        None => {
+            let summarize = job.core.registry.summarizer.as_ref().ok_or_else(|| {
+                Failure::fatal("a summary is asked for, and `Builder::summarizer` was not called")
+            })?;
+            let text = summarize(missed).await?;
+            let content = Payload::text(&text);
+            let message = NewMessage { id, role: Role::System, content, task: Some(task) };
+            let append = Command::Append { chat: asked.chat, messages: vec![message] };
+            job.core.submit(append).await?;
+            text
+        }
+    };
+    Ok(format!(
+        "What was said in this conversation before, in short:\n<summary>\n{text}\n</summary>"
     ))
 }
 

@@ -19,23 +19,24 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-pub use self::{handoff::HandOff, live::Delta};
+pub use self::live::Delta;
 pub(in crate::engine) use live::Live;
-pub(crate) use value::json_in;
+pub(crate) use value::{check_schema, json_in};
 
 use self::{
     place::Place,
     scribe::{Heard, Scribe},
+    value::Expected,
 };
 use super::{Done, Job, hosts, lock};
 use crate::{
     agents::{Agent, Block, Outcome, Reply, Turn, words},
     error::{Error, Result},
     failure::Failure,
-    id::{AgentSessionId, ChatId, MessageId, TaskId, TurnId},
+    id::{AgentSessionId, ChatId, MessageId, TaskId},
     model::{
-        self, BeginTurn, Begun, Chat, Command, Message, NewMessage, Page, Payload, Query,
-        Rejection, Resume, Role, Sessions, TurnEnd, TurnState,
+        self, BeginTurn, Begun, Chat, Command, FaultKind, HandOff, Message, NewMessage, Page,
+        Payload, Query, Rejection, Resume, Role, Sessions, TurnEnd, TurnState,
     },
 };
 
@@ -53,8 +54,6 @@ pub(crate) struct Prompt {
     pub model: Option<String>,
     /// What to do.
     pub content: Payload,
-    /// What the agent is told of what it has missed.
-    pub hand_off: HandOff,
     /// The value that its answer is, or why it is none.
     pub check: fn(&Payload) -> serde_json::Result<Payload>,
 }
@@ -68,6 +67,7 @@ pub(crate) async fn take(
     agent: &Arc<dyn Agent>,
     prompt: &Prompt,
 ) -> std::result::Result<Done, Failure> {
+    let expected = Expected::new(&job.claimed.spec, prompt.check)?;
     let asked = write_down(job, &prompt.content).await?;
     let mut lost = None;
     loop {
@@ -80,7 +80,7 @@ pub(crate) async fn take(
         };
         let mut turn = turn(job, &**agent, prompt, &asked, &begun).await?;
         let place = Place::enter(job, &prompt.agent, &**agent, &mut turn).await?;
-        let spoken = converse(job, &**agent, prompt, &asked, &begun, turn).await;
+        let spoken = converse(job, &**agent, &expected, &asked, &begun, turn).await;
         // Whatever came of it, what may only be read is looked at.
         if let Err(violation) = place.leave(job, &prompt.agent).await {
             let reason = Some(violation.to_string());
@@ -96,7 +96,7 @@ pub(crate) async fn take(
             lost = Some(id.clone());
             continue;
         }
-        return finish(job, prompt, &asked, spoken);
+        return finish(job, prompt, &expected, &asked, spoken);
     }
 }
 
@@ -116,8 +116,8 @@ impl Spoken {
     }
 
     /// Why the answer is not what was asked for, where it is not.
-    fn is_wrong(&self, prompt: &Prompt) -> Option<String> {
-        (prompt.check)(&self.answer()?).err().map(|error| error.to_string())
+    fn is_wrong(&self, expected: &Expected) -> Option<String> {
+        expected.read(&self.answer()?).err()
     }
 }
 
@@ -130,13 +130,13 @@ fn answer(reply: &Reply, heard: &Heard) -> Payload {
 async fn converse(
     job: &Job,
     agent: &dyn Agent,
-    prompt: &Prompt,
+    expected: &Expected,
     asked: &Asked,
     begun: &Begun,
     mut turn: Turn,
 ) -> std::result::Result<Spoken, Failure> {
     let spoken = speak(job, agent, asked, begun, turn.clone()).await?;
-    match spoken.is_wrong(prompt) {
+    match spoken.is_wrong(expected) {
         None => Ok(spoken),
         Some(wrong) => {
             amend(&mut turn, &spoken, &wrong);
@@ -256,22 +256,18 @@ async fn begin(
         agent: prompt.agent.clone(),
         transport: profile.transport,
         sessions: profile.sessions,
-        fingerprint: hex(&Sha256::digest(depends.to_string())),
+        fingerprint: format!("{:x}", Sha256::digest(depends.to_string())),
         host: hosts::here().name,
         worktree: Some(folder(job).to_string_lossy().into_owned()),
         session,
         proposed: session.to_string(),
-        carries: prompt.hand_off != HandOff::None,
+        carries: spec.options.hand_off != HandOff::None,
         lost,
     };
     match job.core.submit(Command::BeginTurn(Box::new(wish))).await? {
         model::Outcome::Turn(begun) => Ok(*begun),
         other => Err(Error::database(format!("a new turn was answered with {other:?}"))),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What the agent is given.
@@ -281,7 +277,7 @@ async fn turn(
     prompt: &Prompt,
     asked: &Asked,
     begun: &Begun,
-) -> Result<Turn> {
+) -> std::result::Result<Turn, Failure> {
     let spec = &job.claimed.spec;
     let mut content = crate::agents::blocks(&prompt.content);
     let turns = turns(job, asked.chat).await?;
@@ -292,7 +288,7 @@ async fn turn(
             false => content.insert(0, Block::text(format!("{GO_ON} {UNHEARD}"))),
         }
     } else if agent.profile().sessions != Sessions::None
-        && let Some(told) = missed(&turns, prompt, asked, begun)
+        && let Some(told) = missed(job, &turns, asked, begun).await?
     {
         content.insert(0, Block::Text { text: told });
     }
@@ -339,9 +335,15 @@ fn was_prompted(turn: &model::Turn) -> bool {
 }
 
 /// What the agent's session does not know of the chat, as it is told.
-fn missed(turns: &[model::Turn], prompt: &Prompt, asked: &Asked, begun: &Begun) -> Option<String> {
-    if prompt.hand_off == HandOff::None {
-        return None;
+async fn missed(
+    job: &Job,
+    turns: &[model::Turn],
+    asked: &Asked,
+    begun: &Begun,
+) -> std::result::Result<Option<String>, Failure> {
+    let hand_off = job.claimed.spec.options.hand_off;
+    if hand_off == HandOff::None || asked.others.is_empty() {
+        return Ok(None);
     }
     let own = turns.iter().filter(|turn| turn.session == begun.session);
     let known: BTreeSet<TaskId> = own.map(|turn| turn.task).collect();
@@ -350,14 +352,17 @@ fn missed(turns: &[model::Turn], prompt: &Prompt, asked: &Asked, begun: &Begun) 
         was_prompted(turn) || !(turn.state.is_open() || turn.state == TurnState::Crashed)
     };
     let given: BTreeSet<TaskId> = turns.iter().filter(is_given).map(|turn| turn.task).collect();
-    // What waits for its own turn is said then.
-    let waits = |message: &Message, task| message.role == Role::User && !given.contains(&task);
     let is_news = |message: &&Message| {
-        let of_another = |task| !known.contains(&task) && !waits(message, task);
-        message.seq > begun.seen && message.task.is_none_or(of_another)
+        let was_there = |task| known.contains(&task) || message.id == MessageId::of_summary(task);
+        // What waits for its own turn is said then.
+        let waits = |task| message.role == Role::User && !given.contains(&task);
+        message.seq > begun.seen && !message.task.is_some_and(|task| was_there(task) || waits(task))
     };
     let news: Vec<Message> = asked.others.iter().filter(is_news).cloned().collect();
-    handoff::told(&news, begun.seen == 0)
+    match hand_off {
+        HandOff::Summary if !news.is_empty() => handoff::summary(job, asked, news).await.map(Some),
+        _ => Ok(handoff::told(&news, begun.seen == 0)),
+    }
 }
 
 /// The turns that were taken in a chat.
@@ -380,6 +385,7 @@ async fn turns(job: &Job, chat: ChatId) -> Result<Vec<model::Turn>> {
 fn finish(
     job: &Job,
     prompt: &Prompt,
+    expected: &Expected,
     asked: &Asked,
     spoken: Spoken,
 ) -> std::result::Result<Done, Failure> {
@@ -395,8 +401,9 @@ fn finish(
     }
     match outcome {
         Outcome::Completed(reply) => {
-            let output = (prompt.check)(&answer(&reply, &heard)).map_err(|error| {
-                Failure::payload("the agent's reply is not what the step returns", &error)
+            let output = expected.read(&answer(&reply, &heard)).map_err(|wrong| {
+                let message = format!("the agent's reply is not what was asked for: {wrong}");
+                Failure::fault(FaultKind::Payload, message, false)
             })?;
             Ok(done(job, asked, reply, output, &heard))
         }

@@ -107,8 +107,7 @@ fn key(begun: &Begun, request: &Request) -> String {
     let call = &request.call;
     let what = json!([request.question, call.title, call.kind, call.input]);
     let hash = Sha256::digest(what.to_string());
-    let hash: String = hash.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-    format!("{OF_AGENT}{} {hash}", begun.generation)
+    format!("{OF_AGENT}{} {:.24}", begun.generation, format!("{hash:x}"))
 }
 
 fn question(key: &str, request: &Request) -> Ask {

@@ -50,12 +50,21 @@ impl Split {
                 kept.push(Some(command));
                 continue;
             };
-            supply(&mut work, &command);
-            let is_new = matches!(command, Command::Enqueue(_));
-            kept.push((!is_new).then(|| command.clone()));
-            let receipt = apply(&mut work, command);
-            // A new task that was refused has no guard to miss.
-            if receipt.is_ok() || !is_new {
+            let (receipt, is_guarded) = match command {
+                Command::Enqueue(spec) => {
+                    kept.push(None);
+                    let receipt = task::enqueue_alone(&mut work, *spec);
+                    // A new task that was refused has no guard to miss.
+                    let is_made = receipt.is_ok();
+                    (receipt, is_made)
+                }
+                other => {
+                    supply(&mut work, &other);
+                    kept.push(Some(other.clone()));
+                    (apply(&mut work, other), true)
+                }
+            };
+            if is_guarded {
                 quick.push((at, task));
             }
             receipts.push(Some(receipt));

@@ -28,6 +28,27 @@ pub(super) fn enqueue(work: &mut Work, mut spec: TaskSpec) -> Receipt {
     Ok(Outcome::Task { id, created: true })
 }
 
+/// Makes a task that refers to nothing, where nothing is known that refers to it: it is among what
+/// has changed, and in no index of this work.
+pub(super) fn enqueue_alone(work: &mut Work, mut spec: TaskSpec) -> Receipt {
+    check(&spec)?;
+    spec.created_at = work.now;
+    let last = work.changes.specs.last().zip(work.changes.new_tasks.last());
+    let task = match last.filter(|(last, _)| last.shares_lane(&spec)) {
+        Some((_, last)) => fresh(&spec, last.lane, last.flags.has(TaskFlags::KEYED)),
+        None => {
+            let lane = spec.lane();
+            let task = fresh(&spec, lane.id, !lane.keys.is_empty());
+            work.changes.lanes.insert(lane.id, lane);
+            task
+        }
+    };
+    let run_at = spec.run_at.unwrap_or(work.now);
+    let (id, phase) = (spec.id, work.phase_at(run_at));
+    work.add_alone(Task { phase, run_at, ..task }, spec);
+    Ok(Outcome::Task { id, created: true })
+}
+
 /// Makes tasks, or none where one of them would be refused. A parent must exist before.
 pub(super) fn enqueue_all(work: &mut Work, specs: Vec<TaskSpec>) -> Receipt {
     let max = limits::TASKS_AT_ONCE;
@@ -166,6 +187,8 @@ pub(super) fn check_options(options: &TaskOptions) -> Result<(), Rejection> {
         let message = "a retry's factor and jitter must be numbers";
         return Err(Rejection::Invalid(message.into()));
     }
+    let schema = options.schema.as_ref().map_or(0, |schema| schema.as_str().len());
+    fits("the schema of the answer", schema, limits::SCHEMA_BYTES)?;
     are_names(options.tags.iter().chain(&options.capacity))
 }
 
@@ -210,20 +233,25 @@ fn check_references(work: &Work, spec: &TaskSpec) -> Result<(), Rejection> {
 /// The hot row, lane and unique key of a new task that is not a step.
 fn insert(work: &mut Work, spec: &TaskSpec) {
     let lane = spec.lane();
-    let mut flags = TaskFlags::default();
-    if !lane.keys.is_empty() {
-        flags = flags.with(TaskFlags::KEYED);
-    }
-    if spec.unique_key.is_some() && spec.options.unique_until_done {
-        flags = flags.with(TaskFlags::UNIQUE);
-    }
-    work.insert_task(Task { flags, step: None, ..hot(spec, lane.id) });
+    work.insert_task(fresh(spec, lane.id, !lane.keys.is_empty()));
     work.changes.lanes.insert(lane.id, lane);
     if let Some(key) = unique_key(spec)
         && !work.rows.unique.contains_key(&key)
     {
         work.take_key(key, spec.id);
     }
+}
+
+/// The hot row of a task that is no step.
+fn fresh(spec: &TaskSpec, lane: i64, is_keyed: bool) -> Task {
+    let mut flags = TaskFlags::default();
+    if is_keyed {
+        flags = flags.with(TaskFlags::KEYED);
+    }
+    if spec.unique_key.is_some() && spec.options.unique_until_done {
+        flags = flags.with(TaskFlags::UNIQUE);
+    }
+    Task { flags, step: None, ..hot(spec, lane) }
 }
 
 /// The hot row of a task that was never claimed.

@@ -21,6 +21,8 @@ pub(super) struct Work {
     /// Of the specs that are known, those that this work has made, in order.
     new_specs: Vec<TaskId>,
     new_tasks: BTreeSet<TaskId>,
+    /// New tasks that only the changes have.
+    alone: BTreeSet<TaskId>,
     tasks: BTreeSet<TaskId>,
     items: BTreeSet<ItemId>,
     runs: BTreeSet<RunId>,
@@ -90,7 +92,14 @@ impl Work {
 
     /// Whether this work has changed the task already.
     pub fn knows(&self, id: TaskId) -> bool {
-        self.tasks.contains(&id) || self.new_tasks.contains(&id)
+        self.tasks.contains(&id) || self.new_tasks.contains(&id) || self.alone.contains(&id)
+    }
+
+    /// Adds a task that nothing else of this work is about.
+    pub fn add_alone(&mut self, task: Task, spec: TaskSpec) {
+        self.alone.insert(task.id);
+        self.changes.new_tasks.push(task);
+        self.changes.specs.push(spec);
     }
 
     /// An item to change, or a new one.
@@ -299,19 +308,20 @@ impl Work {
         let awaits = task.flags.has(TaskFlags::AWAITS);
         let held = run.is_some_and(Run::is_paused) && !awaits;
         let paused = task.flags.has(TaskFlags::PAUSED) || held;
-        let phase = match (paused, run_at > self.now) {
-            (true, _) => Phase::Paused,
-            (false, true) => Phase::Scheduled,
-            (false, false) => Phase::Ready,
-        };
+        let phase = if paused { Phase::Paused } else { self.phase_at(run_at) };
         let task = self.task(id);
         task.phase = phase;
         task.run_at = run_at;
-        match phase {
-            Phase::Ready => self.changes.woke = true,
-            Phase::Scheduled => self.look_again_at(run_at),
-            _ => {}
+    }
+
+    /// Ready, or scheduled, which somebody must look at.
+    pub fn phase_at(&mut self, run_at: Timestamp) -> Phase {
+        if run_at > self.now {
+            self.look_again_at(run_at);
+            return Phase::Scheduled;
         }
+        self.changes.woke = true;
+        Phase::Ready
     }
 
     /// Notes a time at which an engine must look for work.

@@ -196,7 +196,7 @@ async fn an_answer_of_the_wrong_type_fails_the_step(store: Store) {
     assert!(again.contains("Your answer can't be used"), "{again}");
     assert!(error.is_task(), "{error}");
     let text = error.to_string();
-    assert!(text.contains("step `ask`: the agent's reply is not what the step returns"), "{text}");
+    assert!(text.contains("step `ask`: the agent's reply is not what was asked for"), "{text}");
 }
 
 async fn the_model_of_a_run_is_its_agents_model(store: Store) {

@@ -3,10 +3,12 @@
 #[macro_use]
 mod support;
 
+mod answers;
 mod budgets;
 mod cancelling;
 mod capacity;
 mod flows;
+mod hardship;
 mod inbox;
 mod leases;
 mod lifecycle;

@@ -37,10 +37,10 @@ each_backend!(
     an_answer_that_is_none_is_sent_back_once,
 );
 
-type Work<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+pub(super) type Work<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
 /// An agent that does what the test says.
-struct Told<F> {
+pub(super) struct Told<F> {
     profile: Arc<Mutex<Profile>>,
     work: F,
 }
@@ -65,7 +65,7 @@ where
     }
 }
 
-fn told<F>(sessions: Sessions, work: F) -> Told<F>
+pub(super) fn told<F>(sessions: Sessions, work: F) -> Told<F>
 where
     F: for<'a> Fn(Turn, &'a dyn Listener) -> Work<'a> + Send + Sync + 'static,
 {
@@ -73,16 +73,16 @@ where
     Told { profile: Arc::new(Mutex::new(profile)), work }
 }
 
-fn text(text: &str) -> Update {
+pub(super) fn text(text: &str) -> Update {
     Update::Text { message: None, text: text.into() }
 }
 
-async fn chat(engine: &Engine) -> Chat {
+pub(super) async fn chat(engine: &Engine) -> Chat {
     engine.chat(ChatId::new(), ChatSpec::default()).await.unwrap()
 }
 
 /// What is said in a chat, as one line each.
-async fn said(chat: &Chat) -> Vec<String> {
+pub(super) async fn said(chat: &Chat) -> Vec<String> {
     let said = chat.history(0, 100).await.unwrap();
     said.iter().map(|message| message.content.decode::<String>().unwrap()).collect()
 }

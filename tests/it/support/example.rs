@@ -21,6 +21,7 @@ pub fn program(name: &str) -> PathBuf {
         let mut names = vec!["quickstart", "crash_and_resume", "investigate"];
         names.extend(["approval", "map_reduce", "upgrade"]);
         names.extend(cfg!(feature = "postgres").then_some("workers"));
+        names.extend(cfg!(feature = "programs").then_some("own_agent"));
         names.extend(
             cfg!(all(feature = "acp", feature = "claude", feature = "cli")).then_some("desk"),
         );
