@@ -15,6 +15,7 @@ mod killing;
 mod place;
 #[path = "../acp/program.rs"]
 mod program;
+mod queue;
 mod reaping;
 mod within;
 

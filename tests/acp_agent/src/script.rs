@@ -60,9 +60,7 @@ fn words(prompt: &[ContentBlock]) -> String {
         ContentBlock::ResourceLink(link) => format!("say {}", link.uri),
         _ => "say a block".into(),
     });
-    let words = words.collect::<Vec<_>>().join("\n");
-    // What was said without it, which it is told before, has no steps.
-    words.rsplit_once("</conversation>\n").map_or(words.clone(), |(_, steps)| steps.to_owned())
+    words.collect::<Vec<_>>().join("\n")
 }
 
 impl Turn {
@@ -88,7 +86,10 @@ impl Turn {
     pub async fn run(mut self, responder: Responder<PromptResponse>) -> Result<()> {
         let before = self.sessions.note(&self.session, &self.prompt);
         let mut response = PromptResponse::new(StopReason::EndTurn);
-        let (steps, done) = self.sessions.begin(&self.session, &self.prompt);
+        // What was said without it, which it is told before, has no steps.
+        let told = self.prompt.rsplit_once("</conversation>\n");
+        let steps = told.map_or(&*self.prompt, |(_, steps)| steps);
+        let (steps, done) = self.sessions.begin(&self.session, steps);
         for step in &steps[done.min(steps.len())..] {
             let (word, rest) = step.split_once(' ').unwrap_or((step, ""));
             match word {
