@@ -43,7 +43,6 @@ mod trial;
 mod trouble;
 mod turn;
 mod update;
-#[cfg(all(feature = "programs", target_os = "linux"))]
 pub mod warm;
 
 use std::fmt;

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 #[cfg(all(feature = "programs", target_os = "linux"))]
 use super::process::Custody;
-use super::{Block, words};
+use super::{Block, warm::Room, words};
 use crate::{
     id::ChatId,
     model::{Access, Message, Payload, Resume, TaskSpec},
@@ -44,6 +44,9 @@ pub struct Turn {
     pub schema: Option<Payload>,
     /// Fires when the turn is to stop.
     pub stop: CancellationToken,
+    /// The room for programs that are kept warm, which all agents of an engine share. None: the agent
+    /// has its own.
+    pub room: Option<Room>,
     /// Who answers for the programs that are started.
     #[cfg(all(feature = "programs", target_os = "linux"))]
     pub custody: Option<Arc<dyn Custody>>,
@@ -66,6 +69,7 @@ impl Turn {
             folder: std::env::current_dir().unwrap_or_default(),
             resume: Resume::Fresh,
             stop: CancellationToken::new(),
+            room: None,
             #[cfg(all(feature = "programs", target_os = "linux"))]
             custody: None,
         }

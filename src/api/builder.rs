@@ -258,6 +258,26 @@ impl Builder {
         self
     }
 
+    /// How long a worktree is kept that agents have read and nobody reads any more; a day unless it is
+    /// said. It should not be shorter than programs are kept [warm](Self::warm), which stay where they
+    /// have worked. One that nobody has made to its end goes at once, and one that is kept as evidence
+    /// stays.
+    pub fn keep_worktrees(mut self, keep: Duration) -> Self {
+        self.settings.keep_worktrees = keep;
+        self
+    }
+
+    /// How many programs of agents there may be at once, and how long one may wait for its next turn;
+    /// eight, and ten minutes, unless it is said. It counts the programs of all agents of this engine
+    /// that stay between turns. Where there are more, those that have been idle for longest are
+    /// closed; their sessions are continued by others. One that a turn is at work in is never closed,
+    /// and no turn waits for room: how many turns are at work is bounded by
+    /// [`concurrency`](Self::concurrency) and [`capacity`](Self::capacity).
+    pub fn warm(mut self, limits: agents::warm::Limits) -> Self {
+        self.settings.warm = limits;
+        self
+    }
+
     /// How long a worker waits for the answer to what its agent asks, before the task gives its place
     /// to others until there is one; ten minutes unless it is said.
     pub fn permission_wait(mut self, wait: Duration) -> Self {

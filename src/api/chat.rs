@@ -140,7 +140,7 @@ impl Chat {
 
     /// What agents say here while they say it, as far as they are at work in this process.
     pub fn live(&self) -> Live {
-        Live::new(&self.core, self.id)
+        Live::new(&self.core, Some(self.id))
     }
 
     /// The turns that agents have taken here, newest first.

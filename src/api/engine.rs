@@ -8,6 +8,7 @@ use super::{
     chat::{Chat, ChatSpec},
     enqueue::{Enqueue, NewTask},
     flow::{Flow, Verdict},
+    prompt::Live,
     run::{Launch, Run},
     session::{Session, SessionSpec},
     task::Task,
@@ -405,6 +406,11 @@ impl Engine {
     /// Follows a run, a chat, or everything.
     pub fn watch(&self, stream: Stream) -> Watch {
         Watch::new(Arc::clone(self.core()), stream)
+    }
+
+    /// What agents say in all chats while they say it, as far as they are at work in this process.
+    pub fn live(&self) -> Live {
+        Live::new(self.core(), None)
     }
 
     /// The end of the stream of everything, to watch only what comes.

@@ -128,14 +128,15 @@ pub(super) async fn turns(core: &Core, chat: ChatId) -> Result<Vec<Turn>> {
     }
 }
 
-/// What agents say in a chat, as they say it, in this process.
+/// What agents say, in a chat or in all, as they say it, in this process.
 ///
 /// It is not durable yet, and nothing is told twice. To show a message from its start, begin to
 /// listen, then read the [history](super::Chat::history), and leave out of each delta what the
 /// history has already: a delta says how many characters came before it.
 #[derive(Debug)]
 pub struct Live {
-    chat: ChatId,
+    /// None: all.
+    chat: Option<ChatId>,
     deltas: Receiver<Delta>,
 }
 
@@ -150,7 +151,7 @@ pub enum Heard {
 }
 
 impl Live {
-    pub(super) fn new(core: &Core, chat: ChatId) -> Self {
+    pub(super) fn new(core: &Core, chat: Option<ChatId>) -> Self {
         Self { chat, deltas: core.listen() }
     }
 
@@ -158,7 +159,9 @@ impl Live {
     pub async fn next(&mut self) -> Option<Heard> {
         loop {
             match self.deltas.recv().await {
-                Ok(delta) if delta.chat == self.chat => return Some(Heard::More(delta)),
+                Ok(delta) if self.chat.is_none_or(|chat| delta.chat == chat) => {
+                    return Some(Heard::More(delta));
+                }
                 Ok(_) => {}
                 Err(RecvError::Lagged(count)) => return Some(Heard::Missed(count)),
                 Err(RecvError::Closed) => return None,

@@ -39,6 +39,8 @@ pub struct Repaired {
     pub adopted: u64,
     /// Instances that were found dead.
     pub dead_instances: u64,
+    /// Worktrees that were pinned for agents, and that nobody reads any more.
+    pub worktrees: u64,
     /// Programs of agents that engines of this host had started, and of which nothing is left now.
     pub programs: u64,
 }
@@ -84,6 +86,7 @@ impl Keeper {
         #[cfg(all(feature = "programs", target_os = "linux"))]
         {
             repaired.programs += super::programs::sweep_orphans(&self.core).await?;
+            repaired.worktrees += self.reap().await;
         }
         if repaired != Repaired::default() {
             tracing::info!(?repaired, "repaired what the past left");
@@ -256,7 +259,18 @@ impl Keeper {
         }
         self.tidied = now;
         self.forget_dead().await?;
+        #[cfg(all(feature = "programs", target_os = "linux"))]
+        self.reap().await;
         self.prune().await
+    }
+
+    /// Takes away worktrees that nobody reads. That it can't keeps the engine from nothing else.
+    #[cfg(all(feature = "programs", target_os = "linux"))]
+    async fn reap(&self) -> u64 {
+        super::pinned::reap(&self.core).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "worktrees that nobody reads were not taken away");
+            0
+        })
     }
 
     /// Removes what is kept no longer.

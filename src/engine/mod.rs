@@ -17,6 +17,8 @@ mod keeper;
 mod observer;
 mod outputs;
 #[cfg(all(feature = "programs", target_os = "linux"))]
+mod pinned;
+#[cfg(all(feature = "programs", target_os = "linux"))]
 mod programs;
 mod pulse;
 mod registry;
@@ -45,6 +47,7 @@ pub use turns::Delta;
 pub(crate) use turns::{Prompt, check_schema, json_in, take};
 
 use crate::{
+    agents::warm::{Limits, Room},
     backend::Backend,
     clock::Timestamp,
     error::{Error, Result},
@@ -95,6 +98,10 @@ pub(crate) struct Settings {
     /// How long a worker waits for the answer to what its agent asks, before the task gives its
     /// place away.
     pub permission: Duration,
+    /// How many programs of agents are kept warm, and for how long.
+    pub warm: Limits,
+    /// How long a worktree is kept that nobody reads.
+    pub keep_worktrees: Duration,
     /// How long a caller's command is tried while the database is away.
     pub patience: Duration,
     /// How long finished things are kept. None: for ever.
@@ -143,6 +150,8 @@ impl Default for Settings {
             read_only: ReadOnly::default(),
             worktrees: None,
             permission: Duration::from_secs(600),
+            warm: Limits::default(),
+            keep_worktrees: Duration::from_secs(24 * 60 * 60),
             patience: Duration::from_secs(10),
             keep: Keep::default(),
         }
@@ -182,6 +191,8 @@ pub(crate) struct Core {
     changes: watch::Sender<u64>,
     /// What agents say, before it is durable.
     live: turns::Live,
+    /// Room for the programs that agents keep warm.
+    room: Room,
     /// Ends the programs that are started here with this process.
     #[cfg(all(feature = "programs", target_os = "linux"))]
     guard: programs::Guard,
@@ -202,6 +213,7 @@ impl Core {
         registry: Registry,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Control>) {
         let (control, controls) = mpsc::unbounded_channel();
+        let room = Room::new(settings.warm);
         let core = Self {
             committer: Committer::new(Arc::clone(&backend), settings.patience),
             serves: Arc::new(registry.serves()),
@@ -225,6 +237,7 @@ impl Core {
             rounds: tokio::sync::Mutex::default(),
             changes: watch::Sender::new(0),
             live: turns::Live::default(),
+            room,
             fatal: watch::Sender::new(None),
             stopping: CancellationToken::new(),
             stopped: CancellationToken::new(),

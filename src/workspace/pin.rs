@@ -28,7 +28,7 @@ pub struct Pin {
     path: PathBuf,
     commit: String,
     /// Locked, shared with others who read the same.
-    _lease: File,
+    lease: File,
 }
 
 impl Pin {
@@ -55,6 +55,13 @@ impl Pin {
         let file = beside(&self.path, "kept");
         fs::write(&file, why)?;
         File::open(&file)?.sync_all()
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        // Its age counts from here. Where that can't be noted it counts from when it was pinned.
+        let _ = self.lease.set_modified(SystemTime::now());
     }
 }
 
@@ -95,7 +102,7 @@ impl Pins {
             let lease = lease(&path)?;
             lease.lock_shared()?;
             if is_whole(&path, &commit) {
-                return Ok(Pin { repository, path, commit, _lease: lease });
+                return Ok(Pin { repository, path, commit, lease });
             }
             // One makes it; whoever else wants it waits, and finds it made.
             lease.unlock()?;
@@ -106,42 +113,61 @@ impl Pins {
             lease.unlock()?;
             lease.lock_shared()?;
             if is_whole(&path, &commit) {
-                return Ok(Pin { repository, path, commit, _lease: lease });
+                return Ok(Pin { repository, path, commit, lease });
             }
         }
         Err(io::Error::other("there are too many worktrees of one commit"))
     }
 
-    /// Takes away the worktrees that nobody reads and that were not pinned for so long. Those that are
-    /// kept as evidence stay. Says which went.
+    /// Takes away the worktrees that nobody reads and that nobody has read for so long, and those that
+    /// nobody has made to their end. Those that are kept as evidence stay, and so does all that is not
+    /// of this. Says which went; what could not be taken away is tried again the next time.
     ///
     /// # Errors
-    /// When the folder can't be read, or one can't be taken away.
+    /// When the folder can't be read.
     pub fn reap(&self, unused: Duration) -> io::Result<Vec<PathBuf>> {
         let mut gone = Vec::new();
-        let Ok(entries) = fs::read_dir(&self.folder) else {
-            return Ok(gone);
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(gone),
+            entries => entries?,
         };
         for entry in entries {
             let path = entry?.path();
-            if !path.is_dir() || beside(&path, "kept").exists() {
-                continue;
-            }
-            let lease = lease(&path)?;
-            match lease.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => continue,
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-            let used = fs::metadata(beside(&path, "lease"))?.modified()?;
-            let age = SystemTime::now().duration_since(used).unwrap_or_default();
-            if age >= unused {
-                remove(&path)?;
-                gone.push(path);
+            match reap_one(&path, unused) {
+                Ok(true) => gone.push(path),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(%error, path = %path.display(), "a worktree can't be taken away");
+                }
             }
         }
         Ok(gone)
     }
+}
+
+/// Takes a worktree away, where nobody needs it. Whether it went.
+fn reap_one(path: &Path, unused: Duration) -> io::Result<bool> {
+    if !path.is_dir() || beside(path, "kept").exists() {
+        return Ok(false);
+    }
+    // What has none is not a worktree of ours.
+    let lease = match File::options().append(true).open(beside(path, "lease")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        lease => lease?,
+    };
+    match lease.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(false),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let used = lease.metadata()?.modified()?;
+    let age = SystemTime::now().duration_since(used).unwrap_or_default();
+    let is_made = beside(path, "made").exists();
+    if is_made && age < unused {
+        return Ok(false);
+    }
+    remove(path)?;
+    Ok(true)
 }
 
 /// The file whose lock says that a worktree is in use. It outlives the worktree, so that nobody locks
@@ -172,6 +198,10 @@ fn make(repository: &Path, path: &Path, commit: &str) -> io::Result<()> {
             "worktree".as_ref(),
             "add".as_ref(),
             "--quiet".as_ref(),
+            // Also where git still has it on its list, and locked, of one that was taken away by a
+            // process that died before it could tell.
+            "--force".as_ref(),
+            "--force".as_ref(),
             "--detach".as_ref(),
             "--lock".as_ref(),
             "--reason".as_ref(),

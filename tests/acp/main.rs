@@ -7,6 +7,7 @@ mod ear;
 mod ends;
 mod leave;
 mod place;
+mod program;
 mod sessions;
 mod talk;
 

@@ -2,10 +2,8 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::{Arc, Mutex, OnceLock},
-    time::{Duration, SystemTime},
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -22,7 +20,7 @@ use segue::{
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::ear::Ear;
+use super::{ear::Ear, program::program};
 
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -161,31 +159,4 @@ impl Custody for Kept {
     async fn ended(&self, mark: Mark) {
         self.ended.lock().unwrap().push(mark);
     }
-}
-
-/// The program of the agent. It is built when it is missing or older than its sources.
-fn program() -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let own = std::env::current_exe().unwrap();
-        let target = own.ancestors().nth(3).expect("target/PROFILE/deps/TEST").join("acp_agent");
-        let program = target.join("debug/acp_agent");
-        let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/acp_agent");
-        let built = changed(&program);
-        let sources = fs::read_dir(package.join("src")).unwrap();
-        let sources = sources.map(|entry| changed(&entry.unwrap().path()));
-        let newest = sources.chain([changed(&package.join("Cargo.lock"))]).max().flatten();
-        if built.is_none() || built < newest {
-            let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["build", "--locked", "--manifest-path"]).arg(package.join("Cargo.toml"));
-            let status = cargo.arg("--target-dir").arg(&target).status().unwrap();
-            assert!(status.success(), "the agent is not built");
-        }
-        program
-    });
-    built.clone()
-}
-
-fn changed(path: &Path) -> Option<SystemTime> {
-    fs::metadata(path).ok()?.modified().ok()
 }

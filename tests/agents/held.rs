@@ -228,6 +228,59 @@ async fn goes_on(
     assert!(chat.place.processes().is_empty());
 }
 
+/// A turn that may write, of an agent that is kept in its folder: it writes there, by its tools and by
+/// its shell, and nowhere else.
+async fn writes_in_its_folder_only(
+    recipe: &'static Recipe,
+    agent: impl FnOnce(&Chat) -> Box<dyn Agent>,
+) {
+    let chat = Chat::new(recipe, Script::markers()).await;
+    let engine = builder(&chat).agent("a", agent(&chat)).start().await.expect("an engine");
+    let talk = engine.chat(ChatId::new(), ChatSpec::default()).await.expect("a chat");
+    let (repository, outside) = (chat.place.path("repository"), chat.place.path("elsewhere"));
+    fs::create_dir(&outside).expect("a folder");
+    for prompt in [
+        edit(recipe, &repository.join("by-tool")),
+        shell(
+            recipe,
+            "echo x > by-shell; git add by-shell; git -c user.name=t -c user.email=t@t commit -qm two",
+        ),
+        edit(recipe, &outside.join("by-tool")),
+        shell(recipe, &format!("echo x > {}", outside.join("by-shell").display())),
+    ] {
+        let task = talk.send("a", &format!("Write. {prompt}")).model(recipe.model);
+        let mode = (recipe.name == "qwen").then(|| "yolo".to_owned());
+        let task = task.with(|task| task.with(|spec| spec.mode = mode.clone()));
+        let view = task.await.expect("a task").ended().await.expect("an end");
+        assert_eq!(view.state(), TaskState::Completed, "{:?}", error(&view));
+    }
+    let said = talk.history(0, 50).await;
+    assert_eq!(fs::read_to_string(repository.join("by-tool")).expect("a file").trim(), "x");
+    assert_eq!(fs::read_to_string(repository.join("by-shell")).expect("a file").trim(), "x");
+    let head = fs::read_to_string(repository.join(".git/logs/HEAD")).expect("git's log");
+    assert_eq!(head.lines().count(), 2, "it has committed");
+    assert_eq!(fs::read_dir(outside).expect("a folder").count(), 0, "{said:#?}");
+    engine.shutdown().await.expect("an end");
+    assert!(chat.place.processes().is_empty());
+}
+
+#[tokio::test]
+async fn qwen_takes_a_turn_and_writes_in_its_folder_only() {
+    writes_in_its_folder_only(&recipes::QWEN, |chat| Box::new(acp::agent(chat).keep_within()))
+        .await;
+}
+
+#[tokio::test]
+async fn claude_takes_a_turn_and_writes_in_its_folder_only() {
+    let agent = |chat: &Chat| {
+        let cli = Cli::new(Program { write: CLAUDE, ..Cli::claude().recipe() });
+        let (own, env) = chat.own();
+        let cli = own.into_iter().fold(cli, Cli::argument).keep_within();
+        cli.program(process::program(chat.recipe).0).env(move |_| Ok(env.clone()))
+    };
+    writes_in_its_folder_only(&recipes::CLAUDE, |chat| Box::new(agent(chat))).await;
+}
+
 /// What was billed, as a command line tells it.
 fn by_command_line(chat: &Chat) -> Usage {
     (chat.recipe.booked)(chat.server.billed())

@@ -86,6 +86,51 @@ fn one_worktree_serves_all_readers_of_a_commit() {
     assert_eq!(place.git(&["worktree", "list"]).lines().count(), 1, "git has forgotten it");
 }
 
+/// Sets when a worktree was used last back by an hour.
+fn age(worktree: &Path) {
+    let lease = fs::File::options().append(true).open(worktree.with_extension("lease"));
+    lease
+        .and_then(|it| it.set_modified(SystemTime::now() - Duration::from_secs(3_600)))
+        .expect("a time");
+}
+
+#[test]
+fn a_worktree_goes_when_nobody_has_read_it_for_long_enough() {
+    let place = Place::new();
+    let pin = place.pins().pin(&place.repository(), "main").expect("a worktree");
+    let path = pin.path().to_owned();
+    let reap = |seconds| place.pins().reap(Duration::from_secs(seconds)).expect("a look");
+    age(&path);
+    assert_eq!(reap(1_800), [] as [PathBuf; 0], "it is read");
+    drop(pin);
+    assert_eq!(reap(1_800), [] as [PathBuf; 0], "it was read until now");
+    age(&path);
+    assert_eq!(reap(7_200), [] as [PathBuf; 0]);
+    assert_eq!(reap(1_800), [path], "to look at it is not to use it");
+}
+
+#[test]
+fn what_is_half_made_goes_at_once_and_what_is_not_ours_stays() {
+    let place = Place::new();
+    let path = place.pins().pin(&place.repository(), "main").expect("a worktree").path().to_owned();
+    fs::remove_file(path.with_extension("made")).expect("a file beside it");
+    let theirs = path.with_file_name("theirs");
+    fs::create_dir(&theirs).expect("a folder");
+    assert_eq!(place.pins().reap(Duration::from_secs(3_600)).expect("a look"), [path]);
+    assert!(place.pins().reap(Duration::ZERO).expect("a look").is_empty() && theirs.exists());
+}
+
+#[test]
+fn a_worktree_is_made_where_git_still_has_one_that_is_gone() {
+    let place = Place::new();
+    let path = place.pins().pin(&place.repository(), "main").expect("a worktree").path().to_owned();
+    // As whoever dies while it takes one away leaves it.
+    fs::remove_file(path.with_extension("made")).expect("a file beside it");
+    fs::remove_dir_all(&path).expect("a folder");
+    let pin = place.pins().pin(&place.repository(), "main").expect("a worktree");
+    assert_eq!(fs::read_to_string(pin.path().join("README.md")).expect("a file"), "one\n");
+}
+
 #[test]
 fn what_was_begun_by_a_process_that_died_is_made_anew() {
     let place = Place::new();

@@ -67,7 +67,6 @@ pub struct Acp {
     login: Option<String>,
     starting: Duration,
     silence: Duration,
-    limits: Limits,
     pool: Pool<Session>,
 }
 
@@ -75,7 +74,7 @@ impl Acp {
     /// An agent by this name, and its program: a path, or a name that is looked up in the `PATH` of
     /// its environment.
     pub fn new(name: impl Into<String>, program: impl Into<PathBuf>) -> Self {
-        let (name, limits) = (name.into(), Limits::default());
+        let name = name.into();
         Self {
             launch: Launch::new(&*name, program),
             name,
@@ -83,8 +82,7 @@ impl Acp {
             login: None,
             starting: Duration::from_secs(120),
             silence: Duration::from_secs(30 * 60),
-            limits,
-            pool: Pool::new(limits),
+            pool: Pool::new(Limits::default()),
         }
     }
 
@@ -165,22 +163,6 @@ impl Acp {
     #[must_use]
     pub const fn silence(mut self, limit: Duration) -> Self {
         self.silence = limit;
-        self
-    }
-
-    /// How long a program waits for the next turn of its chat. Ten minutes, if not said.
-    #[must_use]
-    pub fn idle(mut self, limit: Duration) -> Self {
-        self.limits.idle_for = limit;
-        self.pool = Pool::new(self.limits);
-        self
-    }
-
-    /// How many programs may wait. Eight, if not said.
-    #[must_use]
-    pub fn cap(mut self, most: usize) -> Self {
-        self.limits.idle_most = most;
-        self.pool = Pool::new(self.limits);
         self
     }
 
@@ -305,7 +287,7 @@ impl Acp {
 #[async_trait]
 impl Agent for Acp {
     async fn turn(&self, turn: Turn, listener: &dyn Listener) -> Outcome {
-        let mut seat = self.pool.seat(turn.chat).await;
+        let mut seat = self.pool.seat(turn.chat, turn.room.as_ref()).await;
         match self.session(&mut seat, &turn, listener).await {
             Ok(session) => self.prompt(session, seat, &turn, listener).await,
             Err(outcome) => outcome,
@@ -327,7 +309,7 @@ impl Agent for Acp {
         let Some(launch) = self.launch.pointed(at, ground)? else {
             return Ok(None);
         };
-        let (pool, silence) = (Pool::new(self.limits), TRIED);
+        let (pool, silence) = (Pool::new(Limits::default()), TRIED);
         let mut acp = Self { launch, pool, silence, login: None, ..self.clone() };
         match ground.kept {
             Kept::ByItself if self.quirks.read_only.is_none() => return Ok(None),

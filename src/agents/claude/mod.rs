@@ -113,11 +113,6 @@ impl ClaudeCode {
         self
     }
 
-    /// How many programs are kept warm, and for how long.
-    pub fn warm(self, limits: Limits) -> Self {
-        Self { pool: Pool::new(limits), ..self }
-    }
-
     /// The mode of turns that may write and name none: `acceptEdits`, if not said, in which it asks
     /// before it runs a command, and does not before it changes a file of its folder.
     pub fn mode(self, mode: impl Into<String>) -> Self {

@@ -65,7 +65,7 @@ pub(super) async fn turn(
     if turn.stop.is_cancelled() {
         return Ok(Outcome::Cancelled);
     }
-    let mut seat = claude.pool.seat(turn.chat).await;
+    let mut seat = claude.pool.seat(turn.chat, turn.room.as_ref()).await;
     let link = match seat.take() {
         Some(link) if link.fits(claude, turn) => Some(link),
         Some(other) => {

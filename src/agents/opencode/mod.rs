@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, ffi::OsString, io, path::PathBuf, sync::Arc, ti
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use tokio::{sync::Mutex, time::timeout};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 #[cfg(feature = "acp")]
@@ -26,7 +26,7 @@ pub(super) use self::events::used;
 pub(super) use self::http::Client;
 use self::{
     events::Finish,
-    server::Server,
+    server::{Server, Servers},
     talk::{End, Talk},
 };
 use super::{
@@ -36,14 +36,15 @@ use super::{
     process::{Custody, Rules, Sandbox, Spawn, Unwatched},
     trial,
     trouble::{Trouble, judge},
+    warm::{AtWork, Place},
 };
 use crate::{clock::Clock, failure::Failure, model::Access};
 
 /// How long one may be silent that is tried out.
 const TRIED: Duration = Duration::from_secs(60);
 
-/// opencode, by its server. The server lives until it is [stopped](Self::stop), or until the last
-/// clone of this is dropped.
+/// opencode, by its server. The server lives until it is [stopped](Self::stop), until its engine
+/// wants the room, or until the last clone of this is dropped.
 #[derive(Clone, Debug)]
 pub struct Opencode {
     launch: Launch,
@@ -51,8 +52,7 @@ pub struct Opencode {
     model: Option<String>,
     starting: Duration,
     silence: Duration,
-    /// One that may write, and one that may not.
-    servers: Arc<[Mutex<Option<Server>>; 2]>,
+    servers: Arc<Servers>,
 }
 
 impl Default for Opencode {
@@ -147,45 +147,43 @@ impl Opencode {
     /// # Errors
     /// When something can't be ended.
     pub async fn stop(&self) -> Result<(), Failure> {
-        for server in self.servers.iter() {
-            if let Some(server) = server.lock().await.take() {
-                server.finish().await?;
-            }
-        }
-        Ok(())
+        self.servers.stop().await
     }
 
-    /// The server of a turn, started where there is none.
-    async fn client(&self, turn: &Turn) -> Result<Client, Failure> {
+    /// The server of a turn, started where there is none, and the turn's place in it.
+    async fn client(&self, turn: &Turn) -> Result<(Client, Option<AtWork>), Failure> {
         if turn.access == Access::ReadOnly && (self.attached.is_some() || !self.launch.confines()) {
             let message = "nothing but a sandbox keeps opencode's server from writing";
             return Err(Failure::fatal(message));
         }
-        let mut place = self.servers[turn.access as usize].lock().await;
-        if let Some(server) = place.as_mut()
+        let mut slot = self.servers.of(turn.access).lock().await;
+        if let Some(server) = slot.as_mut()
             && server.is_alive()
         {
-            return Ok(server.client.clone());
+            return Ok((server.client.clone(), server.place.as_ref().map(Place::work)));
         }
-        if let Some(dead) = place.take() {
+        if let Some(dead) = slot.take() {
             dead.finish().await?;
         }
-        let server = match &self.attached {
-            Some(client) => Server::attached(client.clone()),
-            None => {
-                let custody = turn.custody.clone();
-                let unwatched = || -> Arc<dyn Custody> { Arc::new(Unwatched::new(Uuid::now_v7())) };
-                let custody = custody.unwrap_or_else(unwatched);
-                Server::start(&self.launch, turn.access, custody, self.starting).await?
-            }
+        if let Some(client) = &self.attached {
+            return Ok((slot.insert(Server::attached(client.clone())).client.clone(), None));
+        }
+        let (place, work) = match &turn.room {
+            Some(room) => Some(room.enter(Arc::downgrade(&self.servers) as _).await).unzip(),
+            None => (None, None),
         };
-        Ok(place.insert(server).client.clone())
+        let custody = turn.custody.clone();
+        let unwatched = || -> Arc<dyn Custody> { Arc::new(Unwatched::new(Uuid::now_v7())) };
+        let custody = custody.unwrap_or_else(unwatched);
+        let mut server = Server::start(&self.launch, turn.access, custody, self.starting).await?;
+        server.place = place;
+        Ok((slot.insert(server).client.clone(), work))
     }
 
     /// Ends the server of a turn that does not stop otherwise. Other chats are interrupted.
     async fn end(&self, turn: &Turn) -> Result<(), Failure> {
-        let mut place = self.servers[turn.access as usize].lock().await;
-        if let Some(server) = place.take_if(|server| server.is_ours()) {
+        let mut slot = self.servers.of(turn.access).lock().await;
+        if let Some(server) = slot.take_if(|server| server.is_ours()) {
             server.finish().await?;
         }
         Ok(())
@@ -240,11 +238,11 @@ impl Opencode {
         &self,
         turn: &Turn,
         listener: &dyn Listener,
-    ) -> Result<(Client, String), Outcome> {
+    ) -> Result<(Client, String, Option<AtWork>), Outcome> {
         let ready = async {
-            let client = self.client(turn).await.map_err(Outcome::Failed)?;
+            let (client, work) = self.client(turn).await.map_err(Outcome::Failed)?;
             let session = self.session(&client, turn, listener).await?;
-            Ok((client, session))
+            Ok((client, session, work))
         };
         tokio::select! {
             biased;
@@ -261,11 +259,14 @@ impl Opencode {
             let message = format!("opencode's server was gone in the middle of the turn: {how}");
             Outcome::Interrupted { message }
         };
-        match timeout(self.starting, self.client(turn)).await {
-            Ok(Ok(client)) => talk.client = client,
+        let _work = match timeout(self.starting, self.client(turn)).await {
+            Ok(Ok((client, work))) => {
+                talk.client = client;
+                work
+            }
             Ok(Err(failure)) => return interrupted(failure.to_string()),
             Err(_) => return interrupted("it does not come back".into()),
-        }
+        };
         match talk.catch_up().await {
             Ok(()) if talk.course.is_answered() => outcome(talk),
             Ok(()) => interrupted("the prompt was not answered".into()),
@@ -309,21 +310,20 @@ fn outcome(talk: &mut Talk<'_>) -> Outcome {
     }
 }
 
-#[async_trait]
-impl Agent for Opencode {
-    async fn turn(&self, turn: Turn, listener: &dyn Listener) -> Outcome {
-        let (client, session) = match self.ready(&turn, listener).await {
+impl Opencode {
+    async fn take(&self, turn: &Turn, listener: &dyn Listener) -> Outcome {
+        let (client, session, _work) = match self.ready(turn, listener).await {
             Ok(ready) => ready,
             Err(outcome) => return outcome,
         };
-        let mut talk = Talk::new(client, session, &turn, listener);
+        let mut talk = Talk::new(client, session, turn, listener);
         match talk.run(self.silence).await {
             End::Settled => outcome(&mut talk),
             End::Refused(outcome) => outcome,
-            End::Gone => self.harvest(&mut talk, &turn).await,
+            End::Gone => self.harvest(&mut talk, turn).await,
             end @ (End::Stopped | End::Silent) => {
                 if !talk.interrupt().await
-                    && let Err(failure) = self.end(&turn).await
+                    && let Err(failure) = self.end(turn).await
                 {
                     return Outcome::Failed(failure);
                 }
@@ -336,6 +336,18 @@ impl Agent for Opencode {
                 }
             }
         }
+    }
+}
+
+#[async_trait]
+impl Agent for Opencode {
+    async fn turn(&self, turn: Turn, listener: &dyn Listener) -> Outcome {
+        let outcome = self.take(&turn, listener).await;
+        // What it was at work in may be idle now, and too much.
+        if let Some(room) = &turn.room {
+            room.settle().await;
+        }
+        outcome
     }
 
     async fn close_all(&self) {

@@ -2,7 +2,8 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use tokio::time::timeout;
+use async_trait::async_trait;
+use tokio::{sync::Mutex, time::timeout};
 use uuid::Uuid;
 
 use super::http::Client;
@@ -10,6 +11,7 @@ use crate::{
     agents::{
         launch::Launch,
         process::{Custody, Finish, Line, Lines, Program},
+        warm::{Closer, Place},
     },
     failure::Failure,
     model::Access,
@@ -21,12 +23,53 @@ const LINE: usize = 1 << 20;
 /// What stands before the address in the line that says it.
 const LISTENING: &str = "listening on ";
 
+/// The servers of an agent: one whose turns may write, and one whose turns may not.
+#[derive(Debug, Default)]
+pub(super) struct Servers([Mutex<Option<Server>>; 2]);
+
+impl Servers {
+    /// The one of turns with this access.
+    pub fn of(&self, access: Access) -> &Mutex<Option<Server>> {
+        &self.0[access as usize]
+    }
+
+    /// Ends those that were started.
+    pub async fn stop(&self) -> Result<(), Failure> {
+        for slot in &self.0 {
+            if let Some(server) = slot.lock().await.take() {
+                server.finish().await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Closer for Servers {
+    async fn close_idle(&self, number: u64) {
+        for slot in &self.0 {
+            // One that is held is about to be used.
+            let Ok(mut slot) = slot.try_lock() else {
+                continue;
+            };
+            let is_it = |place: &Place| place.number() == number && place.is_idle();
+            if let Some(server) = slot.take_if(|server| server.place.as_ref().is_some_and(is_it))
+                && let Err(failure) = server.finish().await
+            {
+                tracing::warn!(%failure, "the server of opencode did not end");
+            }
+        }
+    }
+}
+
 /// A server that can be asked.
 #[derive(Debug)]
 pub(super) struct Server {
     pub client: Client,
     /// The program, where it is ours.
     program: Option<Program>,
+    /// Its place among the programs of its engine.
+    pub place: Option<Place>,
     /// Reads what it prints: its pipe must not fill up.
     reader: Option<tokio::task::JoinHandle<()>>,
 }
@@ -34,7 +77,7 @@ pub(super) struct Server {
 impl Server {
     /// One that somebody else runs.
     pub const fn attached(client: Client) -> Self {
-        Self { client, program: None, reader: None }
+        Self { client, program: None, place: None, reader: None }
     }
 
     /// Starts one, and waits until it is healthy.
@@ -52,7 +95,7 @@ impl Server {
         let lines = program.lines(LINE);
         match timeout(limit, healthy(lines, &password)).await {
             Ok(Some((client, reader))) => {
-                Ok(Self { client, program: Some(program), reader: Some(reader) })
+                Ok(Self { client, program: Some(program), place: None, reader: Some(reader) })
             }
             failed => {
                 let how = match failed {

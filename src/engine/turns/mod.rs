@@ -33,7 +33,7 @@ use crate::{
     agents::{Agent, Block, Outcome, Reply, Turn, words},
     error::{Error, Result},
     failure::Failure,
-    id::{AgentSessionId, ChatId, MessageId, TaskId, TurnId},
+    id::{AgentSessionId, ChatId, MessageId, TaskId},
     model::{
         self, BeginTurn, Begun, Chat, Command, FaultKind, HandOff, Message, NewMessage, Page,
         Payload, Query, Resume, Role, Sessions, TurnEnd, TurnState,
@@ -273,12 +273,15 @@ async fn turn(
 ) -> std::result::Result<Turn, Failure> {
     let spec = &job.claimed.spec;
     let mut content = crate::agents::blocks(&prompt.content);
-    let continued = matches!(begun.resume, Resume::Continue(_));
-    if continued && begun.seen >= asked.seq && asked.seq > 0 {
-        // The session has the prompt already: its turn broke off, or waited for an answer.
-        content = vec![Block::text(GO_ON)];
+    let turns = turns(job, asked.chat).await?;
+    if is_given(&turns, spec.id, begun) {
+        // The session was given the prompt already: its turn broke off, or waited for an answer.
+        match is_heard(job, asked).await? {
+            true => content = vec![Block::text(GO_ON)],
+            false => content.insert(0, Block::text(format!("{GO_ON} {UNHEARD}"))),
+        }
     } else if agent.profile().sessions != Sessions::None
-        && let Some(told) = missed(job, asked, begun).await?
+        && let Some(told) = missed(job, &turns, asked, begun).await?
     {
         content.insert(0, Block::Text { text: told });
     }
@@ -288,6 +291,7 @@ async fn turn(
     turn.resume = begun.resume.clone();
     turn.stop = job.token.clone();
     turn.folder = folder(job);
+    turn.room = Some(job.core.room.clone());
     Ok(turn)
 }
 
@@ -302,9 +306,30 @@ fn folder(job: &Job) -> PathBuf {
 const GO_ON: &str = "The turn was interrupted before it was finished. What the tool that was called \
     last has done is not known: look before you do it again. Go on where you were.";
 
+/// What follows where nothing was heard of it: it may have died before it had read the prompt.
+const UNHEARD: &str = "What was asked follows, in case it did not reach you.";
+
+/// Whether anything came of the prompt that an agent was given.
+async fn is_heard(job: &Job, asked: &Asked) -> Result<bool> {
+    let task = job.claimed.spec.id;
+    let answers = |it: &Message| it.task == Some(task) && it.role == Role::Assistant;
+    Ok(asked.others.iter().any(answers) || permission::has_asked(job).await?)
+}
+
+/// Whether an earlier attempt has given the prompt to the session that is continued.
+fn is_given(turns: &[model::Turn], task: TaskId, begun: &Begun) -> bool {
+    let own = |turn: &&model::Turn| turn.task == task && turn.session == begun.session;
+    matches!(begun.resume, Resume::Continue(_)) && turns.iter().filter(own).any(was_prompted)
+}
+
+fn was_prompted(turn: &model::Turn) -> bool {
+    turn.prompted_at != crate::clock::Timestamp::ZERO
+}
+
 /// What the agent's session does not know of the chat, as it is told.
 async fn missed(
     job: &Job,
+    turns: &[model::Turn],
     asked: &Asked,
     begun: &Begun,
 ) -> std::result::Result<Option<String>, Failure> {
@@ -312,10 +337,18 @@ async fn missed(
     if hand_off == HandOff::None || asked.others.is_empty() {
         return Ok(None);
     }
-    let known = own_tasks(job, asked.chat, begun.session).await?;
+    let own = turns.iter().filter(|turn| turn.session == begun.session);
+    let known: BTreeSet<TaskId> = own.map(|turn| turn.task).collect();
+    // A function has its prompt without a word about it.
+    let is_given = |turn: &&model::Turn| {
+        was_prompted(turn) || !(turn.state.is_open() || turn.state == TurnState::Crashed)
+    };
+    let given: BTreeSet<TaskId> = turns.iter().filter(is_given).map(|turn| turn.task).collect();
     let is_news = |message: &&Message| {
         let was_there = |task| known.contains(&task) || message.id == MessageId::of_summary(task);
-        message.seq > begun.seen && !message.task.is_some_and(was_there)
+        // What waits for its own turn is said then.
+        let waits = |task| message.role == Role::User && !given.contains(&task);
+        message.seq > begun.seen && !message.task.is_some_and(|task| was_there(task) || waits(task))
     };
     let news: Vec<Message> = asked.others.iter().filter(is_news).cloned().collect();
     match hand_off {
@@ -324,21 +357,19 @@ async fn missed(
     }
 }
 
-/// The tasks whose turns were taken in a session.
-async fn own_tasks(job: &Job, chat: ChatId, session: AgentSessionId) -> Result<BTreeSet<TaskId>> {
-    let mut tasks = BTreeSet::new();
-    let mut after: Option<TurnId> = None;
+/// The turns that were taken in a chat.
+async fn turns(job: &Job, chat: ChatId) -> Result<Vec<model::Turn>> {
+    let mut all: Vec<model::Turn> = Vec::new();
     loop {
+        let after = all.last().map(|turn| turn.id);
         let query = Query::Turns { chat, after, limit: 500 };
-        let Page::Turns(turns) = job.core.backend.list(&query).await? else {
+        let Page::Turns(page) = job.core.backend.list(&query).await? else {
             return Err(Error::database("a list of turns was answered with another"));
         };
-        let own = turns.iter().filter(|turn| turn.session == session);
-        tasks.extend(own.map(|turn| turn.task));
-        match turns.last() {
-            Some(last) => after = Some(last.id),
-            None => return Ok(tasks),
+        if page.is_empty() {
+            return Ok(all);
         }
+        all.extend(page);
     }
 }
 

@@ -17,6 +17,8 @@ use crate::{
 /// The answers to a request for leave.
 const ALLOW: &str = "allow";
 const REJECT: &str = "reject";
+/// How the key of what an agent asks begins.
+const OF_AGENT: &str = "agent ";
 /// How often to look for an answer that nobody announced.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -83,6 +85,11 @@ async fn items(job: &Job) -> Result<Vec<Item>> {
     Ok(job.core.backend.read(&needs).await?.items.into_values().collect())
 }
 
+/// Whether the task's agent has asked anything before.
+pub(super) async fn has_asked(job: &Job) -> Result<bool> {
+    Ok(items(job).await?.iter().any(|item| item.key.starts_with(OF_AGENT)))
+}
+
 /// What needs no person: nothing that may only read is allowed to write.
 fn settled(job: &Job, request: &Request) -> Option<agents::Answer> {
     let writes = request.call.kind.is_none_or(ToolKind::writes);
@@ -100,7 +107,7 @@ fn key(begun: &Begun, request: &Request) -> String {
     let call = &request.call;
     let what = json!([request.question, call.title, call.kind, call.input]);
     let hash = Sha256::digest(what.to_string());
-    format!("agent {} {:.24}", begun.generation, format!("{hash:x}"))
+    format!("{OF_AGENT}{} {:.24}", begun.generation, format!("{hash:x}"))
 }
 
 fn question(key: &str, request: &Request) -> Ask {

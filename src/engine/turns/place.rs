@@ -1,11 +1,11 @@
 //! Where a turn is taken, and what is held to be true of it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use super::reading::Reading;
 use crate::{
     agents::{Agent, Transport, Turn},
-    engine::{Job, hosts, inventory, programs::Ours},
+    engine::{Job, hosts, inventory, pinned, programs::Ours},
     failure::Failure,
     id::RunId,
     model::{Access, AvailableAgent, Command},
@@ -40,7 +40,7 @@ impl Place {
         }
         inventory::refuse_unproven(&job.core, name, agent).await?;
         let revision = revision(job).await?;
-        let reading = Reading::begin(turn.folder.clone(), revision, Pins::new(worktrees(job)?));
+        let reading = Reading::begin(turn.folder.clone(), revision, worktrees(job)?);
         let reading = reading.await?;
         turn.folder = reading.folder().to_owned();
         Ok(Self { reading: Some(reading) })
@@ -112,16 +112,8 @@ async fn revision(job: &Job) -> Result<String, Failure> {
     Ok(base.filter(is_commit).unwrap_or_else(|| "HEAD".into()))
 }
 
-/// Where worktrees are kept: a folder that outlives what is temporary.
-fn worktrees(job: &Job) -> Result<PathBuf, Failure> {
-    if let Some(folder) = &job.core.settings.worktrees {
-        return Ok(folder.clone());
-    }
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state"));
-    let state = state.filter(|path| path.is_absolute()).or_else(home);
-    let state = state.ok_or_else(|| {
+fn worktrees(job: &Job) -> Result<Pins, Failure> {
+    pinned::pins(&job.core.settings).ok_or_else(|| {
         Failure::fatal("there is no folder for worktrees; say one with Builder::worktrees")
-    })?;
-    Ok(state.join("segue/worktrees"))
+    })
 }

@@ -2,7 +2,7 @@
 //!
 //! Each line of a prompt is a step: see [`script`]. Its arguments say in what it differs from an
 //! agent that keeps to the protocol: see [`Manners`]. Sessions are files in its working folder's
-//! `.acp_agent`, so that another process of it can continue them.
+//! `.acp_agent`, or in `ACP_AGENT_HOME`, so that another process of it can continue them.
 
 mod manners;
 mod output;
@@ -36,6 +36,12 @@ type Connection = ConnectionTo<Client>;
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    // What the client must not do ends all, and not only what it was done to.
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::exit(101);
+    }));
     let desk = Desk {
         manners: Manners::of_arguments(),
         output: Output::default(),

@@ -1,6 +1,6 @@
 //! What a prompt says is to be done, line by line.
 
-use std::{future, process, process::Stdio, sync::Arc};
+use std::{future, process, process::Stdio, sync::Arc, time::Duration};
 
 use agent_client_protocol::{
     Client, Error, Result, UntypedMessage,
@@ -14,15 +14,20 @@ use agent_client_protocol::{
     },
 };
 use serde_json::{Value, from_value, json};
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use crate::{output::Output, sessions::Sessions};
 
-/// A turn that does what its prompt says. The steps, with what follows the word:
+/// A turn that does what its prompt says. One that was interrupted goes on behind the last step that
+/// was done. The steps, with what follows the word:
 ///
 /// `say TEXT`, `say-as MESSAGE TEXT`, `think TEXT`, `plan TEXT`, `huge BYTES` (a text so long),
 /// `tool ID KIND`, `done ID`, `fail ID`, `ask ID KIND`, `ask-both ID ID`, `mode MODE`,
-/// `cost DOLLARS`, `usage INPUT OUTPUT`, `before` (says how many prompts there were before), `which`
+/// `count NUMBER MILLISECONDS` (says one word after the other, each so long after the one before),
+/// `rest MILLISECONDS`, `shell COMMAND` (says what it prints), `cost DOLLARS`, `usage INPUT OUTPUT`, `before` (says how many prompts there were before), `which`
 /// (says the mode), `raw LINE`, `half LINE` (without its end), `stray` (answers what nobody
 /// asked, and asks what nobody knows), `twice` (answers the prompt twice, at once), `other` (an update of
 /// another session), `child` (starts a process that keeps the output open, and dies itself),
@@ -81,12 +86,19 @@ impl Turn {
     pub async fn run(mut self, responder: Responder<PromptResponse>) -> Result<()> {
         let before = self.sessions.note(&self.session, &self.prompt);
         let mut response = PromptResponse::new(StopReason::EndTurn);
-        for step in self.prompt.clone().lines() {
+        // What was said without it, which it is told before, has no steps.
+        let told = self.prompt.rsplit_once("</conversation>\n");
+        let steps = told.map_or(&*self.prompt, |(_, steps)| steps);
+        let (steps, done) = self.sessions.begin(&self.session, steps);
+        for step in &steps[done.min(steps.len())..] {
             let (word, rest) = step.split_once(' ').unwrap_or((step, ""));
             match word {
                 "before" => self.say(&format!("{before} before"))?,
                 "which" => self.say(&self.sessions.mode(&self.session))?,
-                "usage" => response = response.usage(usage(rest)),
+                "usage" => {
+                    self.sessions.report(&format!("{rest} {}", self.session));
+                    response = response.usage(usage(rest));
+                }
                 "stop" => response.stop_reason = from_value(json!(rest)).expect("a reason"),
                 "error" => {
                     let (code, text) = rest.split_once(' ').expect("a code and a text");
@@ -104,6 +116,7 @@ impl Turn {
                 }
                 word => self.step(word, rest).await?,
             }
+            self.sessions.did(&self.session, step);
         }
         responder.respond(response)
     }
@@ -156,6 +169,19 @@ impl Turn {
                 json!({
                 "sessionUpdate": "agent_message_chunk", "content": text("of another session")}),
             )),
+            "count" => {
+                self.count(first.parse().expect("a number"), second.parse().expect("a time")).await
+            }
+            "rest" => {
+                let rest = Duration::from_millis(rest.parse().expect("a time"));
+                tokio::time::sleep(rest).await;
+                Ok(())
+            }
+            "shell" => {
+                let mut shell = tokio::process::Command::new("sh");
+                let printed = shell.arg("-c").arg(rest).stdin(Stdio::null()).output().await;
+                self.say(&String::from_utf8_lossy(&printed.expect("a shell").stdout))
+            }
             "ask" => {
                 let answer = self.ask(first, second).await?;
                 self.say(&answer)
@@ -166,6 +192,18 @@ impl Turn {
             }
             word => self.misbehave(word, rest).await,
         }
+    }
+
+    /// Says one word after the other, each at its time: what is late is made up for.
+    async fn count(&self, number: u64, millis: u64) -> Result<()> {
+        let first = self.sessions.counted(&self.session);
+        let start = Instant::now();
+        for word in first..number {
+            sleep_until(start + Duration::from_millis((word - first) * millis)).await;
+            self.say(&format!("word{word:05} "))?;
+            self.sessions.count(&self.session, word + 1);
+        }
+        Ok(())
     }
 
     /// What no agent should do.
