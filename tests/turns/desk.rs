@@ -16,7 +16,7 @@ use segue::{
 };
 
 use super::{
-    example,
+    examples,
     place::{Place, audited, database, deserted, eventually, processes, run},
     program, read,
 };

@@ -8,7 +8,6 @@ mod cap;
 #[path = "../processes/child.rs"]
 mod child;
 mod desk;
-#[allow(dead_code, reason = "other tests need the rest of it")]
 #[path = "../support/examples.rs"]
 mod examples;
 mod killing;
