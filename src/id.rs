@@ -133,6 +133,13 @@ impl MessageId {
         Self(task.0)
     }
 
+    /// The copy of this message in a chat that is forked from its own. It is as old.
+    pub fn in_fork(self, chat: ChatId) -> Self {
+        let (high, _) = self.0.as_u64_pair();
+        let (_, low) = Uuid::new_v5(&chat.0, self.0.as_bytes()).as_u64_pair();
+        Self(Uuid::from_u64_pair(high, low))
+    }
+
     /// The message that tells the agent of a task, in short, what was said before.
     pub fn of_summary(task: TaskId) -> Self {
         Self(Uuid::new_v5(&task.0, b"summary"))

@@ -100,12 +100,12 @@ pub mod view;
 pub mod workspace;
 
 pub use api::{
-    Added, Agent, Builder, Chat, ChatSpec, Context, Dependency, Draft, Ended, Engine, Enqueue,
-    Flow, Heard, Inputs, ItemPolicy, Items, Launch, Live, NewTask, OpenStep, Run, RunWaiting,
-    SendPrompt, Session, SessionSpec, Step, StepWaiting, Steps, Task, Template, Verdict, Waiting,
-    Watch, WhenBusy, any, at_least,
+    Added, Agent, At, Builder, Chat, ChatSpec, Context, Dependency, Draft, Ended, Engine, Enqueue,
+    Flow, Heard, History, Inputs, ItemPolicy, Items, Launch, Live, NewTask, OpenStep, Run,
+    RunWaiting, SendPrompt, Session, SessionSpec, Step, StepWaiting, Steps, Task, Template,
+    Verdict, Waiting, Watch, WhenBusy, any, at_least,
 };
-pub use engine::{Delta, Repaired};
+pub use engine::{Delta, ReadOnly, Repaired};
 pub use error::{Error, Result};
 pub use failure::Failure;
 pub use model::HandOff;

@@ -4,22 +4,19 @@
 #[allow(dead_code, reason = "the server is not restarted here")]
 #[path = "it/support/cluster.rs"]
 mod cluster;
-#[path = "it/support/example.rs"]
-mod example;
+#[path = "support/examples.rs"]
+mod programs;
 
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::Write,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::{Mutex, mpsc},
-    time::Duration,
+    process::{Command, Output},
 };
 
-use example::program;
-
-use rustix::process::{Pid, Signal, kill_process};
+use programs::{Running, program};
+use rustix::process::Signal;
 use segue::{
     Engine,
     model::{AttemptOutcome, Needs, RunFilter, RunState, StepState},
@@ -27,62 +24,7 @@ use segue::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// How long a program may be silent.
-const LIMIT: Duration = Duration::from_secs(60);
-
 const QUESTION: &str = "How are the tasks of a dead worker rescued?";
-
-// ---- programs
-
-/// A program at work, whose stderr is read line by line.
-struct Running {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-    seen: Mutex<Vec<String>>,
-}
-
-impl Running {
-    fn start(command: &mut Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program starts");
-        let (tell, lines) = mpsc::channel();
-        let stderr = child.stderr.take().expect("it is piped");
-        std::thread::spawn(move || {
-            let lines = BufReader::new(stderr).lines().map_while(Result::ok);
-            lines.for_each(|line| drop(tell.send(line)));
-        });
-        Self { child, lines, seen: Mutex::default() }
-    }
-
-    /// Waits for a line that begins so.
-    fn wait_for(&self, start: &str) {
-        loop {
-            let line = self.lines.recv_timeout(LIMIT);
-            let mut seen = self.seen.lock().expect("no one panicked");
-            let line = line.unwrap_or_else(|_| panic!("no line `{start}` in {seen:#?}"));
-            seen.push(line.clone());
-            if line.starts_with(start) {
-                return;
-            }
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("it lives");
-    }
-
-    /// Waits for its end. Returns its status, all of its stderr, and its stdout.
-    fn end(mut self) -> (ExitStatus, String, String) {
-        let mut stdout = String::new();
-        let pipe = self.child.stdout.as_mut().expect("it is piped");
-        pipe.read_to_string(&mut stdout).expect("stdout is text");
-        let status = self.child.wait().expect("it ends");
-        let mut lines = self.seen.into_inner().expect("no one panicked");
-        lines.extend(self.lines.iter());
-        (status, lines.join("\n"), stdout)
-    }
-}
 
 // ---- investigations
 
@@ -309,6 +251,36 @@ fn earlier_investigations_are_listed() {
     assert_eq!(lines.len(), 2, "{history}");
     assert!(lines[0].ends_with("second?") && lines[1].ends_with("first?"), "{history}");
     assert!(lines.iter().all(|line| line.contains("completed") && line.contains("large")));
+}
+
+/// A folder that has one program of an agent, which says a version.
+#[cfg(all(feature = "cli", target_os = "linux"))]
+#[test]
+fn an_agent_that_is_not_there_is_told_with_those_that_are() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let place = Place::new();
+    let (folder, programs) = (place.folder("small"), place.folder("programs"));
+    fs::write(folder.join("a"), "a widget\n").expect("a file");
+    let qwen = programs.join("qwen");
+    fs::write(&qwen, "#!/bin/sh\necho 1.2.3\n").expect("a program");
+    fs::set_permissions(&qwen, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let path = format!("{}:/usr/bin:/bin", text(&programs));
+    for (agent, why) in [
+        ("claude", "there is no program `claude` in the path"),
+        ("nobody", "`nobody` is no agent that this program knows how to ask"),
+    ] {
+        let mut command = place.command(&["--agent", agent, text(&folder), "Where is the widget?"]);
+        let output = command.env("PATH", &path).output().expect("it starts");
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains(why), "{told}");
+        let found = told.split_once("found here:").expect("it tells who is there").1;
+        let qwen = format!("qwen 1.2.3 ({})", text(&qwen));
+        assert_eq!(found.trim(), qwen, "{told}");
+    }
+    let graph = place.report(&["--graph", "--agent", "claude", "--band", "large"]);
+    assert_eq!(graph.matches("(claude)").count(), 6 + 1 + 2, "{graph}");
 }
 
 #[test]

@@ -15,6 +15,8 @@ investigate: searches a folder for the answer to a question, with evidence
     investigate [OPTIONS] --graph               the flow as a Mermaid flowchart
 
     --band small|medium|large   2, 4 or 6 readers (default: small)
+    --agent NAME                ask a coding agent: claude, codex, gemini, opencode or qwen, with
+                                1, 1 or 2 validators; without it, functions search
     --db FILE                   the database (default: in your state folder)
     --out FILE                  write the report there instead of to stdout
     -h, --help                  this text
@@ -47,6 +49,8 @@ pub struct Args {
     pub action: Action,
     /// How many readers.
     pub band: Band,
+    /// The agent that reads, concludes and validates; None: functions do.
+    pub agent: Option<String>,
     /// The database.
     pub db: PathBuf,
     /// Where the report goes; None: stdout.
@@ -64,6 +68,7 @@ pub fn parse() -> Result<Args, lexopt::Error> {
     let mut parser = Parser::from_env();
     let (mut action, mut free) = (None, Vec::new());
     let (mut band, mut db, mut out, mut slow) = (Band::Small, None, None, Duration::ZERO);
+    let mut agent = None;
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Long("resume") => set(&mut action, Action::Resume)?,
@@ -71,6 +76,7 @@ pub fn parse() -> Result<Args, lexopt::Error> {
             Arg::Long("graph") => set(&mut action, Action::Graph)?,
             Arg::Long("help") | Arg::Short('h') => set(&mut action, Action::Help)?,
             Arg::Long("band") => band = parse_band(&parser.value()?.string()?)?,
+            Arg::Long("agent") => agent = Some(parser.value()?.string()?),
             Arg::Long("db") => db = Some(PathBuf::from(parser.value()?)),
             Arg::Long("out") => out = Some(PathBuf::from(parser.value()?)),
             Arg::Long("slow") => slow = Duration::from_millis(parser.value()?.parse()?),
@@ -78,7 +84,8 @@ pub fn parse() -> Result<Args, lexopt::Error> {
             other => return Err(other.unexpected()),
         }
     }
-    Ok(Args { action: decide(action, free)?, band, db: db.unwrap_or_else(default_db), out, slow })
+    let (action, db) = (decide(action, free)?, db.unwrap_or_else(default_db));
+    Ok(Args { action, band, agent, db, out, slow })
 }
 
 fn set(action: &mut Option<Action>, to: Action) -> Result<(), lexopt::Error> {

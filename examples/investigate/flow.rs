@@ -14,6 +14,9 @@ use crate::{
     report, survey,
 };
 
+/// What the flow is called.
+pub const NAME: &str = "investigate";
+
 /// The agent that reads.
 pub const READER: &str = "reader";
 
@@ -31,7 +34,7 @@ pub const fn readers(band: Band) -> usize {
 
 /// The flow, in the width of each band.
 pub fn investigate() -> Flow<Question, Synthesis> {
-    Flow::banded("investigate", draw)
+    Flow::banded(NAME, draw)
 }
 
 fn draw(mut draft: Draft, band: Band) -> Flow<Question, Synthesis> {

@@ -6,15 +6,16 @@
 //! ```
 //!
 //! It needs nothing but this program: no key, no network, no model. The readers are native
-//! agents, Rust functions that really search; a host would put coding agents in their place
-//! by registering others under the same names. Every step is recorded in an SQLite file, so
+//! agents, Rust functions that really search. With `--agent claude` (or codex, gemini, opencode,
+//! qwen; feature `cli`, Linux) a coding agent that is installed reads, concludes and validates
+//! instead, in a worktree of the commit that is checked out. Every step is recorded in an SQLite file, so
 //! an investigation survives Ctrl-C and `kill -9`: `--resume` continues it, and what was
 //! recorded is not done again.
 //!
 //! * [`flow`] draws the steps, and is the place to begin reading;
 //! * [`survey`] and [`report`] are steps that are code; citations are checked, coverage is counted
 //!   and the report is written by `segue::evidence`;
-//! * [`reader`] and [`conclude`] are the agents;
+//! * [`reader`] and [`conclude`] are the agents, `team` is the flow with a coding agent in all roles;
 //! * [`session`] starts the engine, follows the run, and stops it in order.
 
 mod args;
@@ -28,6 +29,8 @@ mod reader;
 mod report;
 mod session;
 mod survey;
+#[cfg_attr(not(all(feature = "cli", target_os = "linux")), path = "nobody.rs")]
+mod team;
 mod terms;
 
 use std::process::ExitCode;
@@ -67,7 +70,7 @@ async fn act(args: &Args) -> Outcome<Ending> {
         }
         Action::Resume => session::resume(args).await,
         Action::History => session::history(args).await,
-        Action::Graph => show(&flow::investigate().mermaid(args.band)),
+        Action::Graph => show(&session::graph(args)?),
         Action::Help => show(args::USAGE),
     }
 }

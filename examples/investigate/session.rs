@@ -10,11 +10,12 @@ use std::{
 };
 
 use segue::{
-    Engine, Flow, Run,
+    Builder, Engine, Flow, Run,
     agents::native,
     clock::{Clock, Timestamp},
     model::{RunFilter, RunState, RunView},
 };
+use serde::de::DeserializeOwned;
 
 use crate::{
     args::Args,
@@ -22,7 +23,7 @@ use crate::{
     evidence::{Question, Synthesis},
     flow::{self, CONCLUDER, READER},
     progress::{Meter, Screen},
-    reader, terms,
+    reader, team, terms,
 };
 
 /// What can go wrong is told in words.
@@ -44,15 +45,12 @@ pub enum Ending {
 pub async fn investigate(args: &Args, folder: &Path, text: &str) -> Outcome<Ending> {
     let question = question(folder, text)?;
     let start = Clock::System.now();
-    let session = Session::start(args).await?;
-    let running = RunFilter { states: vec![RunState::Running], ..RunFilter::default() };
-    let others = session.engine.runs(running, None, 100).await?;
-    if !others.is_empty() {
-        let count = others.len();
-        eprintln!("{count} unfinished investigation(s) of this database go on beside this one");
+    if let Some(agent) = &args.agent {
+        return team::investigate(args, agent, question, start).await;
     }
-    let launch = session.engine.launch(&session.flow, question).band(args.band);
-    let run = launch.await?;
+    let (session, flow) = Session::native(args).await?;
+    session.tell_of_others().await?;
+    let run = session.engine.launch(&flow, question).band(args.band).await?;
     session.follow(args, run, start).await
 }
 
@@ -68,9 +66,23 @@ pub async fn resume(args: &Args) -> Outcome<Ending> {
     let question: Question = view.spec.input.decode()?;
     eprintln!("resuming \"{}\" in {}", question.text, question.folder);
     let start = Clock::System.now();
-    let session = Session::start(args).await?;
-    let run = session.engine.run_of(&session.flow, view.spec.id);
+    if view.spec.flow != flow::NAME {
+        return team::resume(args, &view.spec, question, start).await;
+    }
+    let (session, flow) = Session::native(args).await?;
+    let run = session.engine.run_of(&flow, view.spec.id);
     session.follow(args, run, start).await
+}
+
+/// The flow as a Mermaid flowchart.
+///
+/// # Errors
+/// When it is asked for an agent that this program can't have.
+pub fn graph(args: &Args) -> Outcome<String> {
+    match &args.agent {
+        None => Ok(flow::investigate().mermaid(args.band)),
+        Some(agent) => team::graph(args, agent),
+    }
 }
 
 /// Lists earlier investigations, newest first.
@@ -134,35 +146,72 @@ fn question(folder: &Path, text: &str) -> Outcome<Question> {
     Ok(Question { folder: name.to_owned(), text: text.to_owned(), terms })
 }
 
+/// An engine on the database, about to be set up.
+///
+/// # Errors
+/// When the database's folder can't be made.
+pub fn builder(args: &Args) -> Outcome<Builder> {
+    if let Some(folder) = args.db.parent() {
+        fs::create_dir_all(folder)
+            .map_err(|error| format!("can't make {}: {error}", folder.display()))?;
+    }
+    // What is interrupted is simply done again.
+    Ok(Engine::sqlite(&args.db).drain(Duration::ZERO))
+}
+
 /// An engine at work.
-struct Session {
-    engine: Engine,
-    flow: Flow<Question, Synthesis>,
+pub struct Session {
+    /// The engine.
+    pub engine: Engine,
     meter: Arc<Meter>,
 }
 
 impl Session {
-    async fn start(args: &Args) -> Outcome<Self> {
-        if let Some(folder) = args.db.parent() {
-            fs::create_dir_all(folder)
-                .map_err(|error| format!("can't make {}: {error}", folder.display()))?;
-        }
+    /// With functions as agents.
+    async fn native(args: &Args) -> Outcome<(Self, Flow<Question, Synthesis>)> {
         let (flow, meter, slow) = (flow::investigate(), Arc::new(Meter::default()), args.slow);
         let gauge = Arc::clone(&meter);
-        let engine = Engine::sqlite(&args.db)
+        let builder = builder(args)?
             .flow(&flow)
             .agent(READER, native(move |turn| reader::turn(turn, Arc::clone(&gauge), slow)))
-            .agent(CONCLUDER, native(conclude::turn))
-            // What is interrupted is simply done again.
-            .drain(Duration::ZERO)
-            .start()
-            .await
+            .agent(CONCLUDER, native(conclude::turn));
+        Ok((Self { meter, ..Self::start(args, builder).await? }, flow))
+    }
+
+    /// Starts the engine.
+    ///
+    /// # Errors
+    /// When it can't use the database.
+    pub async fn start(args: &Args, builder: Builder) -> Outcome<Self> {
+        let engine = builder.start().await;
+        let engine = engine
             .map_err(|error| format!("can't use the database {}: {error}", args.db.display()))?;
-        Ok(Self { engine, flow, meter })
+        Ok(Self { engine, meter: Arc::default() })
+    }
+
+    /// Tells what else is not finished, and goes on as well.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn tell_of_others(&self) -> Outcome<()> {
+        let running = RunFilter { states: vec![RunState::Running], ..RunFilter::default() };
+        let count = self.engine.runs(running, None, 100).await?.len();
+        if count > 0 {
+            eprintln!("{count} unfinished investigation(s) of this database go on beside this one");
+        }
+        Ok(())
     }
 
     /// Shows the run until it has ended or someone stops it. The session began at `start`.
-    async fn follow(self, args: &Args, run: Run<Synthesis>, start: Timestamp) -> Outcome<Ending> {
+    ///
+    /// # Errors
+    /// When the run failed, or its report can't be written.
+    pub async fn follow<T: DeserializeOwned>(
+        self,
+        args: &Args,
+        run: Run<T>,
+        start: Timestamp,
+    ) -> Outcome<Ending> {
         let mut screen = Screen::new(&run.steps().await?, Arc::clone(&self.meter), start);
         let mut watch = run.watch();
         let mut tick = tokio::time::interval(Duration::from_millis(150));

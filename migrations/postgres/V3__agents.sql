@@ -1,6 +1,9 @@
 -- Agents: their sessions, the turns that they take in chats, what they say
 -- and use, the programs that they are, and where they are installed.
 
+-- The chat that a chat began like, which may be gone, and up to which place of it.
+ALTER TABLE chats ADD COLUMN forked_from uuid, ADD COLUMN forked_seq bigint;
+
 -- An agent's own session in a chat. One that is not continued is closed and followed by the next
 -- generation. state: 0 idle, 1 active, 2 crashed, 3 closed.
 CREATE TABLE agent_sessions (
@@ -63,6 +66,16 @@ CREATE TABLE turns (
 );
 CREATE INDEX turns_by_chat ON turns (chat_id, id);
 CREATE INDEX turns_open ON turns (chat_id) WHERE state < 2;
+
+-- Prompts that have not ended. An agent takes those of a chat one at a time, the smallest place first;
+-- place is NULL as long as a prompt is not in line.
+CREATE TABLE prompts (
+    task_id uuid PRIMARY KEY,
+    chat_id uuid NOT NULL REFERENCES chats (id) ON DELETE CASCADE,
+    agent   text NOT NULL,
+    place   bigint
+);
+CREATE INDEX prompts_by_chat ON prompts (chat_id, agent, place);
 
 -- What an agent says in a message while it speaks, never written again: reading the message joins its
 -- parts. kind: 0 text, 1 thought, 2 tool, 3 plan.

@@ -1,6 +1,10 @@
 -- Agents: their sessions, the turns that they take in chats, what they say
 -- and use, the programs that they are, and where they are installed.
 
+-- The chat that a chat began like, which may be gone, and up to which place of it.
+ALTER TABLE segue_chats ADD COLUMN forked_from BLOB;
+ALTER TABLE segue_chats ADD COLUMN forked_seq INTEGER;
+
 -- An agent's own session in a chat. One that is not continued is closed and followed by the next
 -- generation. state: 0 idle, 1 active, 2 crashed, 3 closed.
 CREATE TABLE segue_agent_sessions (
@@ -63,6 +67,16 @@ CREATE TABLE segue_turns (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX segue_turns_by_chat ON segue_turns (chat_id, id);
 CREATE INDEX segue_turns_open ON segue_turns (chat_id) WHERE state < 2;
+
+-- Prompts that have not ended. An agent takes those of a chat one at a time, the smallest place first;
+-- place is NULL as long as a prompt is not in line.
+CREATE TABLE segue_prompts (
+    task_id BLOB PRIMARY KEY NOT NULL,
+    chat_id BLOB NOT NULL REFERENCES segue_chats (id) ON DELETE CASCADE,
+    agent   TEXT NOT NULL,
+    place   INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX segue_prompts_by_chat ON segue_prompts (chat_id, agent, place);
 
 -- What an agent says in a message while it speaks, never written again: reading the message joins its
 -- parts. kind: 0 text, 1 thought, 2 tool, 3 plan.

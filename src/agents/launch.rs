@@ -9,8 +9,10 @@ use std::{
 };
 
 use super::{
+    Ground, Installed, Kept,
     process::{Landlock, Rules, Sandbox, Scratch, Spawn, Terminal},
     state,
+    trial::Pointing,
 };
 use crate::{failure::Failure, model::Access, workspace};
 
@@ -90,8 +92,41 @@ impl Launch {
         self.sandbox.is_some()
     }
 
+    /// The same program with another model and another home. Nothing confines it where it is to keep
+    /// itself from writing. None: it is to be confined, and nothing can.
+    pub fn pointed(&self, at: &Pointing, ground: &Ground) -> Result<Option<Self>, Failure> {
+        let mut pointed = self.clone();
+        match ground.kept {
+            Kept::ByKernel if !self.confines() => return Ok(None),
+            Kept::ByKernel => {}
+            Kept::ByItself => pointed.unconfined(),
+        }
+        pointed.arguments.extend(at.arguments(&ground.url).map(OsString::from));
+        let mut env = at.environment(&ground.url, &ground.home)?;
+        env.extend(self.installed()?.map(|own| ("PATH".into(), own.path)));
+        pointed.env(move |_| Ok(env.clone()));
+        Ok(Some(pointed))
+    }
+
+    /// The program, and where it is looked for.
+    pub fn installed(&self) -> Result<Option<Installed>, Failure> {
+        let path = self.free(Path::new("/"))?.env.remove(OsStr::new("PATH")).unwrap_or_default();
+        Ok(Some(Installed { program: self.program.clone(), path }))
+    }
+
     /// The program, ready to be started. What the host gives wins.
     pub fn spawn(&self, folder: &Path, access: Access) -> Result<Spawn, Failure> {
+        let mut spawn = self.free(folder)?;
+        let reads = access == Access::ReadOnly;
+        if let Some(sandbox) = self.sandbox.as_ref().filter(|_| reads || self.keeps_within) {
+            let rules = self.rules(&mut spawn, !reads)?;
+            spawn.confined = Some((Arc::clone(sandbox), rules));
+        }
+        Ok(spawn)
+    }
+
+    /// The program, which nothing confines.
+    fn free(&self, folder: &Path) -> Result<Spawn, Failure> {
         let mut spawn = Spawn {
             program: self.program.clone(),
             arguments: self.arguments.clone(),
@@ -104,11 +139,6 @@ impl Launch {
         if let Some(give) = &self.env {
             let given = give(&spawn)?;
             spawn.env.extend(given);
-        }
-        let reads = access == Access::ReadOnly;
-        if let Some(sandbox) = self.sandbox.as_ref().filter(|_| reads || self.keeps_within) {
-            let rules = self.rules(&mut spawn, !reads)?;
-            spawn.confined = Some((Arc::clone(sandbox), rules));
         }
         Ok(spawn)
     }

@@ -16,6 +16,7 @@ mod content;
     target_os = "linux"
 ))]
 mod launch;
+mod look;
 mod native;
 #[cfg(all(feature = "opencode", target_os = "linux"))]
 pub mod opencode;
@@ -33,6 +34,11 @@ pub mod read;
 mod state;
 #[cfg(all(any(feature = "cli", feature = "claude"), target_os = "linux"))]
 mod telling;
+#[cfg(all(
+    any(feature = "cli", feature = "claude", feature = "acp", feature = "opencode"),
+    target_os = "linux"
+))]
+mod trial;
 #[cfg(any(feature = "cli", feature = "claude", feature = "acp", feature = "opencode"))]
 mod trouble;
 mod turn;
@@ -45,6 +51,7 @@ use async_trait::async_trait;
 
 pub use self::{
     content::{Block, blocks, words},
+    look::{Facts, Ground, Installed, Kept, Look, OnTrial},
     native::native,
     outcome::Outcome,
     turn::Turn,
@@ -72,6 +79,32 @@ pub trait Agent: fmt::Debug + Send + Sync + 'static {
         Profile::default()
     }
 
+    /// The program that it starts, as it would be looked up now. None: it starts none.
+    ///
+    /// # Errors
+    /// When the host gives no environment for it.
+    fn installed(&self) -> Result<Option<Installed>, Failure> {
+        Ok(None)
+    }
+
+    /// Asks it what it is and what it can do, without a prompt. Nothing that it starts for this is
+    /// left when it returns.
+    ///
+    /// # Errors
+    /// When it can't be started, says something that it can't, or takes too long.
+    async fn facts(&self, _look: Look) -> Result<Facts, Failure> {
+        Ok(Facts::default())
+    }
+
+    /// The agent as it is tried out, for the [canary](crate::Engine). None: it can't be, or nothing
+    /// keeps it from writing in this way.
+    ///
+    /// # Errors
+    /// When its ground can't be prepared.
+    fn on_trial(&self, _ground: &Ground) -> Result<Option<OnTrial>, Failure> {
+        Ok(None)
+    }
+
     /// Ends what is kept warm for a chat. Its session can be continued later.
     async fn close(&self, _chat: ChatId) {}
 
@@ -87,6 +120,18 @@ impl<A: Agent + ?Sized> Agent for Box<A> {
 
     fn profile(&self) -> Profile {
         (**self).profile()
+    }
+
+    fn installed(&self) -> Result<Option<Installed>, Failure> {
+        (**self).installed()
+    }
+
+    async fn facts(&self, look: Look) -> Result<Facts, Failure> {
+        (**self).facts(look).await
+    }
+
+    fn on_trial(&self, ground: &Ground) -> Result<Option<OnTrial>, Failure> {
+        (**self).on_trial(ground)
     }
 
     async fn close(&self, chat: ChatId) {

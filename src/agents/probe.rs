@@ -5,7 +5,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{self, File},
     io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -85,43 +85,90 @@ pub async fn probe_within(
     path: &OsStr,
     limit: Duration,
 ) -> Result<Found, ProbeError> {
-    let place = which(program, path)
-        .ok_or_else(|| ProbeError::Missing(program.to_string_lossy().into_owned()))?;
-    let unusable = |error: &dyn std::fmt::Display| ProbeError::Unusable {
-        path: place.clone(),
-        why: error.to_string(),
-    };
-    let resolved = fs::canonicalize(&place).map_err(|error| unusable(&error))?;
-    let sha256 = hash(resolved.clone()).await.map_err(|error| unusable(&error))?;
-    let scratch = Scratch::new().map_err(|error| unusable(&error))?;
-    let env: BTreeMap<OsString, OsString> = [
-        ("PATH".into(), path.to_owned()),
-        ("HOME".into(), scratch.path().into()),
-        ("TMPDIR".into(), scratch.path().into()),
-    ]
-    .into();
-    let spawn = Spawn {
-        program: place.clone(),
-        arguments: vec!["--version".into()],
-        env,
-        folder: scratch.path().to_owned(),
-        confined: None,
-        scratch: None,
-        terminal: Terminal::None,
-    };
-    let (said, finish) = first_line(spawn, limit).await.map_err(|why| match why {
-        Silence::Failed(failure) => unusable(&format!("{failure:?}")),
-        Silence::Hung => ProbeError::Hangs { path: place.clone(), limit },
-    })?;
-    let version = version_in(&said);
-    match (version, finish.ended.status.success()) {
-        (Some(version), true) => Ok(Found { path: resolved, sha256, version }),
-        _ => {
-            let said = if said.is_empty() { finish.errors } else { said };
-            let said = said.chars().take(200).collect();
-            Err(ProbeError::Strange { path: place, said })
+    let file = ProgramFile::locate(program, path)?;
+    let sha256 = file.sha256().await?;
+    let version = file.version(path, limit, Arc::new(Unwatched::new(Uuid::now_v7()))).await?;
+    Ok(Found { path: file.resolved, sha256, version })
+}
+
+/// A program that is there.
+#[derive(Clone, Debug)]
+pub(crate) struct ProgramFile {
+    /// As it was found.
+    place: PathBuf,
+    /// Links resolved.
+    pub resolved: PathBuf,
+    /// What is another one where the file is: it is read in no time.
+    pub stamp: String,
+}
+
+impl ProgramFile {
+    /// The file that would be started.
+    pub fn locate(program: &OsStr, path: &OsStr) -> Result<Self, ProbeError> {
+        let place = which(program, path)
+            .ok_or_else(|| ProbeError::Missing(program.to_string_lossy().into_owned()))?;
+        let resolve = || {
+            let resolved = fs::canonicalize(&place)?;
+            let about = fs::metadata(&resolved)?;
+            let (changed, nanos) = (about.ctime(), about.ctime_nsec());
+            let (file, bytes) = (about.ino(), about.size());
+            let stamp = format!(
+                "{file} {bytes} {}.{} {changed}.{nanos}",
+                about.mtime(),
+                about.mtime_nsec()
+            );
+            Ok((resolved, stamp))
+        };
+        let (resolved, stamp) = resolve().map_err(|error: io::Error| unusable(&place, &error))?;
+        Ok(Self { place, resolved, stamp })
+    }
+
+    /// Its hash, as hexadecimal digits.
+    pub async fn sha256(&self) -> Result<String, ProbeError> {
+        hash(self.resolved.clone()).await.map_err(|error| unusable(&self.place, &error))
+    }
+
+    /// The version that it says, in a folder and a home of its own.
+    pub async fn version(
+        &self,
+        path: &OsStr,
+        limit: Duration,
+        custody: Arc<dyn Custody>,
+    ) -> Result<String, ProbeError> {
+        let place = &self.place;
+        let scratch = Scratch::new().map_err(|error| unusable(place, &error))?;
+        let env: BTreeMap<OsString, OsString> = [
+            ("PATH".into(), path.to_owned()),
+            ("HOME".into(), scratch.path().into()),
+            ("TMPDIR".into(), scratch.path().into()),
+        ]
+        .into();
+        let spawn = Spawn {
+            program: place.clone(),
+            arguments: vec!["--version".into()],
+            env,
+            folder: scratch.path().to_owned(),
+            confined: None,
+            scratch: None,
+            terminal: Terminal::None,
+        };
+        let (said, finish) = first_line(spawn, limit, custody).await.map_err(|why| match why {
+            Silence::Failed(failure) => unusable(place, &format!("{failure:?}")),
+            Silence::Hung => ProbeError::Hangs { path: place.clone(), limit },
+        })?;
+        match (version_in(&said), finish.ended.status.success()) {
+            (Some(version), true) => Ok(version),
+            _ => {
+                let said = if said.is_empty() { finish.errors } else { said };
+                let said = said.chars().take(200).collect();
+                Err(ProbeError::Strange { path: place.clone(), said })
+            }
         }
     }
+}
+
+fn unusable(place: &Path, error: &dyn std::fmt::Display) -> ProbeError {
+    ProbeError::Unusable { path: place.to_owned(), why: error.to_string() }
 }
 
 /// The file that a shell would start: a path as it is, a name by the folders of `path`.
@@ -156,8 +203,11 @@ enum Silence {
 }
 
 /// Starts a program, reads its first line that is not empty, and ends it.
-async fn first_line(spawn: Spawn, limit: Duration) -> Result<(String, Finish), Silence> {
-    let custody: Arc<dyn Custody> = Arc::new(Unwatched::new(Uuid::now_v7()));
+async fn first_line(
+    spawn: Spawn,
+    limit: Duration,
+    custody: Arc<dyn Custody>,
+) -> Result<(String, Finish), Silence> {
     let mut program = Program::start(spawn, custody).await.map_err(Silence::Failed)?;
     program.close_input();
     let lines = program.lines(LINE);
@@ -178,9 +228,12 @@ async fn first_line(spawn: Spawn, limit: Duration) -> Result<(String, Finish), S
         program.finish(Duration::ZERO).await.map_err(Silence::Failed)?;
         return Err(Silence::Hung);
     };
-    // Its output is closed: it has ended, or is about to. One that is dropped is killed.
-    let ended = timeout(limit, program.ended()).await.map_err(|_| Silence::Hung)?;
-    Ok((first, ended.map_err(Silence::Failed)?))
+    // Its output is closed: it has ended, or is about to.
+    if timeout(limit, program.exited()).await.is_err() {
+        program.finish(Duration::ZERO).await.map_err(Silence::Failed)?;
+        return Err(Silence::Hung);
+    }
+    Ok((first, program.ended().await.map_err(Silence::Failed)?))
 }
 
 async fn hash(path: PathBuf) -> io::Result<String> {

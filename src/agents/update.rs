@@ -120,6 +120,11 @@ pub enum ToolKind {
 }
 
 impl ToolKind {
+    /// Whether changing files is what it is for.
+    pub const fn changes_files(self) -> bool {
+        matches!(self, Self::Edit | Self::Delete | Self::Move)
+    }
+
     /// Whether it may change something.
     pub const fn writes(self) -> bool {
         !matches!(self, Self::Read | Self::Search | Self::Think | Self::Fetch)

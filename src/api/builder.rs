@@ -22,7 +22,7 @@ use crate::{
     agents,
     backend::Backend,
     clock::Clock,
-    engine::{Core, Done, Handler, Job, Registry, Settings, Working},
+    engine::{Core, Done, Handler, Job, ReadOnly, Registry, Settings, Working},
     error::{Error, Result},
     failure::Failure,
     model::{Command, Message, Payload},
@@ -268,6 +268,13 @@ impl Builder {
     /// [`concurrency`](Self::concurrency) and [`capacity`](Self::capacity).
     pub fn warm(mut self, limits: agents::warm::Limits) -> Self {
         self.settings.warm = limits;
+        self
+    }
+
+    /// What must be known of an agent before it takes a turn that may only read;
+    /// [`ReadOnly::Strict`] unless it is said.
+    pub fn read_only(mut self, wanted: ReadOnly) -> Self {
+        self.settings.read_only = wanted;
         self
     }
 

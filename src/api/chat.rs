@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     NewTask,
+    past::{self, At, History},
     prompt::{self, Live, SendPrompt},
     watch::Watch,
 };
@@ -15,8 +16,8 @@ use crate::{
     error::{Error, Result},
     id::{ChatId, MessageId, SessionId},
     model::{
-        self, AgentSession, Command, Message, Needs, NewMessage, Page, Payload, Query, Role,
-        Stream, Turn,
+        self, AgentSession, Command, Message, Needs, NewMessage, Page, Payload, Prompt, Query,
+        Role, Stream, Turn,
     },
 };
 
@@ -45,6 +46,7 @@ impl ChatSpec {
             meta: self.meta.as_ref().map(Payload::of).transpose()?,
             next_seq: 1,
             created_at: self.created_at.unwrap_or_default(),
+            forked_from: None,
         })
     }
 }
@@ -117,11 +119,23 @@ impl Chat {
     }
 
     /// Says something to an agent: a string, or content blocks. The agent's turn is a task, and what
-    /// it answers is appended here.
+    /// it answers is appended here. An agent takes the prompts of a chat one at a time, in the order in
+    /// which they were sent, whatever their priority; one with a time of its own is in line from then
+    /// on.
     pub fn send<T: Serialize + ?Sized>(&self, agent: impl Into<String>, content: &T) -> SendPrompt {
         let agent = agent.into();
         let task = NewTask::new("agent", content).with(|spec| spec.agent = Some(agent));
         SendPrompt::new(Arc::clone(&self.core), self.id, task)
+    }
+
+    /// What was sent and is not answered yet. Each agent takes what is in line here one at a time,
+    /// by [place](Prompt::place); prompts that are paused or for later are not in line and come
+    /// last. To withdraw one, cancel its task.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn queue(&self) -> Result<Vec<Prompt>> {
+        prompt::queue(&self.core, self.id).await
     }
 
     /// What agents say here while they say it, as far as they are at work in this process.
@@ -163,7 +177,33 @@ impl Chat {
         Watch::new(Arc::clone(&self.core), Stream::Chat(self.id))
     }
 
-    /// Deletes it with its messages. Its tasks stay.
+    /// Takes in what was said here before the chat was segue's, and the sessions that agents have of
+    /// it: the next prompt to such an agent goes on in its session. What was taken in before is not
+    /// taken in again. A long history takes several commits, the sessions come with the last; when
+    /// it breaks off, import it again.
+    ///
+    /// # Errors
+    /// [Not found](Error::is_not_found) when there is no such chat; a refusal for a message that is too
+    /// long, or a session without a name.
+    pub async fn import(&self, history: History) -> Result<()> {
+        past::import(&self.core, self.id, history).await
+    }
+
+    /// Makes a new chat, with an id of the host's, that begins like this one: with copies of its
+    /// messages up to a message or a [`seq`](Message::seq), which keep their times. Agents know of
+    /// them what they are told in their first turn. A long chat takes several commits; when it breaks
+    /// off, fork it again with the same id.
+    ///
+    /// # Errors
+    /// [Not found](Error::is_not_found) when there is no such chat or message; a refusal when there
+    /// is another chat with this id.
+    pub async fn fork_at(&self, at: impl Into<At>, id: ChatId) -> Result<Self> {
+        past::fork(&self.core, self, at.into(), id).await?;
+        Ok(Self::new(Arc::clone(&self.core), id))
+    }
+
+    /// Deletes it with its messages, and cancels what was sent here and is not answered yet. Its
+    /// tasks stay.
     ///
     /// # Errors
     /// When the database is away for too long.

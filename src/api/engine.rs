@@ -27,6 +27,8 @@ use crate::{
         TaskFilter, TaskView,
     },
 };
+#[cfg(all(feature = "programs", target_os = "linux"))]
+use crate::{engine::inventory, model::AvailableAgent};
 
 /// A running engine, or a connection to a database on which others run. Clones share it;
 /// when the last is dropped, what runs is finished and nothing more is started.
@@ -285,6 +287,53 @@ impl Engine {
             }
             other => Err(unexpected(&other)),
         }
+    }
+
+    // ---- agents
+
+    /// Looks at the agents of this host: those that are registered here, and the programs of known
+    /// agents in the `PATH`. Each program is found, hashed and asked for its version, and those that
+    /// are registered for their models, modes and commands, without a prompt. What was looked at
+    /// before, and is the same file still, is not asked again. A program that is missing, hangs or
+    /// says something else says so in [`last_error`](AvailableAgent::last_error), and keeps nobody
+    /// from the others.
+    ///
+    /// Returns the rows of all that were looked at and found, or registered, by name. Functions have
+    /// none.
+    ///
+    /// # Errors
+    /// When the database is away for too long.
+    #[cfg(all(feature = "programs", target_os = "linux"))]
+    pub async fn probe(&self) -> Result<Vec<AvailableAgent>> {
+        self.probe_within(std::time::Duration::from_secs(60)).await
+    }
+
+    /// As [`probe`](Self::probe), with another limit to each answer than a minute.
+    ///
+    /// # Errors
+    /// As of [`probe`](Self::probe).
+    #[cfg(all(feature = "programs", target_os = "linux"))]
+    pub async fn probe_within(&self, limit: std::time::Duration) -> Result<Vec<AvailableAgent>> {
+        inventory::probe(self.core(), limit).await
+    }
+
+    /// What is known of the agents of this host, by name, as they were last looked at.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    #[cfg(all(feature = "programs", target_os = "linux"))]
+    pub async fn agents(&self) -> Result<Vec<AvailableAgent>> {
+        inventory::list(self.core()).await
+    }
+
+    /// Lets an agent of this host be used again that is in quarantine. Nothing else does: another
+    /// version of it stays there.
+    ///
+    /// # Errors
+    /// [Not found](Error::is_not_found) when nothing is known of it.
+    #[cfg(all(feature = "programs", target_os = "linux"))]
+    pub async fn allow_agent(&self, name: &str) -> Result<()> {
+        inventory::allow(self.core(), name).await
     }
 
     // ---- sessions and chats

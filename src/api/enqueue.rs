@@ -245,7 +245,12 @@ impl IntoFuture for Enqueue {
 
 /// Enqueues a task and returns its handle.
 pub(crate) async fn submit(core: &Arc<Core>, spec: TaskSpec) -> Result<Task> {
-    match core.submit(Command::Enqueue(Box::new(spec))).await? {
+    make(core, Command::Enqueue(Box::new(spec))).await
+}
+
+/// Makes a task and returns its handle.
+pub(super) async fn make(core: &Arc<Core>, command: Command) -> Result<Task> {
+    match core.submit(command).await? {
         Outcome::Task { id, created } => Ok(Task::new(Arc::clone(core), id, created)),
         other => Err(Error::database(format!("a new task was answered with {other:?}"))),
     }

@@ -3,12 +3,15 @@
 mod again;
 mod agent;
 mod builder;
+#[cfg(all(feature = "scripted-model", feature = "programs", target_os = "linux"))]
+mod canary;
 mod chat;
 mod context;
 mod engine;
 mod enqueue;
 mod flow;
 mod memo;
+mod past;
 mod prompt;
 mod report;
 mod run;
@@ -30,6 +33,7 @@ pub use flow::{
     Added, Draft, Ended, Flow, Inputs, ItemPolicy, Items, Step, Steps, Template, Verdict, any,
     at_least,
 };
+pub use past::{At, History};
 pub use prompt::{Heard, Live, SendPrompt, WhenBusy};
 pub use run::{Launch, Run};
 pub use session::{Session, SessionSpec};

@@ -4,21 +4,22 @@ use std::{future::IntoFuture, pin::Pin, sync::Arc};
 
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-use super::{NewTask, enqueue::submit, task::Task};
+use super::{NewTask, enqueue::make, task::Task};
 use crate::{
     engine::{Core, Delta},
     error::{Error, Result},
     id::{ChatId, TaskId, TurnId},
-    model::{Command, HandOff, Needs, Page, Query, Turn},
+    model::{Command, HandOff, Needs, Page, Prompt, Query, Turn},
 };
 
-/// What becomes of a prompt when the agent is at work in the chat.
+/// What becomes of a prompt when the agent has others to answer in the chat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenBusy {
-    /// It waits until the agent is done.
+    /// It is taken after those that were sent before.
     #[default]
     Queue,
-    /// The agent is told to stop, and then takes this one.
+    /// The agent is told to stop what it has begun, also where that waits for another attempt or
+    /// for an answer, and takes this one next. The others stay in line behind it, in their order.
     Interrupt,
 }
 
@@ -91,23 +92,24 @@ impl IntoFuture for SendPrompt {
             let task = self.task.project(chat.project);
             let task = task.with(|spec| spec.session = spec.session.or(chat.session));
             let spec = task.into_spec_at(&self.core.backend.clock())?;
-            if self.busy == WhenBusy::Interrupt
-                && let Some(agent) = &spec.agent
-            {
-                interrupt(&self.core, self.chat, agent, spec.id).await?;
-            }
-            submit(&self.core, spec).await
+            let spec = Box::new(spec);
+            let command = match self.busy {
+                WhenBusy::Queue => Command::Enqueue(spec),
+                WhenBusy::Interrupt => Command::Interject(spec),
+            };
+            make(&self.core, command).await
         })
     }
 }
 
-/// Tells an agent that is at work in a chat to stop, unless it is at work on `task`.
-async fn interrupt(core: &Core, chat: ChatId, agent: &str, task: TaskId) -> Result<()> {
-    let at_work = |turn: &Turn| turn.state.is_open() && turn.agent == agent && turn.task != task;
-    for turn in turns(core, chat).await?.iter().filter(|turn| at_work(turn)) {
-        core.submit(Command::Cancel(turn.task)).await?;
-    }
-    Ok(())
+/// The prompts of a chat that have not ended, those in line first, in the order in which each agent
+/// takes them.
+pub(super) async fn queue(core: &Core, chat: ChatId) -> Result<Vec<Prompt>> {
+    let needs = Needs { prompts_of: [chat].into(), ..Needs::default() };
+    let found = core.backend.read(&needs).await?.prompts;
+    let mut prompts: Vec<Prompt> = found.into_values().collect();
+    prompts.sort_by_key(|prompt| (prompt.place.is_none(), prompt.place, prompt.task));
+    Ok(prompts)
 }
 
 /// The turns of a chat, newest first.

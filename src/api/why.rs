@@ -12,8 +12,8 @@ use crate::{
     error::{Error, Result},
     id::{InstanceId, ItemId, RunId, TaskId},
     model::{
-        Instance, ItemState, Lane, LaneId, Needs, Page, Phase, Query, Rows, RunFlags, Task,
-        TaskFilter, TaskFlags, TaskState, flow_label,
+        Instance, ItemState, Lane, LaneId, LineId, Needs, Page, Phase, Prompt, Query, Rows,
+        RunFlags, Task, TaskFilter, TaskFlags, TaskState, flow_label,
     },
 };
 
@@ -49,6 +49,8 @@ pub enum Waiting {
     RunPaused(RunId),
     /// The end of a run that it launched under itself: [`Run::why`](crate::Run::why) says more.
     Run(RunId),
+    /// The end of another prompt to the same agent in the same chat, which is the first in line.
+    Prompt(TaskId),
     /// Answers to these items of the inbox.
     Answer(Vec<ItemId>),
     /// A free slot of a capacity key.
@@ -90,6 +92,7 @@ impl fmt::Display for Waiting {
             Self::Paused => f.write_str("someone to resume it"),
             Self::RunPaused(run) => write!(f, "someone to resume run {run}"),
             Self::Run(run) => write!(f, "the end of run {run}"),
+            Self::Prompt(task) => write!(f, "the end of prompt {task}, which comes before it"),
             Self::Answer(items) => write!(f, "{} answers in the inbox", items.len()),
             Self::Capacity { key, slots } => write!(f, "a free slot of `{key}`, which has {slots}"),
             Self::Parked { key, until } => write!(f, "`{key}`, which is parked until {until}"),
@@ -107,12 +110,19 @@ impl fmt::Display for Waiting {
 impl Waiting {
     /// Whether it will go on without anyone doing anything, as far as can be seen. What waits
     /// for a place that others hold, or for a parking to end, does not. What waits for a run
-    /// under it does: whether that run moves, its own tasks say.
+    /// under it or for another prompt does: whether those move, their own tasks say.
     pub fn moves_by_itself(&self) -> bool {
         use Waiting::*;
         matches!(
             self,
-            Ended(_) | Running { .. } | Worker | Adoption | Time(_) | Retry { .. } | Run(_)
+            Ended(_)
+                | Running { .. }
+                | Worker
+                | Adoption
+                | Time(_)
+                | Retry { .. }
+                | Run(_)
+                | Prompt(_)
         )
     }
 }
@@ -136,15 +146,20 @@ pub(super) async fn why_all(
     let lanes = of(Phase::Ready).map(|task| task.lane).collect();
     let runs = of(Phase::Paused).filter_map(|task| task.step).map(|(run, _)| run).collect();
     let runs_under = of(Phase::Waiting).map(|task| task.id).collect();
-    let more = Needs { specs: unknown, lanes, runs, runs_under, ..Needs::default() };
+    let prompts = of(Phase::Waiting).map(|task| task.id).collect();
+    let more = Needs { specs: unknown, lanes, runs, runs_under, prompts, ..Needs::default() };
     let more = if more.is_empty() { Rows::default() } else { core.backend.read(&more).await? };
     let lanes = of_lanes(core, &more).await?;
+    let lines = heads(core, &more).await?;
     let foreign = more.specs.keys().map(|id| (*id, Waiting::Adoption));
     let known = rows.tasks.values().map(|task| {
         let waiting = match task.phase {
             Phase::Ready => lanes.get(&task.lane).cloned().unwrap_or(Waiting::Worker),
             Phase::Paused => paused(task, &more),
-            Phase::Waiting => of_run_under(task, &more),
+            Phase::Waiting => match more.prompts.get(&task.id).filter(|_| is_in_line(task)) {
+                Some(prompt) => lines.get(&prompt.line()).map_or(Waiting::Worker, behind),
+                None => of_run_under(task, &more),
+            },
             _ => of_row(task, &rows),
         };
         (task.id, waiting)
@@ -186,6 +201,28 @@ fn of_run_under(task: &Task, rows: &Rows) -> Waiting {
     let mut under = rows.runs.values().filter(|run| run.parent == Some(task.id));
     let open = under.find(|run| !run.state.is_terminal());
     open.map_or(Waiting::Worker, |run| Waiting::Run(run.id))
+}
+
+/// Whether a task that waits does so for another prompt.
+fn is_in_line(task: &Task) -> bool {
+    !task.flags.has(TaskFlags::AWAITS)
+}
+
+fn behind(head: &TaskId) -> Waiting {
+    Waiting::Prompt(*head)
+}
+
+/// The first in the lines of these prompts.
+async fn heads(core: &Arc<Core>, rows: &Rows) -> Result<BTreeMap<LineId, TaskId>> {
+    let line = |prompt: &Prompt| (prompt.chat, prompt.agent.clone(), i64::MIN);
+    let lines: BTreeSet<_> = rows.prompts.values().map(line).collect();
+    if lines.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let found = core.backend.read(&Needs { lines, ..Needs::default() }).await?.prompts;
+    let mut prompts: Vec<Prompt> = found.into_values().collect();
+    prompts.sort_by_key(|prompt| std::cmp::Reverse(prompt.place));
+    Ok(prompts.iter().map(|prompt| (prompt.line(), prompt.task)).collect())
 }
 
 /// Why nobody has claimed the ready tasks of these lanes.

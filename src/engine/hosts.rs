@@ -18,7 +18,7 @@ pub(super) enum Life {
 }
 
 /// This process.
-pub(super) fn here() -> Host {
+pub(crate) fn here() -> Host {
     let pid = std::process::id();
     Host { name: name(), boot: boot(), pid, pid_start: process(pid).map_or(0, |(_, start)| start) }
 }

@@ -11,6 +11,8 @@
 mod committer;
 mod dispatcher;
 mod hosts;
+#[cfg(all(feature = "programs", target_os = "linux"))]
+pub(crate) mod inventory;
 mod keeper;
 mod observer;
 mod outputs;
@@ -38,6 +40,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use dispatcher::Control;
+pub(crate) use hosts::here;
 pub use keeper::Repaired;
 pub(crate) use registry::{Done, Handler, Job, Registry, Working};
 pub use turns::Delta;
@@ -56,6 +59,21 @@ use dispatcher::Dispatcher;
 use outputs::Outputs;
 use waiters::Waiters;
 
+/// What must be known of an agent before it takes a turn that may only read.
+///
+/// Whatever is chosen, its program is started in its own way to only read, the system keeps it from
+/// writing (unless the host's adapter is told to let nothing confine it), what it read is compared with
+/// what was there before, and one that has changed something when it was tried out is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReadOnly {
+    /// A version that nobody has tried out may read: the system keeps it from writing.
+    #[default]
+    Strict,
+    /// It was tried out whether this version keeps to reading, and it did: see `Engine::canary`.
+    Proven,
+}
+
 /// How an engine behaves.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -73,6 +91,8 @@ pub(crate) struct Settings {
     pub drain: Duration,
     /// Where agents work that are not told otherwise. None: where this process does.
     pub folder: Option<PathBuf>,
+    /// What must be known of an agent that only reads.
+    pub read_only: ReadOnly,
     /// Where worktrees are kept that are only read. None: in the user's folder for state.
     pub worktrees: Option<PathBuf>,
     /// How long a worker waits for the answer to what its agent asks, before the task gives its
@@ -127,6 +147,7 @@ impl Default for Settings {
             grace: Duration::from_secs(5),
             drain: Duration::from_secs(30),
             folder: None,
+            read_only: ReadOnly::default(),
             worktrees: None,
             permission: Duration::from_secs(600),
             warm: Limits::default(),

@@ -37,11 +37,12 @@ pub(super) struct Ours {
     core: Weak<Core>,
     instance: InstanceId,
     agent: String,
-    chat: ChatId,
+    /// None: it is only looked at.
+    chat: Option<ChatId>,
 }
 
 impl Ours {
-    pub fn new(core: &Arc<Core>, agent: &str, chat: ChatId) -> Self {
+    pub fn new(core: &Arc<Core>, agent: &str, chat: Option<ChatId>) -> Self {
         let instance = core.instance;
         Self { core: Arc::downgrade(core), instance, agent: agent.to_owned(), chat }
     }
@@ -74,7 +75,7 @@ impl Custody for Ours {
             boot: here.boot,
             program: program.to_owned(),
             agent: Some(self.agent.clone()),
-            chat: Some(self.chat),
+            chat: self.chat,
             started: None,
             at: Timestamp::ZERO,
         };

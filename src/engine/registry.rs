@@ -106,6 +106,12 @@ impl Registry {
         self.agents.get(name).cloned()
     }
 
+    /// The agents, by name.
+    #[cfg(all(feature = "programs", target_os = "linux"))]
+    pub fn agents(&self) -> impl Iterator<Item = (&str, Arc<dyn Agent>)> {
+        self.agents.iter().map(|(name, agent)| (name.as_str(), Arc::clone(agent)))
+    }
+
     /// Ends all that agents keep warm.
     pub async fn close_agents(&self) {
         for agent in self.agents.values() {

@@ -40,6 +40,9 @@ pub struct Chat {
     pub next_seq: i64,
     /// When it was made.
     pub created_at: Timestamp,
+    /// The chat that it began like, and up to which place of that.
+    #[serde(default)]
+    pub forked_from: Option<(ChatId, i64)>,
 }
 
 /// Who speaks.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Answer, Ask, AvailableAgent, BeginTurn, Begun, Book, Changes, Chat, Claim, Claimed, DagError,
-    Growth, Instance, NewMessage, NewRun, Payload, Phase, Process, Recall, Retry, RetryRun,
-    RunState, Session, Task, TaskFlags, TaskSpec, TaskState, TurnEnd, Write,
+    ForkChat, Growth, ImportChat, Instance, NewMessage, NewRun, Payload, Phase, Process, Recall,
+    Retry, RetryRun, RunState, Session, Task, TaskFlags, TaskSpec, TaskState, TurnEnd, Write,
 };
 use crate::{
     clock::Timestamp,
@@ -22,6 +22,9 @@ pub enum Command {
     Enqueue(Box<TaskSpec>),
     /// Make tasks, all of them or, where one is refused, none.
     EnqueueAll(Vec<TaskSpec>),
+    /// Make a prompt that goes before all others in its line. The one before it is told to stop
+    /// where it has begun. What is no prompt, or is for later, is made as any task.
+    Interject(Box<TaskSpec>),
     /// Adopt the row that another program inserted.
     Adopt(TaskId),
     /// Hand in what became of an attempt.
@@ -78,7 +81,7 @@ pub enum Command {
     DeleteSession(SessionId),
     /// Make a chat, or change its title and meta.
     OpenChat(Chat),
-    /// Delete a chat with its messages. Its tasks stay.
+    /// Delete a chat with its messages, and cancel its prompts. Its tasks stay.
     DeleteChat(ChatId),
     /// Append messages to a chat.
     Append {
@@ -87,6 +90,10 @@ pub enum Command {
         /// The messages, in order.
         messages: Vec<NewMessage>,
     },
+    /// Take in what was said in a chat before, and the sessions that agents have of it.
+    ImportChat(Box<ImportChat>),
+    /// Make a chat that begins like another one. Sent again with other messages it goes on.
+    ForkChat(Box<ForkChat>),
     /// Cancel one step of a run. What depends on it is skipped, or goes on without it.
     CancelStep {
         /// The run.

@@ -143,6 +143,13 @@ pub enum Event {
         /// The task.
         task: TaskId,
     },
+    /// The chat begins like another one.
+    ChatForked {
+        /// The other one.
+        from: ChatId,
+        /// The last place in that of which it has a copy.
+        seq: i64,
+    },
     /// A message was appended to the chat.
     MessageAppended {
         /// The message.

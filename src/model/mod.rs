@@ -20,10 +20,12 @@ mod instance;
 mod ledger;
 mod memo;
 mod part;
+mod past;
 mod payload;
 mod plan;
 mod policy;
 mod program;
+mod prompt;
 mod prune;
 mod query;
 mod retry;
@@ -35,7 +37,7 @@ mod usage;
 
 pub use agent_session::{AgentContext, AgentSession, AgentSessionState, Sessions, Transport};
 pub use audit::{Violation, audit};
-pub use available::{AvailableAgent, Quarantine};
+pub use available::{AvailableAgent, Canary, Quarantine, Trial};
 pub(crate) use budget::Grant;
 pub use budget::{Budget, Limits, OnBreach, Raise, Usage};
 pub use capacity::{CapacityKey, Lane, LaneId, Slot};
@@ -58,10 +60,12 @@ pub use instance::{Due, Host, Instance};
 pub use ledger::{Account, Book, Booking, Counter, Counters, Spent};
 pub use memo::{Memo, MemoKey, Recall};
 pub use part::{NewPart, Part, PartKind, Write};
+pub use past::{ForkChat, ImportChat, PastMessage, PastSession};
 pub use payload::Payload;
 pub use plan::{Plan, Split};
 pub use policy::{Condition, OnFailure, Otherwise, Policy, Quorum, Terms, Tolerance};
 pub use program::Process;
+pub use prompt::{LineId, Prompt, Route};
 pub use query::{
     CapacityView, Disk, ItemFilter, Page, Prune, Pruned, Query, RunFilter, RunView, Stats,
     TaskFilter, TaskView,

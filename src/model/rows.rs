@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     AgentSession, Attempt, AvailableAgent, Booking, CapacityKey, Chat, Entry, Instance, Item, Lane,
-    LaneId, Memo, MemoKey, Message, Part, Payload, Process, Run, RunAttempt, RunSpec, Session,
-    Slot, Step, Stream, Task, TaskSpec, Terms, Turn,
+    LaneId, Memo, MemoKey, Message, Part, Payload, Process, Prompt, Route, Run, RunAttempt,
+    RunSpec, Session, Slot, Step, Stream, Task, TaskSpec, Terms, Turn,
 };
 use crate::{
     clock::Timestamp,
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Keys of rows that a plan must see. A backend that lets writers run side by side locks what it
-/// loads, in this order: runs, tasks, turns, chats, agents' sessions, processes, agents of hosts,
+/// loads, in this order: runs, chats, tasks, turns, agents' sessions, processes, agents of hosts,
 /// capacity keys, each by id; the rest is protected by those.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
@@ -26,6 +26,8 @@ pub struct Needs {
     /// Hot rows of tasks, without locking them: only where they belong is of interest, and
     /// that never changes.
     pub routes: BTreeSet<TaskId>,
+    /// The chats and sessions of turns, without locking them. The session may change.
+    pub turn_routes: BTreeSet<TurnId>,
     /// Hot rows of runs.
     pub runs: BTreeSet<RunId>,
     /// Hot rows of tasks.
@@ -52,6 +54,14 @@ pub struct Needs {
     pub sessions: BTreeSet<SessionId>,
     /// Chats.
     pub chats: BTreeSet<ChatId>,
+    /// Prompts, by their tasks. Neither they nor lines are locked: their chats are.
+    pub prompts: BTreeSet<TaskId>,
+    /// The first [`LINE`](Needs::LINE) prompts of a line behind a place.
+    pub lines: BTreeSet<(ChatId, String, i64)>,
+    /// All prompts of these chats.
+    pub prompts_of: BTreeSet<ChatId>,
+    /// Hot rows of tasks that may come to the head of their line.
+    pub heads: BTreeSet<TaskId>,
     /// Messages, without their content being of interest.
     pub messages: BTreeSet<MessageId>,
     /// Cold rows of runs.
@@ -94,6 +104,8 @@ pub struct Needs {
 impl Needs {
     /// How many steps that wait for a budget are looked at together.
     pub const HUNGRY: usize = 64;
+    /// How many prompts of a line are looked at together.
+    pub const LINE: usize = 256;
 
     /// Everything, for audits.
     pub fn everything() -> Self {
@@ -122,17 +134,28 @@ macro_rules! by_field {
         }
     };
 }
+impl FromIterator<Self> for Needs {
+    fn from_iter<I: IntoIterator<Item = Self>>(all: I) -> Self {
+        all.into_iter().fold(Self::default(), |mut needs, more| {
+            needs.extend(more);
+            needs
+        })
+    }
+}
 by_field! {
     routes runs tasks specs attempts memos children items_of items unique capacity lanes sessions
     chats messages run_specs steps dependents graphs step_inputs run_attempts runs_under hungry instances
-    turns open_turns agent_sessions newest_sessions ledger parts processes agents
+    turns turn_routes open_turns agent_sessions newest_sessions ledger parts processes agents
+    prompts lines prompts_of heads
 }
 
 /// Rows, by key.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rows {
-    /// Where tasks belong: the run and step of each, if any.
-    pub routes: BTreeMap<TaskId, Option<(RunId, u32)>>,
+    /// Where tasks belong.
+    pub routes: BTreeMap<TaskId, Route>,
+    /// The chats and sessions of turns.
+    pub turn_routes: BTreeMap<TurnId, (ChatId, AgentSessionId)>,
     /// Hot rows of tasks.
     pub tasks: BTreeMap<TaskId, Task>,
     /// Cold rows of tasks.
@@ -157,6 +180,8 @@ pub struct Rows {
     pub sessions: BTreeMap<SessionId, Session>,
     /// Chats.
     pub chats: BTreeMap<ChatId, Chat>,
+    /// Prompts that have not ended.
+    pub prompts: BTreeMap<TaskId, Prompt>,
     /// Messages, by chat and place.
     pub messages: BTreeMap<(ChatId, i64), Message>,
     /// Hot rows of runs.
@@ -225,9 +250,13 @@ pub struct Changes {
     pub sessions_gone: Vec<SessionId>,
     /// Chats: insert or replace.
     pub chats: Vec<Chat>,
-    /// Chats to delete, with their messages, turns and entries, before anything is inserted: one
+    /// Chats to delete, with their messages, turns, prompts and entries, before anything is inserted: one
     /// of them may be among `chats` again. Tasks and agents' sessions lose their reference.
     pub chats_gone: Vec<ChatId>,
+    /// Prompts: insert or replace.
+    pub prompts: Vec<Prompt>,
+    /// Prompts that have ended: delete.
+    pub prompts_gone: Vec<TaskId>,
     /// Messages: insert.
     pub messages: Vec<Message>,
     /// Cold rows of new runs: insert.
@@ -330,6 +359,8 @@ impl Rows {
         self.sessions.extend(sessions.map(|row| (row.id, row)));
         let chats = changes.chats.into_iter();
         self.chats.extend(chats.map(|row| (row.id, row)));
+        self.prompts.retain(|task, _| !changes.prompts_gone.contains(task));
+        self.prompts.extend(changes.prompts.into_iter().map(|row| (row.task, row)));
         let messages = changes.messages.into_iter();
         self.messages.extend(messages.map(|row| ((row.chat, row.seq), row)));
         self.run_specs.extend(changes.run_specs.into_iter().map(|spec| (spec.id, spec)));
@@ -426,6 +457,7 @@ impl Rows {
         for spec in self.specs.values_mut() {
             spec.chat.take_if(|chat| gone.contains(chat));
         }
+        self.prompts.retain(|_, prompt| !gone.contains(&prompt.chat));
         self.turns.retain(|_, turn| !gone.contains(&turn.chat));
         for session in self.agent_sessions.values_mut() {
             session.chat.take_if(|chat| gone.contains(chat));

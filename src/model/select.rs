@@ -8,8 +8,8 @@ use std::{
 
 use super::{
     CapacityKey, CapacityView, Claim, Claimed, Cursor, Disk, Due, Entry, Item, ItemFilter,
-    ItemState, Needs, Page, Phase, Query, Rows, RunFilter, RunView, Stats, Stream, Task,
-    TaskFilter, TaskView, choose,
+    ItemState, Needs, Page, Phase, Prompt, Query, Route, Rows, RunFilter, RunView, Stats, Stream,
+    Task, TaskFilter, TaskView, choose,
 };
 use crate::{
     clock::Timestamp,
@@ -39,7 +39,32 @@ impl Rows {
         rows
     }
 
+    fn route(&self, id: TaskId) -> Option<Route> {
+        let (task, spec) = (self.tasks.get(&id)?, self.specs.get(&id)?);
+        Some(Route::of(id, task.step, task.flags, (spec.chat, spec.agent.clone())))
+    }
+
+    fn load_prompts(&self, needs: &Needs, rows: &mut Self) {
+        rows.prompts = by_key(&self.prompts, &needs.prompts);
+        rows.prompts.extend(picked(&self.prompts, !needs.prompts_of.is_empty(), |prompt| {
+            needs.prompts_of.contains(&prompt.chat)
+        }));
+        for (chat, agent, after) in &needs.lines {
+            let behind = self.prompts.values().filter(|row| {
+                row.is_of(&(*chat, agent.clone())) && row.place.is_some_and(|place| place > *after)
+            });
+            let mut behind: Vec<&Prompt> = behind.collect();
+            behind.sort_by_key(|prompt| prompt.place);
+            let first = behind.into_iter().take(Needs::LINE);
+            rows.prompts.extend(first.map(|prompt| (prompt.task, prompt.clone())));
+        }
+    }
+
     fn load_agents(&self, needs: &Needs, rows: &mut Self) {
+        self.load_prompts(needs, rows);
+        let routed = by_key(&self.turns, &needs.turn_routes);
+        rows.turn_routes =
+            routed.into_iter().map(|(id, turn)| (id, (turn.chat, turn.session))).collect();
         rows.turns = by_key(&self.turns, &needs.turns);
         rows.turns.extend(picked(&self.turns, !needs.open_turns.is_empty(), |turn| {
             turn.state.is_open() && needs.open_turns.contains(&turn.chat)
@@ -62,10 +87,10 @@ impl Rows {
     fn load_tasks(&self, needs: &Needs) -> Self {
         let of = |parent: Option<TaskId>| parent.is_some_and(|id| needs.children.contains(&id));
         let children = picked(&self.specs, !needs.children.is_empty(), |spec| of(spec.parent));
-        let hot = needs.tasks.iter().chain(children.keys()).copied().collect();
+        let hot = needs.tasks.iter().chain(&needs.heads).chain(children.keys()).copied().collect();
         let mut specs = by_key(&self.specs, &needs.specs);
         specs.extend(children);
-        let routes = needs.routes.iter().filter_map(|id| Some((*id, self.tasks.get(id)?.step)));
+        let routes = needs.routes.iter().filter_map(|id| Some((*id, self.route(*id)?)));
         let of_items = !needs.items.is_empty() || !needs.items_of.is_empty();
         Self {
             routes: routes.collect(),

@@ -121,6 +121,8 @@ impl TaskFlags {
     pub const AWAITS: Self = Self(32);
     /// An agent takes its turn in the attempt at work.
     pub const TURN: Self = Self(64);
+    /// It is a prompt: it stands in its agent's line in a chat.
+    pub const PROMPT: Self = Self(128);
 
     /// From the stored bits.
     pub const fn from_bits(bits: u16) -> Self {

@@ -11,11 +11,16 @@ mod git;
 mod pin;
 mod receipt;
 mod scan;
+#[cfg(feature = "scripted-model")]
+mod stage;
 
 pub use self::{
     pin::{Pin, Pins},
     receipt::{Change, Changed, Changes, Receipt},
 };
+
+#[cfg(feature = "scripted-model")]
+pub(crate) use self::stage::stage;
 
 /// The folders of git that belong to a folder: what it shares with others, and what is its own. None
 /// where it is in no repository.

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The agent of a chat: what it may do without being asked stands in its configuration.
-fn agent(chat: &Chat) -> Acp {
+pub fn agent(chat: &Chat) -> Acp {
     agent_that(chat, json!({}))
 }
 
@@ -37,7 +37,19 @@ fn agent_that(chat: &Chat, permission: Value) -> Acp {
         let text = configuration.to_str().expect("text");
         let mut value: Value = serde_json::from_str(text).expect("JSON");
         value["permission"] = permission;
+        // No server tells of what a title has cost.
+        value["agent"] = json!({"title": {"disable": true}});
         *configuration = value.to_string().into();
+    }
+    if chat.recipe.name == "qwen" {
+        // What it asks its model beside the conversation it tells nobody over the protocol.
+        let settings = json!({
+            "privacy": {"usageStatisticsEnabled": false},
+            "memory": {"enableManagedAutoMemory": false, "enableManagedAutoDream": false},
+            "ui": {"enableFollowupSuggestions": false},
+        });
+        let file = chat.place.path("home/.qwen/settings.json");
+        std::fs::write(file, settings.to_string()).expect("a file");
     }
     let agent = own.into_iter().fold(agent, Acp::argument);
     agent.program(process::program(chat.recipe).0).env(move |_| Ok(env.clone()))
@@ -49,24 +61,9 @@ fn mode(chat: &Chat, asks: bool) -> Option<String> {
     (chat.recipe.name == "qwen").then(|| mode.to_owned())
 }
 
-/// What the agent tells of what was billed: Qwen Code of each request of the conversation, opencode
-/// of the last one of each turn, and none of what they ask beside it, for titles, memories and
-/// suggestions.
-fn told(chat: &Chat, turns: usize) -> Usage {
-    let records = chat.server.records().into_iter();
-    let beside = ["Managed memory has", "[SUGGESTION MODE"];
-    let of_talk = records.filter(|record| {
-        let ask = record.ask.as_ref().filter(|ask| !ask.tools.is_empty());
-        ask.is_some_and(|ask| !beside.iter().any(|words| ask.prompt().contains(words)))
-    });
-    let mut billed: Vec<_> = of_talk.filter_map(|record| record.usage).collect();
-    if chat.recipe.name == "opencode" {
-        // They all cost the same.
-        billed.truncate(turns);
-    }
-    let mut sum = Usage::default();
-    billed.into_iter().for_each(|usage| sum += usage);
-    // Chat completions count what is written into a cache as read.
+/// All that was billed, as chat completions count: what is written into a cache is read.
+pub fn billed(chat: &Chat) -> Usage {
+    let sum = chat.server.billed();
     Usage { input: sum.input + sum.cache_write, cache_write: 0, ..sum }
 }
 
@@ -91,7 +88,7 @@ async fn goes_on(recipe: &'static Recipe) {
     assert!(answer.starts_with("The tool said"), "only the last message: {answer}");
     assert_eq!(recorder.tools().len(), 1, "{recorder:#?}");
     assert_eq!(recorder.tools()[0].status, Some(ToolStatus::Completed));
-    assert_eq!(booked(&recorder.usage()), told(&chat, 1), "{:?}", asked(&chat));
+    assert_eq!(booked(&recorder.usage()), billed(&chat), "{:?}", asked(&chat));
 
     // The next turn is of another process, which tells nothing of the first.
     assert!(!chat.place.processes().is_empty(), "it is kept warm");
@@ -112,7 +109,7 @@ async fn goes_on(recipe: &'static Recipe) {
     );
     let mut reports = recorder.usage();
     reports.extend(second.usage());
-    assert_eq!(booked(&reports), told(&chat, 2), "{:?}", asked(&chat));
+    assert_eq!(booked(&reports), billed(&chat), "{:?}", asked(&chat));
     let all: Vec<_> = recorder.updates().into_iter().chain(second.updates()).collect();
     assert!(all.iter().all(|it| !matches!(it, Update::Unknown { .. })), "{all:#?}");
 

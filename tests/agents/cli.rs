@@ -47,7 +47,7 @@ impl Chat {
         (own, process::environment(self.recipe, &self.place, &self.server))
     }
 
-    fn cli(&self) -> Cli {
+    pub fn cli(&self) -> Cli {
         let cli = match self.recipe.name {
             "claude" => Cli::claude(),
             "codex" => Cli::codex(),

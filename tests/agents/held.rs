@@ -11,7 +11,6 @@ use segue::{
     Builder, ChatSpec, Engine,
     agents::{
         Agent,
-        acp::Acp,
         claude::ClaudeCode,
         cli::{Cli, Recipe as Program, Way},
         process::{Rules, Sandbox},
@@ -23,14 +22,15 @@ use segue::{
 };
 
 use crate::{
+    acp,
     cli::Chat,
-    process,
+    opencode, process,
     recipes::{self, Recipe},
 };
 
 /// A command line in its most permissive mode also where it may only read: nothing but the kernel
 /// keeps it from writing.
-fn permissive(chat: &Chat) -> Cli {
+pub fn permissive(chat: &Chat) -> Cli {
     let program = match chat.recipe.name {
         "claude" => Program { read_only: Some(CLAUDE), ..Cli::claude().recipe() },
         "codex" => Program { read_only: Some(CODEX), ..Cli::codex().recipe() },
@@ -52,24 +52,13 @@ const CLAUDE: Way = Way {
 
 const CODEX: Way = Way { arguments: &["--sandbox", "danger-full-access"], env: &[] };
 
-fn acp(chat: &Chat) -> Acp {
-    let agent = match chat.recipe.name {
-        "qwen" => Acp::qwen(),
-        "opencode" => Acp::opencode(),
-        other => panic!("{other} is not known"),
-    };
-    let (own, env) = chat.own();
-    let agent = own.into_iter().fold(agent, Acp::argument);
-    agent.program(process::program(chat.recipe).0).env(move |_| Ok(env.clone()))
-}
-
-fn claude(chat: &Chat) -> ClaudeCode {
+pub fn claude(chat: &Chat) -> ClaudeCode {
     let (own, env) = chat.own();
     let agent = own.into_iter().fold(ClaudeCode::new(), ClaudeCode::argument);
     agent.program(process::program(chat.recipe).0).env(move |_| Ok(env.clone()))
 }
 
-fn builder(chat: &Chat) -> Builder {
+pub fn builder(chat: &Chat) -> Builder {
     let builder = Engine::sqlite(chat.place.path("work.db"));
     builder.worktrees(chat.place.path("worktrees")).folder(chat.place.path("repository"))
 }
@@ -80,7 +69,10 @@ fn edit(recipe: &Recipe, file: &Path) -> String {
     match recipe.name {
         "claude" => format!(r#"<<TOOL Write {{"file_path": "{file}", "content": "x"}}>>"#),
         "qwen" => format!(r#"<<TOOL write_file {{"file_path": "{file}", "content": "x"}}>>"#),
-        "opencode" => format!(r#"<<TOOL write {{"filePath": "{file}", "content": "x"}}>>"#),
+        // Its server's tool has another name for the path.
+        "opencode" => {
+            format!(r#"<<TOOL write {{"filePath": "{file}", "path": "{file}", "content": "x"}}>>"#)
+        }
         // It edits by its shell.
         _ => shell(recipe, &format!("echo x > {file}")),
     }
@@ -97,12 +89,8 @@ fn pinned(chat: &Chat) -> PathBuf {
     folders.next().expect("a worktree")
 }
 
-/// Where its tools can write, the turn says that they were kept from it.
-async fn changes_nothing(
-    recipe: &'static Recipe,
-    agent: impl FnOnce(&Chat) -> Box<dyn Agent>,
-    has_tools: bool,
-) {
+/// What its tools would write changes nothing, and the turn says that they were kept from it.
+async fn changes_nothing(recipe: &'static Recipe, agent: impl FnOnce(&Chat) -> Box<dyn Agent>) {
     let chat = Chat::new(recipe, Script::markers()).await;
     let repository = chat.place.path("repository");
     // What a project's own settings would do.
@@ -116,7 +104,8 @@ async fn changes_nothing(
     let engine = builder(&chat).agent("a", agent(&chat)).start().await.expect("an engine");
     let talk = engine.chat(ChatId::new(), ChatSpec::default()).await.expect("a chat");
     // The first turn makes the worktree.
-    let task = talk.send("a", "Hi. <<SAY hello>>").read_only().await.expect("a task");
+    let task =
+        talk.send("a", "Hi. <<SAY hello>>").read_only().model(recipe.model).await.expect("a task");
     assert_eq!(task.ended().await.expect("an end").state(), TaskState::Completed);
     let before = Receipt::take(&pinned(&chat)).expect("a receipt");
     let users = Receipt::take(&repository).expect("a receipt");
@@ -133,7 +122,7 @@ async fn changes_nothing(
         assert_eq!(view.state(), TaskState::Completed, "{turn:?} {:?}", error(&view));
         let told = turn.reason.clone().unwrap_or_default();
         let said = talk.history(0, 50).await;
-        assert!(!has_tools || told.starts_with("denied: "), "{}: {turn:?} {said:#?}", recipe.name);
+        assert!(told.starts_with("denied: "), "{}: {turn:?} {said:#?}", recipe.name);
     }
     let after = Receipt::take(&pinned(&chat)).expect("a receipt");
     assert!(before.changes(&after).is_empty(), "{:?}", before.changes(&after));
@@ -143,7 +132,7 @@ async fn changes_nothing(
     assert!(chat.place.processes().is_empty());
 }
 
-fn commit(repository: &Path) {
+pub fn commit(repository: &Path) {
     for arguments in
         [&["add", "."][..], &["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "two"]]
     {
@@ -197,8 +186,12 @@ async fn who_takes_a_turn_and_changes_what_it_may_only_read_is_used_no_more() {
 }
 
 /// Two turns with an engine that is new in between: what was said is known, and what was billed is
-/// booked, where the agent tells all of it.
-async fn goes_on(recipe: &'static Recipe, agent: impl Fn(&Chat) -> Box<dyn Agent>, all: bool) {
+/// booked.
+async fn goes_on(
+    recipe: &'static Recipe,
+    agent: impl Fn(&Chat) -> Box<dyn Agent>,
+    billed: fn(&Chat) -> Usage,
+) {
     let chat = Chat::new(recipe, Script::markers()).await;
     let id = ChatId::new();
     let first = format!("Run. {}", shell(recipe, "echo seven times six is $((7 * 6))"));
@@ -230,9 +223,7 @@ async fn goes_on(recipe: &'static Recipe, agent: impl Fn(&Chat) -> Box<dyn Agent
     let mut booked = Usage::default();
     let Tokens { input, cache_read, cache_write, output, reasoning } = session.tokens;
     booked += Usage { input, cache_read, cache_write, output, reasoning };
-    if all {
-        assert_eq!(booked, (recipe.booked)(chat.server.billed()));
-    }
+    assert_eq!(booked, billed(&chat));
     assert_ne!(booked, Usage::default());
     assert!(chat.place.processes().is_empty());
 }
@@ -275,7 +266,8 @@ async fn writes_in_its_folder_only(
 
 #[tokio::test]
 async fn qwen_takes_a_turn_and_writes_in_its_folder_only() {
-    writes_in_its_folder_only(&recipes::QWEN, |chat| Box::new(acp(chat).keep_within())).await;
+    writes_in_its_folder_only(&recipes::QWEN, |chat| Box::new(acp::agent(chat).keep_within()))
+        .await;
 }
 
 #[tokio::test]
@@ -289,35 +281,41 @@ async fn claude_takes_a_turn_and_writes_in_its_folder_only() {
     writes_in_its_folder_only(&recipes::CLAUDE, |chat| Box::new(agent(chat))).await;
 }
 
+/// What was billed, as a command line tells it.
+fn by_command_line(chat: &Chat) -> Usage {
+    (chat.recipe.booked)(chat.server.billed())
+}
+
 macro_rules! held {
-    ($($name:ident: $recipe:ident $agent:ident $all:literal,)*) => {$(
+    ($($name:ident: $recipe:ident $agent:path, $billed:path;)*) => {$(
         mod $name {
             use super::*;
 
             #[tokio::test]
             async fn takes_a_turn_and_goes_on_in_another_engine() {
-                goes_on(&recipes::$recipe, |chat| Box::new($agent(chat)), $all).await;
+                goes_on(&recipes::$recipe, |chat| Box::new($agent(chat)), $billed).await;
             }
 
             #[tokio::test]
             async fn takes_a_turn_and_changes_nothing_that_it_may_only_read() {
-                changes_nothing(&recipes::$recipe, |chat| Box::new($agent(chat)), $all).await;
+                changes_nothing(&recipes::$recipe, |chat| Box::new($agent(chat))).await;
             }
         }
     )*};
 }
 
 held! {
-    claude_cli: CLAUDE permissive true,
-    codex_cli: CODEX permissive true,
-    qwen_cli: QWEN permissive true,
-    opencode_cli: OPENCODE permissive true,
-    claude_warm: CLAUDE claude true,
-    qwen_acp: QWEN acp false,
-    opencode_acp: OPENCODE acp false,
+    claude_cli: CLAUDE permissive, by_command_line;
+    codex_cli: CODEX permissive, by_command_line;
+    qwen_cli: QWEN permissive, by_command_line;
+    opencode_cli: OPENCODE permissive, by_command_line;
+    claude_warm: CLAUDE claude, by_command_line;
+    qwen_acp: QWEN acp::agent, acp::billed;
+    opencode_acp: OPENCODE acp::agent, acp::billed;
+    opencode_server: OPENCODE opencode::agent, opencode::billed;
 }
 
 /// What went wrong in the last attempt.
-fn error(view: &segue::model::TaskView) -> String {
+pub fn error(view: &segue::model::TaskView) -> String {
     view.attempt.as_ref().and_then(|attempt| attempt.error.clone()).unwrap_or_default()
 }

@@ -5,9 +5,13 @@
 //! nowhere.
 
 mod acp;
+mod canary;
 mod cli;
+#[path = "../support/examples.rs"]
+mod examples;
 mod golden;
 mod held;
+mod investigate;
 mod ledger;
 mod opencode;
 mod process;

@@ -13,7 +13,7 @@ use segue::{
     model::Access,
     testing::{
         Heard, Recorder,
-        model::{Entry, Record, Reply, Script},
+        model::{Entry, Record, Reply, Script, Usage},
     },
 };
 use serde_json::{Value, json};
@@ -43,8 +43,18 @@ fn agent_that(chat: &Chat, permission: Value) -> Opencode {
 
 async fn chat() -> (Chat, Opencode) {
     let chat = Chat::new(&recipes::OPENCODE, Script::markers()).await;
-    let agent = agent_that(&chat, json!({}));
+    let agent = agent(&chat);
     (chat, agent)
+}
+
+/// The agent of a chat.
+pub fn agent(chat: &Chat) -> Opencode {
+    agent_that(chat, json!({}))
+}
+
+/// All that was billed, as the server counts.
+pub fn billed(chat: &Chat) -> Usage {
+    (chat.recipe.booked)(chat.server.billed())
 }
 
 fn prompts(recorder: &Recorder) -> usize {
@@ -80,8 +90,7 @@ async fn opencode_takes_a_turn_by_its_server_and_goes_on() {
     );
     let mut reports = recorder.usage();
     reports.extend(second.usage());
-    let billed = (chat.recipe.booked)(chat.server.billed());
-    assert_eq!(booked(&reports), billed, "{reports:#?}");
+    assert_eq!(booked(&reports), billed(&chat), "{reports:#?}");
 
     // The same task again: it was answered, and is not prompted.
     let asked = chat.server.asked();
@@ -89,7 +98,7 @@ async fn opencode_takes_a_turn_by_its_server_and_goes_on() {
     assert_eq!(text(take(&agent, again, &third).await, &third), "as I said");
     assert_eq!((chat.server.asked(), prompts(&second), prompts(&third)), (asked, 1, 0));
     reports.extend(third.usage());
-    assert_eq!(booked(&reports), billed, "its usage is booked once");
+    assert_eq!(booked(&reports), billed(&chat), "its usage is booked once");
     agent.stop().await.expect("it ends");
     assert!(chat.place.processes().is_empty(), "{:?}", chat.place.processes());
 }

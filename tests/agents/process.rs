@@ -71,6 +71,12 @@ impl Place {
         marked(&self.mark).into_iter().map(|(_, command)| command).collect()
     }
 
+    /// The processes that have the home of the test, whoever started them.
+    pub fn at_home(&self) -> Vec<String> {
+        let home = format!("HOME={}", self.text("home"));
+        with_variable(&home).into_iter().map(|(_, command)| command).collect()
+    }
+
     /// Kills all processes of the test, and waits until nothing of them works on.
     pub async fn kill(&self) {
         let killed: Vec<Pid> = marked(&self.mark).into_iter().map(|(pid, _)| pid).collect();
@@ -224,6 +230,11 @@ async fn leftovers(mark: &str) -> Vec<String> {
 
 /// The processes whose environment has this mark, with their command lines.
 fn marked(mark: &str) -> Vec<(Pid, String)> {
+    with_variable(&format!("{MARK}={mark}"))
+}
+
+/// The processes whose environment has this variable, with their command lines.
+fn with_variable(wanted: &str) -> Vec<(Pid, String)> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -232,7 +243,6 @@ fn marked(mark: &str) -> Vec<(Pid, String)> {
             continue;
         };
         let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
-        let wanted = format!("{MARK}={mark}");
         if environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()) {
             let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             found.push((pid, String::from_utf8_lossy(&line).replace('\0', " ")));

@@ -34,12 +34,19 @@ fn sound() -> Rows {
         meta: None,
         next_seq: 1,
         created_at: Timestamp::ZERO,
+        forked_from: None,
     };
     let (id, role, content) = (MessageId::new(), Role::User, Payload::null());
     let messages = vec![NewMessage { id, role, content, task: None }];
     world.one(Command::OpenChat(chat.clone())).unwrap();
     world.one(Command::Append { chat: chat.id, messages }).unwrap();
     agents(&mut world, chat.id);
+    for name in ["first", "second"] {
+        world.enqueue(name, |spec| {
+            let (kind, agent) = ("agent".into(), Some("claude".into()));
+            *spec = TaskSpec { kind, agent, chat: Some(chat.id), ..spec.clone() };
+        });
+    }
     world.rows()
 }
 
@@ -350,6 +357,26 @@ const AGENTS: [Corruption; 19] = [
     ("is out of place", |rows| rows.parts.values_mut().for_each(|part| part.offset += 1)),
 ];
 
+const PROMPTS: [Corruption; 6] = [
+    ("is not of a task that waits in line", |rows| {
+        rows.prompts.values_mut().for_each(|prompt| prompt.agent = "other".into());
+    }),
+    ("is not of a task that waits in line", |rows| {
+        let id = in_phase(rows, Phase::Completed).id;
+        let (_, prompt) = rows.prompts.pop_last().unwrap();
+        rows.prompts.insert(id, Prompt { task: id, ..prompt });
+    }),
+    ("are at place", |rows| {
+        rows.prompts.values_mut().for_each(|prompt| prompt.place = Some(1));
+    }),
+    ("at place None", |rows| rows.prompts.values_mut().for_each(|prompt| prompt.place = None)),
+    ("is Ready at place", |rows| {
+        let second = *rows.prompts.last_key_value().unwrap().0;
+        rows.tasks.get_mut(&second).unwrap().phase = Phase::Ready;
+    }),
+    ("and of no line", |rows| rows.prompts.clear()),
+];
+
 /// A session says what its rows of the ledger sum up to.
 #[test]
 fn the_audit_finds_a_session_that_says_another_sum() {
@@ -363,7 +390,7 @@ fn the_audit_finds_a_session_that_says_another_sum() {
 fn every_rule_of_the_audit_finds_the_rows_that_break_it() {
     let rows = sound();
     assert_eq!(audit(&rows), []);
-    for (expected, corrupt) in TASKS.iter().chain(&ATTEMPTS).chain(&RUNS).chain(&AGENTS) {
+    for (expected, corrupt) in [&TASKS[..], &ATTEMPTS, &RUNS, &AGENTS, &PROMPTS].concat() {
         let mut rows = rows.clone();
         corrupt(&mut rows);
         let found = audit(&rows);

@@ -52,6 +52,7 @@ pub(super) const fn recipe(first: &'static [&'static str]) -> Recipe {
         env: &[("GIVEN", "by the recipe"), ("WON", "by the recipe")],
         write: Way { arguments: &["write"], env: &[] },
         read_only: Some(READ_ONLY),
+        confined: None,
         flags: Flags {
             model: &["--model", "{}"],
             mode: &["--mode={}"],

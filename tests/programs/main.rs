@@ -8,6 +8,8 @@ mod adapter;
 #[allow(dead_code, reason = "a part of it is for other tests")]
 mod child;
 mod confined;
+#[cfg(all(feature = "cli", feature = "sqlite"))]
+mod listed;
 mod owned;
 mod pinned;
 #[cfg(feature = "replay")]

@@ -8,8 +8,7 @@ mod cap;
 #[path = "../processes/child.rs"]
 mod child;
 mod desk;
-#[allow(dead_code, reason = "other tests need the rest of it")]
-#[path = "../it/support/example.rs"]
+#[path = "../support/examples.rs"]
 mod example;
 mod killing;
 mod place;

@@ -28,8 +28,11 @@ use super::{
 
 /// Four processes that insert 16 tasks a transaction in turns, against one that inserts 64.
 pub fn enqueue(bench: &mut Bench) -> Result<()> {
+    let named = |what| format!("sqlite: raw from 4 processes of 16, {what}, against 1 of 64");
+    let engine = "sqlite: enqueue from 4 processes of 16, against 1 of 64";
+    bench.table.limit(engine, &named("syncs are shared"));
     for (what, part) in [("each syncs", "raw-full"), ("syncs are shared", "raw-shared")] {
-        let row = format!("sqlite: raw from 4 processes of 16, {what}, against 1 of 64");
+        let row = named(what);
         if !bench.wants(&row) {
             continue;
         }

@@ -194,7 +194,7 @@ impl<'a> Course<'a> {
                 self.listener.tell(update).await;
             }
             Heard::Options(options) => self.session.options.reconfigured(&options),
-            Heard::Cost(micros) if self.cost != Some(micros) => {
+            Heard::Cost(micros) if self.cost != Some(micros) && !self.is_told_beside() => {
                 self.cost = Some(micros);
                 self.listener.tell(Update::Usage(quirks::cost(micros))).await;
             }
@@ -203,6 +203,24 @@ impl<'a> Course<'a> {
         let wanted = self.mode?;
         let mode = self.session.options.chosen(Choosable::Mode).filter(|mode| *mode != wanted)?;
         Some(End::Escaped(mode.to_owned()))
+    }
+
+    /// Whether what is used is said elsewhere.
+    fn is_told_beside(&self) -> bool {
+        #[cfg(feature = "opencode")]
+        return self.session.beside.is_some();
+        #[cfg(not(feature = "opencode"))]
+        false
+    }
+
+    /// Tells what was used, where that is not said in the protocol.
+    pub async fn reckon(&mut self) {
+        #[cfg(feature = "opencode")]
+        if let Some(beside) = &self.session.beside {
+            for report in beside.used(&self.session.id).await {
+                self.listener.tell(Update::Usage(report)).await;
+            }
+        }
     }
 
     async fn report(&mut self, report: UsageReport) {

@@ -7,6 +7,8 @@
 //! The messages are read field by field: agents deviate from the protocol, each in its own way, and
 //! the official crates allow one exact version of themselves, which is the host's to choose.
 
+#[cfg(feature = "opencode")]
+mod beside;
 mod course;
 mod ending;
 mod link;
@@ -35,13 +37,17 @@ pub use self::{
     quirks::{Meter, Quirks, ReadOnly},
 };
 use super::{
-    Agent, Listener, Outcome, Profile, Sessions, Transport, Turn,
+    Agent, Facts, Ground, Installed, Kept, Listener, Look, OnTrial, Outcome, Profile, Sessions,
+    Transport, Turn,
     launch::Launch,
     process::{Custody, Rules, Sandbox, Spawn, Unwatched},
+    trial,
     warm::{Limits, Pool, Seat},
 };
 use crate::{failure::Failure, id::ChatId, model::Access};
 
+/// How long one may be silent that is tried out.
+const TRIED: Duration = Duration::from_secs(60);
 /// How long a program that is no longer wanted may take to end by itself.
 const END: Duration = Duration::from_millis(500);
 
@@ -161,7 +167,7 @@ impl Acp {
     }
 
     /// Starts the program for a turn.
-    async fn start(&self, turn: &Turn) -> Result<Link, Failure> {
+    async fn start(&self, turn: &Turn) -> Result<Session, Failure> {
         let mut spawn = self.launch.spawn(&turn.folder, turn.access)?;
         if turn.access == Access::ReadOnly {
             match &self.quirks.read_only {
@@ -174,9 +180,17 @@ impl Acp {
                 }
             }
         }
+        #[cfg(feature = "opencode")]
+        let beside = (self.quirks.meter == Meter::Messages)
+            .then(|| beside::Beside::of(&mut spawn))
+            .transpose()?;
         let custody = turn.custody.clone();
         let unwatched = || -> Arc<dyn Custody> { Arc::new(Unwatched::new(Uuid::now_v7())) };
-        Link::start(spawn, custody.unwrap_or_else(unwatched)).await
+        let link = Link::start(spawn, custody.unwrap_or_else(unwatched)).await?;
+        let session = Session::new(link, turn);
+        #[cfg(feature = "opencode")]
+        let session = session.with(beside);
+        Ok(session)
     }
 
     /// The mode that a turn's session must stay in.
@@ -207,7 +221,7 @@ impl Acp {
                 session.link.hear(true);
                 session
             }
-            None => Session::new(self.start(turn).await.map_err(Outcome::Failed)?, turn),
+            None => self.start(turn).await.map_err(Outcome::Failed)?,
         };
         let setup = Setup { login: self.login.as_deref(), mode: self.mode(turn) };
         let ready = tokio::select! {
@@ -239,6 +253,7 @@ impl Acp {
         let mut course = Course::new(&mut session, turn, listener, how);
         let end = course.run(self.silence).await;
         let words = std::mem::take(&mut course.words);
+        course.reckon().await;
         drop(course);
         let outcome = match end {
             End::Answered(answer) => {
@@ -277,6 +292,32 @@ impl Agent for Acp {
             Ok(session) => self.prompt(session, seat, &turn, listener).await,
             Err(outcome) => outcome,
         }
+    }
+
+    fn installed(&self) -> Result<Option<Installed>, Failure> {
+        self.launch.installed()
+    }
+
+    async fn facts(&self, look: Look) -> Result<Facts, Failure> {
+        Ok(self.probe(look.limit, look.custody).await?.into())
+    }
+
+    fn on_trial(&self, ground: &Ground) -> Result<Option<OnTrial>, Failure> {
+        let Some(at) = trial::of(&self.name) else {
+            return Ok(None);
+        };
+        let Some(launch) = self.launch.pointed(at, ground)? else {
+            return Ok(None);
+        };
+        let (pool, silence) = (Pool::new(Limits::default()), TRIED);
+        let mut acp = Self { launch, pool, silence, login: None, ..self.clone() };
+        match ground.kept {
+            Kept::ByItself if self.quirks.read_only.is_none() => return Ok(None),
+            Kept::ByItself => {}
+            Kept::ByKernel => acp.quirks.read_only = None,
+        }
+        // The model is chosen by its configuration: agents call it by names of their own.
+        Ok(Some(OnTrial { agent: Box::new(acp), model: None, calls: (at.calls)(&ground.folder) }))
     }
 
     fn profile(&self) -> Profile {

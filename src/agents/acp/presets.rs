@@ -11,11 +11,15 @@ impl Acp {
         })
     }
 
-    /// opencode: `opencode acp`. It tells what the last request of a turn used, and nothing of the
-    /// others: its server tells all.
+    /// opencode: `opencode acp`. By the protocol it tells what the last request of a turn used, and
+    /// nothing of the others. With the feature `opencode` the server is asked that it runs beside it.
     pub fn opencode() -> Self {
+        #[cfg(feature = "opencode")]
+        let meter = Meter::Messages;
+        #[cfg(not(feature = "opencode"))]
+        let meter = Meter::LastRequest;
         Self::new("opencode", "opencode").argument("acp").quirks(Quirks {
-            meter: Meter::LastRequest,
+            meter,
             // Its mode `plan` executes commands.
             read_only: Some(ReadOnly::opencode()),
         })

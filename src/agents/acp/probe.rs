@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -12,7 +12,7 @@ use super::{
     session::{Session, Trouble},
 };
 use crate::{
-    agents::{CommandInfo, Outcome, Resume, Turn, Update, process::Custody},
+    agents::{CommandInfo, Facts, Outcome, Resume, Turn, Update, process::Custody},
     failure::Failure,
     id::{ChatId, TaskId},
     model::{Payload, TaskSpec},
@@ -45,6 +45,26 @@ pub struct Probed {
     pub commands: Vec<CommandInfo>,
 }
 
+impl From<Probed> for Facts {
+    fn from(probed: Probed) -> Self {
+        let Probed { protocol, name, version, capabilities, logins, refused, .. } = probed;
+        let said = json!({
+            "protocol": protocol, "name": name, "agent": capabilities, "logins": logins,
+            "refused": refused,
+        });
+        // Without a session it has told nothing of them.
+        let told = refused.is_none();
+        Self {
+            version,
+            supports_acp: true,
+            models: told.then_some(probed.models),
+            modes: told.then_some(probed.modes),
+            commands: told.then_some(probed.commands),
+            capabilities: said,
+        }
+    }
+}
+
 impl Acp {
     /// Asks the agent what it is and what it can do, in an empty folder and without a prompt.
     /// Nothing of it is left when this returns.
@@ -63,8 +83,7 @@ impl Acp {
             Vec::new(),
         );
         (turn.folder, turn.custody) = (folder.0.clone(), custody);
-        let link = self.start(&turn).await?;
-        let mut session = Session::new(link, &turn);
+        let mut session = self.start(&turn).await?;
         let probed = timeout(limit, self.ask(&mut session)).await;
         let trouble = match probed {
             Ok(Ok(probed)) => {

@@ -37,6 +37,9 @@ pub enum Meter {
     Requests,
     /// In `_meta.quota.token_count` of the answer to a prompt.
     Quota,
+    /// In the messages that opencode's server has, which it runs beside the protocol.
+    #[cfg(feature = "opencode")]
+    Messages,
 }
 
 /// What keeps an agent from changing anything. It is the agent's own promise: a
@@ -95,6 +98,8 @@ impl Meter {
             Self::Session => (Metering::Cumulative, &answer["usage"]),
             Self::Quota => (Metering::Delta, &answer["_meta"]["quota"]["token_count"]),
             Self::Requests => return None,
+            #[cfg(feature = "opencode")]
+            Self::Messages => return None,
         };
         let tokens = match self {
             Self::Quota => Tokens {

@@ -31,6 +31,9 @@ pub(super) struct Session {
     /// The agent's id of it; empty until it is open.
     pub id: String,
     pub access: Access,
+    /// Who knows what it has used, where the agent does not tell.
+    #[cfg(feature = "opencode")]
+    pub beside: Option<super::beside::Beside>,
     /// What the agent said of itself.
     pub hello: Value,
     pub options: Options,
@@ -112,12 +115,20 @@ impl Session {
             link,
             id: String::new(),
             access: turn.access,
+            #[cfg(feature = "opencode")]
+            beside: None,
             hello: Value::Null,
             options: Options::default(),
             replayed: HashSet::new(),
             folder: turn.folder.clone(),
             early: Vec::new(),
         }
+    }
+
+    /// With who knows what it has used.
+    #[cfg(feature = "opencode")]
+    pub fn with(self, beside: Option<super::beside::Beside>) -> Self {
+        Self { beside, ..self }
     }
 
     /// Whether it is the one that a turn wants.

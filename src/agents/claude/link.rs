@@ -70,6 +70,7 @@ impl Settings {
 impl Manner {
     pub fn of(claude: &ClaudeCode, turn: &Turn) -> Self {
         let mode = match (turn.access, &turn.mode) {
+            (Access::ReadOnly, _) if claude.free.is_some() => claude.mode.clone(),
             (Access::ReadOnly, _) => "plan".to_owned(),
             (Access::Write, mode) => mode.clone().unwrap_or_else(|| claude.mode.clone()),
         };
@@ -168,7 +169,9 @@ impl Warm for Link {
 fn arguments(claude: &ClaudeCode, turn: &Turn, manner: &Manner, session: &str) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = ARGUMENTS.iter().map(OsString::from).collect();
     match turn.access {
-        Access::ReadOnly => arguments.extend(READ_ONLY.iter().map(OsString::from)),
+        Access::ReadOnly => {
+            arguments.extend(claude.free.unwrap_or(READ_ONLY).iter().map(OsString::from));
+        }
         Access::Write => arguments.push(format!("--permission-mode={}", manner.mode).into()),
     }
     let model = manner.model.as_ref().map(|model| format!("--model={model}"));

@@ -13,6 +13,7 @@
 //! ```
 
 mod asking;
+mod facts;
 mod link;
 mod turn;
 mod wire;
@@ -23,12 +24,17 @@ use async_trait::async_trait;
 
 use self::link::Link;
 use super::{
-    Agent, Listener, Outcome, Profile, Sessions, Transport, Turn,
+    Agent, Facts, Ground, Installed, Kept, Listener, Look, OnTrial, Outcome, Profile, Sessions,
+    Transport, Turn,
     launch::Launch,
     process::{Rules, Sandbox, Spawn},
+    trial,
     warm::{Limits, Pool},
 };
 use crate::{failure::Failure, id::ChatId};
+
+/// How long one may be silent that is tried out.
+const TRIED: Duration = Duration::from_secs(60);
 
 /// Claude Code as an agent. As of 2.1.330.
 #[derive(Clone, Debug)]
@@ -39,6 +45,8 @@ pub struct ClaudeCode {
     silence: Duration,
     grace: Duration,
     version: String,
+    /// What it has instead of what keeps it from writing: it is tried out.
+    free: Option<&'static [&'static str]>,
 }
 
 impl Default for ClaudeCode {
@@ -57,6 +65,7 @@ impl ClaudeCode {
             silence: Duration::from_secs(1800),
             grace: Duration::from_millis(700),
             version: String::new(),
+            free: None,
         }
     }
 
@@ -131,6 +140,28 @@ impl ClaudeCode {
 impl Agent for ClaudeCode {
     async fn turn(&self, turn: Turn, listener: &dyn Listener) -> Outcome {
         turn::turn(self, &turn, listener).await.unwrap_or_else(Outcome::Failed)
+    }
+
+    fn installed(&self) -> Result<Option<Installed>, Failure> {
+        self.launch.installed()
+    }
+
+    async fn facts(&self, look: Look) -> Result<Facts, Failure> {
+        facts::facts(self, look).await
+    }
+
+    fn on_trial(&self, ground: &Ground) -> Result<Option<OnTrial>, Failure> {
+        let Some(at) = trial::of("claude") else {
+            return Ok(None);
+        };
+        let Some(launch) = self.launch.pointed(at, ground)? else {
+            return Ok(None);
+        };
+        let (pool, silence) = (Pool::new(Limits::default()), TRIED);
+        let free = (ground.kept == Kept::ByKernel).then_some(at.free);
+        let claude = Self { launch, pool, silence, free, ..self.clone() };
+        let (model, calls) = (Some(at.model.to_owned()), (at.calls)(&ground.folder));
+        Ok(Some(OnTrial { agent: Box::new(claude), model, calls }))
     }
 
     fn profile(&self) -> Profile {

@@ -31,11 +31,16 @@ use async_trait::async_trait;
 
 pub use self::recipe::{Flags, Limits, Prompt, Recipe, Schema, Way, Words};
 use super::{
-    Agent, Listener, Outcome, Profile, Transport, Turn,
+    Agent, Facts, Ground, Installed, Kept, Listener, Look, OnTrial, Outcome, Profile, Transport,
+    Turn,
     launch::Launch,
     process::{Rules, Sandbox, Spawn, Terminal},
+    trial,
 };
 use crate::failure::Failure;
+
+/// How long one may be silent that is tried out.
+const TRIED: Duration = Duration::from_secs(60);
 
 /// An agent that is a program which is started for each turn.
 #[derive(Clone, Debug)]
@@ -160,7 +165,8 @@ impl Cli {
     fn spawn(&self, turn: &Turn, schema: Option<&Path>) -> Result<Spawn, Failure> {
         let schema = schema.map(|path| path.to_string_lossy());
         let own = &self.launch.arguments;
-        let mut arguments = self.recipe.arguments(turn, self.limits, own, schema.as_deref())?;
+        let recipe = self.recipe.where_confined(self.launch.confines());
+        let mut arguments = recipe.arguments(turn, self.limits, own, schema.as_deref())?;
         if self.recipe.prompt == Prompt::Argument {
             arguments.push(self.recipe.prompt(turn).into());
         }
@@ -178,7 +184,7 @@ impl Cli {
         for (name, value) in pairs(self.recipe.env) {
             spawn.env.entry(name).or_insert(value);
         }
-        spawn.env.extend(pairs(self.recipe.way(turn.access)?.env));
+        spawn.env.extend(pairs(recipe.way(turn.access)?.env));
         Ok(spawn)
     }
 }
@@ -187,6 +193,34 @@ impl Cli {
 impl Agent for Cli {
     async fn turn(&self, turn: Turn, listener: &dyn Listener) -> Outcome {
         run::turn(self, turn, listener).await.unwrap_or_else(Outcome::Failed)
+    }
+
+    fn installed(&self) -> Result<Option<Installed>, Failure> {
+        self.launch.installed()
+    }
+
+    async fn facts(&self, _: Look) -> Result<Facts, Failure> {
+        Ok(self.recipe.facts())
+    }
+
+    fn on_trial(&self, ground: &Ground) -> Result<Option<OnTrial>, Failure> {
+        let Some(at) = trial::of(self.recipe.name) else {
+            return Ok(None);
+        };
+        let Some(launch) = self.launch.pointed(at, ground)? else {
+            return Ok(None);
+        };
+        let mut cli = Self { launch, silence: TRIED, ..self.clone() };
+        match ground.kept {
+            Kept::ByItself if self.recipe.read_only.is_none() => return Ok(None),
+            Kept::ByItself => {}
+            Kept::ByKernel => {
+                cli.recipe.read_only = Some(Way { arguments: at.free, env: &[] });
+                cli.recipe.confined = None;
+            }
+        }
+        let (model, calls) = (Some(at.model.to_owned()), (at.calls)(&ground.folder));
+        Ok(Some(OnTrial { agent: Box::new(cli), model, calls }))
     }
 
     fn profile(&self) -> Profile {

@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
-    agents::{Resume, Sessions, Turn, read::Format, words},
+    agents::{Facts, Resume, Sessions, Turn, read::Format, words},
     failure::Failure,
     model::Access,
 };
@@ -40,6 +41,10 @@ pub struct Recipe {
     pub write: Way,
     /// A turn that may read only. None: it can't be told to.
     pub read_only: Option<Way>,
+    /// A turn that may read only while the system keeps the program from writing, where that is told
+    /// otherwise than `read_only`: for a program that confines its tools by itself and can't do so then.
+    /// It is never used where nothing confines the program.
+    pub confined: Option<Way>,
     /// Its flags.
     pub flags: Flags,
 }
@@ -121,6 +126,27 @@ pub struct Limits {
 }
 
 impl Recipe {
+    /// The recipe as it is where the system keeps the program from writing, or nothing does.
+    pub(super) fn where_confined(mut self, is_confined: bool) -> Self {
+        let confined = self.confined.take().filter(|_| is_confined);
+        self.read_only = confined.or(self.read_only);
+        self
+    }
+
+    /// What a program can do by what is known of its command line.
+    pub(super) fn facts(&self) -> Facts {
+        let flags = &self.flags;
+        let capabilities = json!({
+            "sessions": format!("{:?}", self.sessions).to_lowercase(),
+            "continues": !flags.resume.is_empty(),
+            "modes": !flags.mode.is_empty(),
+            "thinking": !flags.thinking.is_empty(),
+            "schema": !matches!(flags.schema, Schema::Prompt),
+            "reads_only": self.read_only.is_some(),
+        });
+        Facts { capabilities, ..Facts::default() }
+    }
+
     /// What a turn with this access has.
     pub(super) fn way(&self, access: Access) -> Result<Way, Failure> {
         match access {
@@ -220,4 +246,17 @@ fn texts(words: Words) -> Vec<OsString> {
 
 fn filled(flag: Words, value: &str) -> impl Iterator<Item = OsString> {
     flag.iter().map(move |word| word.replace("{}", value).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::recipes::{CLAUDE, CODEX};
+
+    #[test]
+    fn a_program_leaves_to_the_system_what_it_can_only_do_without_it() {
+        let words = |recipe: super::Recipe| recipe.read_only.expect("a way").arguments.join(" ");
+        assert_eq!(words(CODEX.where_confined(true)), "--sandbox danger-full-access");
+        assert_eq!(words(CODEX.where_confined(false)), "--sandbox read-only");
+        assert_eq!(words(CLAUDE.where_confined(true)), words(CLAUDE.where_confined(false)));
+    }
 }

@@ -30,6 +30,7 @@ pub const CLAUDE: Recipe = Recipe {
         ],
         env: &[],
     }),
+    confined: None,
     flags: Flags {
         model: &["--model", "{}"],
         mode: &["--permission-mode", "{}"],
@@ -43,7 +44,9 @@ pub const CLAUDE: Recipe = Recipe {
     },
 };
 
-/// Codex, as of 0.169.0. It confines its tools by itself.
+/// Codex, as of 0.169.0. It confines its tools by itself, by namespaces. Where it is confined already it
+/// can't: not one of its tools would start, so that nothing could be read. There it leaves it to the
+/// system.
 pub const CODEX: Recipe = Recipe {
     name: "codex",
     program: "codex",
@@ -64,6 +67,7 @@ pub const CODEX: Recipe = Recipe {
     env: &[],
     write: Way { arguments: &["--sandbox", "workspace-write"], env: &[] },
     read_only: Some(Way { arguments: &["--sandbox", "read-only"], env: &[] }),
+    confined: Some(Way { arguments: &["--sandbox", "danger-full-access"], env: &[] }),
     flags: Flags {
         model: &["--model", "{}"],
         mode: &["--sandbox", "{}"],
@@ -98,6 +102,7 @@ pub const QWEN: Recipe = Recipe {
         ],
         env: &[],
     }),
+    confined: None,
     flags: Flags {
         model: &["--model", "{}"],
         mode: &["--approval-mode", "{}"],
@@ -131,6 +136,7 @@ pub const OPENCODE: Recipe = Recipe {
             r#"{"*":"deny","read":"allow","grep":"allow","glob":"allow","list":"allow"}"#,
         )],
     }),
+    confined: None,
     flags: Flags {
         model: &["--model", "{}"],
         mode: &["--agent", "{}"],
@@ -153,6 +159,7 @@ pub const GEMINI: Recipe = Recipe {
     env: &[],
     write: Way { arguments: &["--approval-mode", "yolo"], env: &[] },
     read_only: Some(Way { arguments: &["--approval-mode", "plan"], env: &[] }),
+    confined: None,
     flags: Flags {
         model: &["--model", "{}"],
         mode: &["--approval-mode", "{}"],

@@ -138,26 +138,32 @@ impl Course {
     fn ended(&mut self, event: &Value, data: &Value) -> Vec<Update> {
         let reason = data["finish"].as_str().unwrap_or("unknown").to_owned();
         self.finish = Some(Finish::Ended(reason));
-        let of = |path: &str| data["tokens"].pointer(path).and_then(Value::as_u64).unwrap_or(0);
-        let tokens = Tokens {
-            input: of("/input"),
-            cache_read: of("/cache/read"),
-            cache_write: of("/cache/write"),
-            output: of("/output"),
-            reasoning: of("/reasoning"),
-        };
-        let micros = data["cost"].as_f64().map(|cost| (cost * 1e6).round() as i64);
-        let raw = json!({"cost": data["cost"], "tokens": data["tokens"]});
-        vec![Update::Usage(UsageReport {
-            // The event has its own name, by whatever way and however often it is read.
-            source: event["id"].as_str().unwrap_or_default().to_owned(),
-            model: self.model.clone(),
-            metering: Metering::Delta,
-            tokens,
-            // Where the server knows no price it says that there is none.
-            cost: micros.filter(|micros| *micros > 0).map(|micros| (Metering::Delta, micros)),
-            raw: Payload::trusted(raw.to_string()),
-        })]
+        // The event has its own name, by whatever way and however often it is read.
+        let source = event["id"].as_str().unwrap_or_default().to_owned();
+        vec![Update::Usage(UsageReport { source, ..used(data, self.model.clone()) })]
+    }
+}
+
+/// What the server says that a request to the model used.
+pub(in crate::agents) fn used(data: &Value, model: Option<String>) -> UsageReport {
+    let of = |path: &str| data["tokens"].pointer(path).and_then(Value::as_u64).unwrap_or(0);
+    let tokens = Tokens {
+        input: of("/input"),
+        cache_read: of("/cache/read"),
+        cache_write: of("/cache/write"),
+        output: of("/output"),
+        reasoning: of("/reasoning"),
+    };
+    let micros = data["cost"].as_f64().map(|cost| (cost * 1e6).round() as i64);
+    let raw = json!({"cost": data["cost"], "tokens": data["tokens"]});
+    UsageReport {
+        source: data["id"].as_str().unwrap_or_default().to_owned(),
+        model,
+        metering: Metering::Delta,
+        tokens,
+        // Where the server knows no price it says that there is none.
+        cost: micros.filter(|micros| *micros > 0).map(|micros| (Metering::Delta, micros)),
+        raw: Payload::trusted(raw.to_string()),
     }
 }
 

@@ -18,7 +18,7 @@ const BYTES: usize = 256 << 20;
 
 /// Where a server is, and what it lets in.
 #[derive(Clone)]
-pub(super) struct Client {
+pub(in crate::agents) struct Client {
     /// `HOST:PORT`.
     authority: String,
     authorization: String,
@@ -31,7 +31,7 @@ impl std::fmt::Debug for Client {
 }
 
 /// An answer: its status and its body.
-pub(super) struct Answer {
+pub(in crate::agents) struct Answer {
     pub status: u16,
     pub body: Value,
 }
@@ -80,7 +80,7 @@ impl Client {
     }
 
     /// A stream of events.
-    pub async fn events(&self, path: &str) -> io::Result<Events> {
+    pub(super) async fn events(&self, path: &str) -> io::Result<Events> {
         let opened = timeout(LIMIT, self.send(Method::GET, path, None)).await;
         let response = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         if !response.status().is_success() {

@@ -9,6 +9,7 @@
 //! that keeps it from writing but a sandbox.
 
 mod events;
+mod facts;
 mod http;
 mod server;
 mod talk;
@@ -20,20 +21,27 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+#[cfg(feature = "acp")]
+pub(super) use self::events::used;
+pub(super) use self::http::Client;
 use self::{
     events::Finish,
-    http::Client,
     server::{Server, Servers},
     talk::{End, Talk},
 };
 use super::{
-    Agent, Listener, Outcome, Profile, Reply, Resume, Sessions, Transport, Turn,
+    Agent, Facts, Ground, Installed, Kept, Listener, Look, OnTrial, Outcome, Profile, Reply,
+    Resume, Sessions, Transport, Turn,
     launch::Launch,
     process::{Custody, Rules, Sandbox, Spawn, Unwatched},
+    trial,
     trouble::{Trouble, judge},
     warm::{AtWork, Place},
 };
 use crate::{clock::Clock, failure::Failure, model::Access};
+
+/// How long one may be silent that is tried out.
+const TRIED: Duration = Duration::from_secs(60);
 
 /// opencode, by its server. The server lives until it is [stopped](Self::stop), until its engine
 /// wants the room, or until the last clone of this is dropped.
@@ -346,6 +354,31 @@ impl Agent for Opencode {
         if let Err(failure) = self.stop().await {
             tracing::warn!(%failure, "the server of opencode did not end");
         }
+    }
+
+    fn installed(&self) -> Result<Option<Installed>, Failure> {
+        if self.attached.is_some() {
+            return Ok(None);
+        }
+        self.launch.installed()
+    }
+
+    async fn facts(&self, look: Look) -> Result<Facts, Failure> {
+        facts::facts(&self.launch, look).await
+    }
+
+    /// Nothing but the kernel keeps it from writing.
+    fn on_trial(&self, ground: &Ground) -> Result<Option<OnTrial>, Failure> {
+        let Some(at) = trial::of("opencode").filter(|_| ground.kept == Kept::ByKernel) else {
+            return Ok(None);
+        };
+        let Some(launch) = self.launch.pointed(at, ground)?.filter(|_| self.attached.is_none())
+        else {
+            return Ok(None);
+        };
+        let server = Self { launch, servers: Arc::default(), silence: TRIED, ..self.clone() };
+        let (model, calls) = (Some(at.model.to_owned()), (at.calls)(&ground.folder));
+        Ok(Some(OnTrial { agent: Box::new(server), model, calls }))
     }
 
     fn profile(&self) -> Profile {

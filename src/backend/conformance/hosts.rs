@@ -139,7 +139,7 @@ pub(super) async fn what_is_known_of_an_agent_is_kept_and_renewed(kit: Kit) {
     assert!(matches!(kit.refused(put(&agent("", "a"))).await, Rejection::Invalid(_)));
 }
 
-pub(super) async fn an_agent_is_in_quarantine_until_it_is_another_version(kit: Kit) {
+pub(super) async fn an_agent_is_in_quarantine_until_someone_allows_it_again(kit: Kit) {
     let first = agent("h", "claude");
     let missing = kit.refused(quarantine(&first, Some("it wrote"))).await;
     assert!(matches!(missing, Rejection::NotFound { .. }));
@@ -157,5 +157,10 @@ pub(super) async fn an_agent_is_in_quarantine_until_it_is_another_version(kit: K
     kit.done(quarantine(&first, Some("again"))).await;
     let newer = AvailableAgent { version: Some("2.0".into()), canary: None, ..first };
     kit.done(put(&newer)).await;
+    let found = agents(&kit, None, 1).await.remove(0);
+    assert_eq!(found.canary, None, "another version was not judged");
+    let reason = found.quarantined.as_ref().map(|it| it.reason.as_str());
+    assert_eq!(reason, Some("again"), "another version lifts nothing by itself");
+    kit.done(quarantine(&newer, None)).await;
     assert_eq!(agents(&kit, None, 1).await, [newer]);
 }

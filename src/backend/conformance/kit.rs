@@ -171,12 +171,14 @@ impl Kit {
 
     /// The next claim of this worker, of all that the kit's tasks need.
     pub(super) fn next_claim(&self, limit: u32) -> Claim {
-        let serves = ["task:work", "task:other", "flow:test@1", "agent:claude", "task:agent"];
+        let agents = ["agent:claude", "agent:codex"];
+        let serves = ["task:work", "task:other", "flow:test@1", "task:agent"].into_iter();
+        let serves = serves.chain(agents);
         Claim {
             instance: self.worker,
             seq: self.claims.fetch_add(1, Ordering::SeqCst) + 1,
             limit,
-            serves: Arc::new(serves.into_iter().map(str::to_owned).collect()),
+            serves: Arc::new(serves.map(str::to_owned).collect()),
             again: false,
         }
     }
@@ -295,6 +297,7 @@ pub(super) fn chat() -> Chat {
         meta: None,
         next_seq: 1,
         created_at: Timestamp::ZERO,
+        forked_from: None,
     }
 }
 

@@ -16,7 +16,9 @@ mod kit;
 mod ledger;
 mod lists;
 mod origins;
+mod past;
 mod people;
+mod prompts;
 mod pruning;
 mod races;
 mod reading;
@@ -35,6 +37,7 @@ use crate::model::{Cursor, Needs, Rows, audit};
 pub async fn dump(backend: &dyn Backend) -> Rows {
     let mut rows = backend.read(&Needs::everything()).await.expect("the rows can be read");
     rows.routes.clear();
+    rows.turn_routes.clear();
     rows.entries.values_mut().for_each(|entry| entry.cursor = Cursor::START);
     rows
 }
@@ -226,11 +229,31 @@ macro_rules! conformance_clauses {
                 every_field_of_a_turn_and_its_session_is_kept
                 turns_and_sessions_are_listed_in_pages
             }
+            prompts {
+                prompts_are_taken_one_at_a_time_in_the_order_of_sending
+                a_prompt_keeps_its_place_until_it_has_ended
+                every_end_of_a_prompt_releases_the_next
+                a_paused_prompt_gives_its_place_away
+                a_prompt_for_later_is_in_line_from_its_time
+                a_prompt_that_interrupts_goes_first
+                many_ends_in_one_commit_release_the_right_prompt
+                a_deleted_chat_cancels_its_prompts
+                an_imported_prompt_is_in_line
+                a_foreign_prompt_is_in_line
+                prompts_are_read_by_task_line_and_chat
+                prompts_at_once_are_taken_one_at_a_time
+            }
+            past {
+                a_past_is_taken_in_once
+                a_session_that_was_taken_in_is_continued_by_the_first_who_fits
+                a_fork_begins_like_its_origin
+                agents_of_a_fork_are_told_what_was_said
+            }
             hosts {
                 a_program_is_written_down_before_it_is_started
                 programs_of_engines_that_are_gone_are_found
                 what_is_known_of_an_agent_is_kept_and_renewed
-                an_agent_is_in_quarantine_until_it_is_another_version
+                an_agent_is_in_quarantine_until_someone_allows_it_again
             }
             writing {
                 a_message_grows_by_parts

@@ -8,7 +8,7 @@ use crate::{
     id::{InstanceId, MessageId, TaskId},
     model::{
         Command, Cursor, Entry, Host, Instance, Needs, NewMessage, Page, Payload, Query, Role,
-        Rows, Stream, TaskSpec,
+        Route, Rows, Stream, TaskSpec,
     },
 };
 
@@ -114,7 +114,9 @@ pub(super) async fn a_read_finds_rows_by_every_key(kit: Kit) {
     let all = kit.rows().await;
     let routes = set([task, step.id, child]);
     let rows = read(&kit, Needs { routes, ..Needs::default() }).await;
-    assert_eq!(rows.routes, [(task, None), (step.id, Some((run, 0))), (child, None)].into());
+    let plain = Route::default();
+    let of_step = Route { step: Some((run, 0)), ..Route::default() };
+    assert_eq!(rows.routes, [(task, plain.clone()), (step.id, of_step), (child, plain)].into());
     let rows = read(&kit, Needs { children: set([task]), ..Needs::default() }).await;
     assert_eq!(rows.specs.into_keys().collect::<Vec<_>>(), [child]);
     assert_eq!(rows.tasks.into_keys().collect::<Vec<_>>(), [child]);

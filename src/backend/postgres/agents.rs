@@ -11,7 +11,7 @@ use crate::{
     id::AgentSessionId,
     model::{
         Account, AgentContext, AgentSession, AgentSessionState, Booking, Changes, Message,
-        Metering, Part, PartKind, Spent, Tokens, Transport, Turn, TurnState,
+        Metering, Part, PartKind, Prompt, Spent, Tokens, Transport, Turn, TurnState,
     },
 };
 
@@ -43,6 +43,21 @@ pub(super) fn save<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
                 Time(row.begun_at),
                 Time(row.prompted_at),
                 Time(row.ended_at),
+            ),
+        );
+    }
+    if !changes.prompts_gone.is_empty() {
+        pipe.add(sql::DELETE_PROMPT, columns!(changes.prompts_gone, |id| id.as_uuid()));
+    }
+    if !changes.prompts.is_empty() {
+        pipe.add(
+            sql::PUT_PROMPT,
+            columns!(
+                changes.prompts,
+                |row| row.task.as_uuid(),
+                row.chat.as_uuid(),
+                row.agent.as_str(),
+                row.place,
             ),
         );
     }
@@ -209,6 +224,10 @@ pub(super) fn turn(cells: &mut Cells<'_>) -> Result<Turn> {
         prompted_at: cells.time()?,
         ended_at: cells.time()?,
     })
+}
+
+pub(super) fn prompt(cells: &mut Cells<'_>) -> Result<Prompt> {
+    Ok(Prompt { task: cells.id()?, chat: cells.id()?, agent: cells.next()?, place: cells.next()? })
 }
 
 pub(super) fn booking(cells: &mut Cells<'_>) -> Result<Booking> {

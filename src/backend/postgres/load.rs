@@ -86,11 +86,15 @@ impl<'a> Load<'a> {
         self.add_runs(needs);
     }
 
-    /// What is locked: runs, tasks, chats, capacity keys. Children come last of the tasks,
+    /// What is locked: runs, chats, tasks, what agents leave, capacity keys. Children come last of the tasks,
     /// since only then it is known which they are.
     fn add_owners(&mut self, needs: &Needs) {
         if !needs.routes.is_empty() {
-            self.add(sql::TASK, params![tasks(&needs.routes)], put_route);
+            self.add(sql::ROUTE, params![tasks(&needs.routes)], put_route);
+        }
+        if !needs.turn_routes.is_empty() {
+            let ids: Vec<_> = needs.turn_routes.iter().map(|id| id.as_uuid()).collect();
+            self.add(sql::TURN_ROUTE, params![ids], put_turn_route);
         }
         if !needs.runs.is_empty() {
             self.add_locked(sql::RUN, params![runs(&needs.runs)], put_run);
@@ -98,8 +102,12 @@ impl<'a> Load<'a> {
         if !needs.runs_under.is_empty() {
             self.add_locked(sql::RUNS_UNDER, params![tasks(&needs.runs_under)], put_run);
         }
-        if !needs.tasks.is_empty() {
-            self.add_locked(sql::TASK, params![tasks(&needs.tasks)], put_task);
+        if !needs.chats.is_empty() {
+            self.add_locked(sql::CHAT, params![chats(&needs.chats)], put_chat);
+        }
+        if !(needs.tasks.is_empty() && needs.heads.is_empty()) {
+            let ids: BTreeSet<_> = needs.tasks.union(&needs.heads).copied().collect();
+            self.add_locked(sql::TASK, params![tasks(&ids)], put_task);
         }
         if !needs.children.is_empty() {
             self.add_locked(sql::CHILD_TASKS, params![tasks(&needs.children)], put_task);
@@ -107,9 +115,6 @@ impl<'a> Load<'a> {
         if !needs.turns.is_empty() {
             let ids: Vec<_> = needs.turns.iter().map(|id| id.as_uuid()).collect();
             self.add_locked(sql::TURN, params![ids], put_turn);
-        }
-        if !needs.chats.is_empty() {
-            self.add_locked(sql::CHAT, params![chats(&needs.chats)], put_chat);
         }
         self.add_agents(needs);
         if !needs.processes.is_empty() {
@@ -129,6 +134,20 @@ impl<'a> Load<'a> {
 
     /// Behind their chats.
     fn add_agents(&mut self, needs: &Needs) {
+        if !needs.prompts.is_empty() {
+            self.add(sql::PROMPT, params![tasks(&needs.prompts)], put_prompt);
+        }
+        if !needs.lines.is_empty() {
+            let keys = needs.lines.iter();
+            let (whose, after): (Vec<_>, Vec<i64>) =
+                keys.map(|(chat, agent, after)| ((chat.as_uuid(), agent.clone()), *after)).unzip();
+            let (chats, agents): (Vec<_>, Vec<_>) = whose.into_iter().unzip();
+            let params = params![chats, agents, after, Needs::LINE as i64];
+            self.add(sql::PROMPTS_IN_LINE, params, put_prompt);
+        }
+        if !needs.prompts_of.is_empty() {
+            self.add(sql::PROMPTS_OF, params![chats(&needs.prompts_of)], put_prompt);
+        }
         if !needs.open_turns.is_empty() {
             self.add(sql::OPEN_TURNS, params![chats(&needs.open_turns)], put_turn);
         }
@@ -234,7 +253,7 @@ impl<'a> Load<'a> {
 
     /// A dump, for audits.
     fn add_everything(&mut self) {
-        let all: [(&'static str, Read); 26] = [
+        let all: [(&'static str, Read); 27] = [
             (sql::all(sql::TASK), put_task),
             (sql::all(sql::SPEC), put_spec),
             (sql::all(sql::ATTEMPTS), put_attempt),
@@ -257,6 +276,7 @@ impl<'a> Load<'a> {
             (sql::ENTRIES_ALL, put_entry),
             (sql::all(sql::TURN), put_turn),
             (sql::all(sql::AGENT_SESSION), put_agent_session),
+            (sql::all(sql::PROMPT), put_prompt),
             (sql::LEDGER_ALL, put_booking),
             (sql::PARTS_ALL, put_part),
             (sql::all(sql::PROCESS), put_process),
@@ -295,8 +315,14 @@ fn steps(keys: &BTreeSet<(RunId, u32)>) -> (Vec<Uuid>, Vec<i32>) {
 }
 
 fn put_route(found: &mut Rows, cells: &mut Cells<'_>) -> Result<()> {
-    let task = rows::task(cells)?;
-    found.routes.insert(task.id, task.step);
+    let (id, route) = rows::route(cells)?;
+    found.routes.insert(id, route);
+    Ok(())
+}
+
+fn put_turn_route(found: &mut Rows, cells: &mut Cells<'_>) -> Result<()> {
+    let (id, chat, session) = (cells.id()?, cells.id()?, cells.id()?);
+    found.turn_routes.insert(id, (chat, session));
     Ok(())
 }
 
@@ -353,6 +379,7 @@ puts! {
     put_instance: rows::instance in instances by |row| row.id;
     put_entry: rows::entry in entries by |row| (row.stream, row.seq);
     put_turn: agents::turn in turns by |row| row.id;
+    put_prompt: agents::prompt in prompts by |row| row.task;
     put_process: hosts::process in processes by |row| row.id;
     put_agent: hosts::agent in agents by |row| (row.host.clone(), row.name.clone());
     put_part: agents::part in parts by |row| (row.message, row.no);

@@ -12,12 +12,12 @@ use uuid::Uuid;
 use crate::{
     clock::Timestamp,
     error::{Error, Result},
-    id::RunId,
+    id::{RunId, TaskId},
     model::{
         Answer, Attempt, AttemptOutcome, Band, CapacityKey, CapacityView, Chat, Claimed, Cursor,
         Entry, Host, Instance, Item, ItemKind, ItemState, Lane, Memo, MemoKey, Message, Payload,
-        Phase, Role, Run, RunAttempt, RunFlags, RunSpec, RunState, Session, Slot, Step, StepKind,
-        StepState, Stream, Task, TaskFlags, TaskOptions, TaskSpec, Terms,
+        Phase, Role, Route, Run, RunAttempt, RunFlags, RunSpec, RunState, Session, Slot, Step,
+        StepKind, StepState, Stream, Task, TaskFlags, TaskOptions, TaskSpec, Terms,
     },
 };
 
@@ -179,6 +179,13 @@ pub(super) fn json<T: serde::Serialize + ?Sized>(value: &T) -> String {
 /// How many columns a hot row of a task has.
 pub(super) const TASK_COLUMNS: usize = 17;
 
+/// A task, and where it belongs.
+pub(super) fn route(cells: &mut Cells<'_>) -> Result<(TaskId, Route)> {
+    let (id, step) = (cells.id()?, cells.step()?);
+    let flags = TaskFlags::from_bits(cells.next::<i16>()? as u16);
+    Ok((id, Route::of(id, step, flags, (cells.id_or_null()?, cells.next()?))))
+}
+
 pub(super) fn task(cells: &mut Cells<'_>) -> Result<Task> {
     Ok(Task {
         id: cells.id()?,
@@ -302,6 +309,7 @@ pub(super) fn chat(cells: &mut Cells<'_>) -> Result<Chat> {
         meta: cells.payload_or_null()?,
         next_seq: cells.next()?,
         created_at: cells.time()?,
+        forked_from: cells.id_or_null()?.zip(cells.next()?),
     })
 }
 

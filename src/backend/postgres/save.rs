@@ -351,6 +351,9 @@ fn put_chats<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
     }
     let gone = &changes.chats_gone;
     if !gone.is_empty() {
+        for sql in sql::LOCK_OF_CHAT {
+            pipe.add(sql, columns!(gone, |id| id.as_uuid()));
+        }
         pipe.add(sql::DELETE_CHAT, columns!(gone, |id| id.as_uuid()));
         pipe.add(sql::DELETE_ENTRIES, columns!(gone, |id| stream(Stream::Chat(*id)).1));
     }
@@ -379,6 +382,8 @@ fn put_chats<'a>(pipe: &mut Pipe<'a>, changes: &'a Changes) {
                 row.meta.as_ref().map(|meta| meta.as_str()),
                 row.next_seq,
                 Time(row.created_at),
+                row.forked_from.map(|(chat, _)| chat.as_uuid()),
+                row.forked_from.map(|(_, seq)| seq),
             ),
         );
     }

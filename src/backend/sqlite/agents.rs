@@ -15,7 +15,7 @@ use crate::{
     id::{AgentSessionId, ChatId, MessageId},
     model::{
         Account, AgentContext, AgentSession, AgentSessionState, Booking, Changes, Message,
-        Metering, Needs, Part, PartKind, Rows, Spent, Tokens, Transport, Turn, TurnState,
+        Metering, Needs, Part, PartKind, Prompt, Rows, Spent, Tokens, Transport, Turn, TurnState,
     },
 };
 
@@ -23,6 +23,11 @@ pub(super) fn load(conn: &Connection, needs: &Needs, found: &mut Rows) -> rusqli
     for id in &needs.turns {
         found.turns.extend(one(conn, sql::TURN, [id], turn)?.map(|row| (row.id, row)));
     }
+    for id in &needs.turn_routes {
+        let route = |row: &Row<'_>| Ok((row.get(0)?, (row.get(1)?, row.get(2)?)));
+        found.turn_routes.extend(one(conn, sql::TURN_ROUTE, [id], route)?);
+    }
+    load_prompts(conn, needs, found)?;
     for chat in &needs.open_turns {
         let open = all(conn, sql::OPEN_TURNS, [chat], turn)?;
         found.turns.extend(open.into_iter().map(|row| (row.id, row)));
@@ -46,12 +51,30 @@ pub(super) fn load(conn: &Connection, needs: &Needs, found: &mut Rows) -> rusqli
     Ok(())
 }
 
+fn load_prompts(conn: &Connection, needs: &Needs, found: &mut Rows) -> rusqlite::Result<()> {
+    let mut prompts = Vec::new();
+    for id in &needs.prompts {
+        prompts.extend(one(conn, sql::PROMPT, [id], prompt)?);
+    }
+    for (chat, agent, after) in &needs.lines {
+        let params = params![chat, agent, after, Needs::LINE as i64];
+        prompts.extend(all(conn, sql::PROMPTS_IN_LINE, params, prompt)?);
+    }
+    for chat in &needs.prompts_of {
+        prompts.extend(all(conn, sql::PROMPTS_OF, [chat], prompt)?);
+    }
+    found.prompts.extend(prompts.into_iter().map(|row| (row.task, row)));
+    Ok(())
+}
+
 /// A dump, for audits.
 pub(super) fn everything(conn: &Connection, found: &mut Rows) -> rusqlite::Result<()> {
     let turns = all(conn, sql::all(sql::TURN), [], turn)?;
     found.turns = turns.into_iter().map(|row| (row.id, row)).collect();
     let sessions = all(conn, sql::all(sql::AGENT_SESSION), [], agent_session)?;
     found.agent_sessions = sessions.into_iter().map(|row| (row.id, row)).collect();
+    let prompts = all(conn, sql::all(sql::PROMPT), [], prompt)?;
+    found.prompts = prompts.into_iter().map(|row| (row.task, row)).collect();
     let parts = all(conn, sql::PARTS_ALL, [], part)?;
     found.parts = parts.into_iter().map(|row| ((row.message, row.no), row)).collect();
     let booked = all(conn, sql::LEDGER_ALL, [], booking)?;
@@ -92,6 +115,12 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> Result<()> {
         run(conn, sql::PUT_AGENT_SESSION, params)?;
     }
     changes.turns.iter().try_for_each(|row| put_turn(conn, row))?;
+    for task in &changes.prompts_gone {
+        run(conn, sql::DELETE_PROMPT, [task])?;
+    }
+    for row in &changes.prompts {
+        run(conn, sql::PUT_PROMPT, params![row.task, row.chat, row.agent, row.place])?;
+    }
     changes.ledger.iter().try_for_each(|row| insert_booking(conn, row))?;
     Ok(())
 }
@@ -264,6 +293,16 @@ pub(super) fn turn(row: &Row<'_>) -> rusqlite::Result<Turn> {
         begun_at: cells.next()?,
         prompted_at: cells.next()?,
         ended_at: cells.next()?,
+    })
+}
+
+fn prompt(row: &Row<'_>) -> rusqlite::Result<Prompt> {
+    let mut cells = Cells::new(row);
+    Ok(Prompt {
+        task: cells.next()?,
+        chat: cells.next()?,
+        agent: cells.next()?,
+        place: cells.next()?,
     })
 }
 

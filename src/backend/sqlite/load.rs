@@ -76,10 +76,9 @@ pub(super) fn load(conn: &Connection, needs: &Needs) -> Result<Rows> {
 
 fn load_tasks(conn: &Connection, needs: &Needs, found: &mut Rows) -> Result<()> {
     for id in &needs.routes {
-        let task = one(conn, sql::TASK, [id], rows::task)?;
-        found.routes.extend(task.map(|task| (task.id, task.step)));
+        found.routes.extend(one(conn, sql::ROUTE, [id], rows::route)?);
     }
-    for id in &needs.tasks {
+    for id in needs.tasks.iter().chain(&needs.heads) {
         found.tasks.extend(one(conn, sql::TASK, [id], rows::task)?.map(|task| (task.id, task)));
     }
     for id in &needs.specs {

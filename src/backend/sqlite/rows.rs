@@ -17,7 +17,7 @@ use crate::{
     model::{
         Answer, Attempt, AttemptOutcome, Band, CapacityKey, CapacityView, Chat, Cursor, Entry,
         Host, Instance, Item, ItemKind, ItemState, Lane, Memo, MemoKey, Message, Payload, Phase,
-        Role, Run, RunAttempt, RunFlags, RunSpec, RunState, Session, Slot, Step, StepKind,
+        Role, Route, Run, RunAttempt, RunFlags, RunSpec, RunState, Session, Slot, Step, StepKind,
         StepState, Stream, Task, TaskFlags, TaskOptions, TaskSpec, Terms,
     },
 };
@@ -136,6 +136,15 @@ pub(super) fn labels(labels: &BTreeMap<String, String>) -> Option<String> {
 /// JSON of the engine's own values, which always have it.
 pub(super) fn json<T: serde::Serialize + ?Sized>(value: &T) -> String {
     serde_json::to_string(value).expect("the model's types have a JSON form")
+}
+
+/// A task, and where it belongs.
+pub(super) fn route(row: &Row<'_>) -> rusqlite::Result<(TaskId, Route)> {
+    let mut cells = Cells::new(row);
+    let (id, step) = (cells.next()?, cells.step()?);
+    let flags = TaskFlags::from_bits(cells.next()?);
+    let (chat, agent): (Option<ChatId>, Option<String>) = (cells.next()?, cells.next()?);
+    Ok((id, Route::of(id, step, flags, (chat, agent))))
 }
 
 pub(super) fn task(row: &Row<'_>) -> rusqlite::Result<Task> {
@@ -265,6 +274,7 @@ pub(super) fn chat(row: &Row<'_>) -> rusqlite::Result<Chat> {
         meta: cells.next()?,
         next_seq: cells.next()?,
         created_at: cells.next()?,
+        forked_from: cells.next::<Option<ChatId>>()?.zip(cells.next()?),
     })
 }
 

@@ -96,7 +96,9 @@ pub(super) fn save(conn: &Connection, changes: &Changes) -> Result<()> {
             row.title,
             row.meta,
             row.next_seq,
-            row.created_at
+            row.created_at,
+            row.forked_from.map(|(chat, _)| chat),
+            row.forked_from.map(|(_, seq)| seq)
         ];
         run(conn, sql::PUT_CHAT, params)?;
     }

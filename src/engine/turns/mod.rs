@@ -36,12 +36,10 @@ use crate::{
     id::{AgentSessionId, ChatId, MessageId, TaskId},
     model::{
         self, BeginTurn, Begun, Chat, Command, FaultKind, HandOff, Message, NewMessage, Page,
-        Payload, Query, Rejection, Resume, Role, Sessions, TurnEnd, TurnState,
+        Payload, Query, Resume, Role, Sessions, TurnEnd, TurnState,
     },
 };
 
-/// How long a turn waits for another of the same agent in the same chat.
-const BUSY: std::time::Duration = std::time::Duration::from_millis(500);
 /// How long a provider is left alone that does not say for how long.
 const PARKED: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -71,13 +69,7 @@ pub(crate) async fn take(
     let asked = write_down(job, &prompt.content).await?;
     let mut lost = None;
     loop {
-        let begun = match begin(job, &**agent, prompt, &asked, lost.take()).await {
-            Ok(begun) => begun,
-            Err(error) if matches!(error.rejection(), Some(Rejection::Busy { .. })) => {
-                return Err(Failure::snooze(BUSY));
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let begun = begin(job, &**agent, prompt, &asked, lost.take()).await?;
         let mut turn = turn(job, &**agent, prompt, &asked, &begun).await?;
         let place = Place::enter(job, &prompt.agent, &**agent, &mut turn).await?;
         let spoken = converse(job, &**agent, &expected, &asked, &begun, turn).await;
@@ -233,6 +225,7 @@ fn own_chat(job: &Job, id: ChatId) -> Chat {
         meta: None,
         next_seq: 1,
         created_at: crate::clock::Timestamp::ZERO,
+        forked_from: None,
     }
 }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::reading::Reading;
 use crate::{
     agents::{Agent, Transport, Turn},
-    engine::{Job, hosts, pinned, programs::Ours},
+    engine::{Job, hosts, inventory, pinned, programs::Ours},
     failure::Failure,
     id::RunId,
-    model::{Access, AvailableAgent, Command, Needs},
+    model::{Access, AvailableAgent, Command},
     workspace::Pins,
 };
 
@@ -29,7 +29,7 @@ impl Place {
         agent: &dyn Agent,
         turn: &mut Turn,
     ) -> Result<Self, Failure> {
-        let ours = Ours::new(&job.core, name, turn.chat);
+        let ours = Ours::new(&job.core, name, Some(turn.chat));
         turn.custody = Some(Arc::new(ours) as _);
         if agent.profile().transport == Transport::Native {
             return Ok(Self { reading: None });
@@ -38,6 +38,7 @@ impl Place {
         if turn.access != Access::ReadOnly {
             return Ok(Self { reading: None });
         }
+        inventory::refuse_unproven(&job.core, name, agent).await?;
         let revision = revision(job).await?;
         let reading = Reading::begin(turn.folder.clone(), revision, worktrees(job)?);
         let reading = reading.await?;
@@ -68,7 +69,13 @@ impl Place {
 /// An agent that has changed what it may only read is used no more, until someone allows it again.
 async fn quarantine(job: &Job, agent: &str, reason: &str) -> Result<(), Failure> {
     let (host, name) = (hosts::here().name, agent.to_owned());
-    let reason = Some(reason.to_owned());
+    let known = inventory::known(&job.core, agent).await?;
+    let version = known.and_then(|known| known.version);
+    let reason = match version {
+        Some(version) => format!("{reason} (version {version})"),
+        None => reason.to_owned(),
+    };
+    let reason = Some(reason);
     let forbid = Command::Quarantine { host: host.clone(), name: name.clone(), reason };
     match job.core.submit(forbid.clone()).await {
         Err(error) if error.is_not_found() => {
@@ -82,9 +89,7 @@ async fn quarantine(job: &Job, agent: &str, reason: &str) -> Result<(), Failure>
 }
 
 async fn refuse_quarantined(job: &Job, agent: &str) -> Result<(), Failure> {
-    let key = (hosts::here().name, agent.to_owned());
-    let needs = Needs { agents: [key.clone()].into(), ..Needs::default() };
-    let known = job.core.backend.read(&needs).await?.agents.remove(&key);
+    let known = inventory::known(&job.core, agent).await?;
     match known.and_then(|known| known.quarantined) {
         None => Ok(()),
         Some(quarantine) => Err(Failure::fatal(format!(

@@ -1,6 +1,7 @@
 //! Who hears what an agent tells, and writes it down.
 
 use std::{
+    collections::BTreeSet,
     future::Future,
     sync::{Mutex, MutexGuard},
     time::Duration,
@@ -14,7 +15,7 @@ use super::{
     permission::{self, Asked},
 };
 use crate::{
-    agents::{Answer, Listener, Request, Update},
+    agents::{Answer, Listener, Request, ToolCall, ToolKind, ToolStatus, Update},
     engine::{Job, lock},
     error::Error,
     failure::Failure,
@@ -72,6 +73,8 @@ pub(super) struct Heard {
     pub compacted: bool,
     /// What it wanted and was not allowed.
     pub denied: Vec<String>,
+    /// Calls of tools that change files.
+    changing: BTreeSet<String>,
     /// What could not be written, and is a reason to stop.
     failure: Option<Error>,
 }
@@ -217,7 +220,7 @@ impl Listener for Scribe<'_> {
                 false
             }
             Update::Tool(mut call) => {
-                call.denied |= self.reads && call.output.as_deref().is_some_and(is_denial);
+                call.denied |= self.reads && self.is_denied(&call);
                 if call.denied {
                     let what = call.title.clone().unwrap_or_else(|| call.id.clone());
                     self.heard().denied.push(what);
@@ -273,7 +276,7 @@ impl Listener for Scribe<'_> {
 
 /// Whether a tool was kept from something by the system.
 fn is_denial(output: &str) -> bool {
-    const WORDS: [&str; 7] = [
+    const WORDS: [&str; 10] = [
         "permission denied",
         "permissiondenied",
         "eacces",
@@ -281,12 +284,26 @@ fn is_denial(output: &str) -> bool {
         "eperm",
         "read-only file system",
         "erofs",
+        "plan mode is active",
+        "plan mode blocked",
+        "unavailable tool",
     ];
     let output = output.to_lowercase();
     WORDS.iter().any(|words| output.contains(words))
 }
 
 impl Scribe<'_> {
+    /// Whether a call was kept from changing anything, in a turn that may only read. A tool that changes
+    /// files and fails was: each agent has its own words for it, and some have none.
+    fn is_denied(&self, call: &ToolCall) -> bool {
+        if call.kind.is_some_and(ToolKind::changes_files) {
+            self.heard().changing.insert(call.id.clone());
+        }
+        let has_failed = call.status == Some(ToolStatus::Failed);
+        has_failed && self.heard().changing.contains(&call.id)
+            || call.output.as_deref().is_some_and(is_denial)
+    }
+
     /// Something could not be written: the turn stops.
     fn fail(&self, error: Error) {
         self.heard().failure.get_or_insert(error);

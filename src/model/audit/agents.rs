@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Audit;
 use crate::{
     clock::Timestamp,
-    id::{AgentSessionId, ChatId, MessageId, TurnId},
-    model::{AgentSession, AgentSessionState, Phase, Spent, TaskFlags, Turn, TurnState},
+    id::{AgentSessionId, ChatId, MessageId, TaskId, TurnId},
+    model::{
+        AgentSession, AgentSessionState, LineId, Phase, Spent, Task, TaskFlags, TaskSpec, Turn,
+        TurnState,
+    },
 };
 
 impl Audit<'_> {
@@ -14,6 +17,7 @@ impl Audit<'_> {
         self.rows.turns.values().for_each(|turn| self.turn(turn));
         self.rows.agent_sessions.values().for_each(|session| self.agent_session(session));
         self.one_at_a_time();
+        self.lines();
         self.generations();
         self.accounts();
         self.parts();
@@ -131,6 +135,45 @@ impl Audit<'_> {
                 format!("{} takes the turns {other:?} and {} at once", turn.agent, turn.id)
             });
         }
+    }
+
+    /// Every prompt that has not ended is noted, and of those in a line all but the first wait.
+    fn lines(&mut self) {
+        let rows = self.rows;
+        let mut lines: BTreeMap<LineId, BTreeMap<i64, TaskId>> = BTreeMap::new();
+        for prompt in rows.prompts.values() {
+            let id = prompt.task;
+            let spec = rows.specs.get(&id).and_then(TaskSpec::line);
+            let own = spec == Some(prompt.line()) && rows.chats.contains_key(&prompt.chat);
+            let open = rows.tasks.get(&id).is_some_and(|task| !task.state().is_terminal());
+            self.expect(own && open, || format!("prompt {id} is not of a task that waits in line"));
+            let Some(place) = prompt.place else { continue };
+            let other = lines.entry(prompt.line()).or_default().insert(place, id);
+            self.expect(other.is_none(), || format!("{other:?} and {id} are at place {place}"));
+        }
+        let heads: BTreeSet<TaskId> =
+            lines.values().filter_map(|line| line.values().next().copied()).collect();
+        let prompts = rows.tasks.values().filter(|task| task.flags.has(TaskFlags::PROMPT));
+        for task in prompts.filter(|task| !task.state().is_terminal()) {
+            self.in_line(task, heads.contains(&task.id));
+        }
+    }
+
+    fn in_line(&mut self, task: &Task, is_head: bool) {
+        let (id, phase) = (task.id, task.phase);
+        let Some(prompt) = self.rows.prompts.get(&id) else {
+            // Its chat was deleted while it was at work.
+            let stops = phase == Phase::Running && task.flags.has(TaskFlags::CANCEL);
+            return self.expect(stops, || format!("prompt {id} is {phase:?} and of no line"));
+        };
+        let waits = phase == Phase::Waiting && !task.flags.has(TaskFlags::AWAITS);
+        let fits = match prompt.place {
+            None => matches!(phase, Phase::Paused | Phase::Scheduled),
+            Some(_) => waits != is_head && phase != Phase::Paused,
+        };
+        self.expect(fits, || {
+            format!("prompt {id} is {phase:?} at place {:?}, first: {is_head}", prompt.place)
+        });
     }
 
     /// The sessions of an agent in a chat are counted from 1, and only the newest may be open.

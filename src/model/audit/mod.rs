@@ -143,7 +143,8 @@ impl Audit<'_> {
             let under = |run: &Run| run.parent == Some(id) && !run.state.is_terminal();
             task.flags.has(TaskFlags::AWAITS) && rows.runs.values().any(under)
         };
-        self.expect(task.phase != Phase::Waiting || awaits(), || {
+        let in_line = rows.prompts.contains_key(&id);
+        self.expect(task.phase != Phase::Waiting || in_line || awaits(), || {
             format!("task {id} waits for no run that it launched")
         });
         self.expect(i64::from(task.attempt) <= task.lease, || {

@@ -1,11 +1,13 @@
 //! Sessions, chats and messages.
 
-use super::{are_names, are_texts, fits};
+use std::collections::BTreeSet;
+
+use super::{are_names, are_texts, fits, line};
 use crate::{
-    id::{ChatId, SessionId},
+    id::{ChatId, MessageId, SessionId},
     model::{
-        Chat, Event, Message, NewMessage, Outcome, Payload, Receipt, Rejection, Session, Stream,
-        limits, plan::work::Work,
+        Chat, Event, Message, NewMessage, Outcome, PastMessage, Payload, Receipt, Rejection,
+        Session, Stream, limits, plan::work::Work,
     },
 };
 
@@ -56,27 +58,45 @@ fn check(project: &str, title: &str, meta: Option<&Payload>) -> Result<(), Rejec
     fits("meta", meta.map_or(0, |meta| meta.as_str().len()), limits::META_BYTES)
 }
 
-/// Deletes a chat with its messages.
+/// Deletes a chat with its messages. Nobody is to answer its prompts any more.
 pub(super) fn delete(work: &mut Work, id: ChatId) -> Receipt {
+    if work.rows.chats.contains_key(&id) {
+        line::cancel_all(work, id);
+    }
     work.delete_chat(id);
     Ok(Outcome::Done)
 }
 
 /// Appends messages, each once.
 pub(super) fn append(work: &mut Work, id: ChatId, messages: Vec<NewMessage>) -> Receipt {
+    let created_at = work.now;
+    let dated = messages.into_iter().map(|message| {
+        let NewMessage { id, role, content, task } = message;
+        PastMessage { id, role, content, task, created_at }
+    });
+    append_past(work, id, dated.collect())
+}
+
+/// Refuses messages that are too long.
+pub(super) fn check_messages(messages: &[PastMessage]) -> Result<(), Rejection> {
+    let mut sizes = messages.iter().map(|message| message.content.as_str().len());
+    sizes.try_for_each(|bytes| fits("a message", bytes, limits::PAYLOAD_BYTES))
+}
+
+/// Appends messages of any time, each once.
+pub(super) fn append_past(work: &mut Work, id: ChatId, messages: Vec<PastMessage>) -> Receipt {
     let Some(mut chat) = work.rows.chats.get(&id).cloned() else {
         return Err(Rejection::not_found("chat", id));
     };
-    for message in &messages {
-        fits("a message", message.content.as_str().len(), limits::PAYLOAD_BYTES)?;
-    }
+    check_messages(&messages)?;
+    let mut known: BTreeSet<MessageId> = work.rows.messages.values().map(|row| row.id).collect();
     for message in messages {
-        if work.rows.messages.values().any(|known| known.id == message.id) {
+        if !known.insert(message.id) {
             continue;
         }
-        let (seq, created_at) = (chat.next_seq, work.now);
+        let seq = chat.next_seq;
         chat.next_seq += 1;
-        let NewMessage { id: message_id, role, content, task } = message;
+        let PastMessage { id: message_id, role, content, task, created_at } = message;
         let (chat, parts) = (id, Vec::new());
         let message = Message { chat, seq, id: message_id, role, content, task, created_at, parts };
         work.tell(Stream::Chat(id), Event::MessageAppended { id: message_id, seq, role });

@@ -34,8 +34,8 @@ pub(super) fn ended(work: &mut Work, id: ProcessId) -> Receipt {
     Ok(Outcome::Done)
 }
 
-/// Notes what was found of an agent. Another version of it is not what was judged before: it is in
-/// quarantine no more.
+/// Notes what was found of an agent. What was judged of another version is not known of this one. A
+/// quarantine stays: what has once changed something is trusted again when a person says so.
 pub(super) fn put_agent(work: &mut Work, agent: AvailableAgent) -> Receipt {
     are_names([&agent.host, &agent.name])?;
     let texts = [&agent.install_path, &agent.version, &agent.sha256];
@@ -49,7 +49,7 @@ pub(super) fn put_agent(work: &mut Work, agent: AvailableAgent) -> Receipt {
     let known = work.rows.agents.get(&key);
     let same =
         known.filter(|known| (&known.sha256, &known.version) == (&agent.sha256, &agent.version));
-    let quarantined = same.and_then(|known| known.quarantined.clone());
+    let quarantined = known.and_then(|known| known.quarantined.clone());
     let canary = agent.canary.or_else(|| same.and_then(|known| known.canary.clone()));
     let last_error = agent.last_error.map(storable);
     work.put_agent(AvailableAgent { quarantined, canary, last_error, ..agent });

@@ -21,7 +21,7 @@ pub(super) fn book(work: &mut Work, book: Book) -> Receipt {
         return Err(Rejection::Invalid(message));
     }
     book.reports.iter().try_for_each(check)?;
-    let run = work.rows.routes.get(&book.task).copied().flatten().map(|(run, _)| run);
+    let run = work.rows.routes.get(&book.task).and_then(|route| route.step).map(|(run, _)| run);
     let mut booked = false;
     for report in book.reports {
         let mut known = work.rows.ledger.values();

@@ -12,6 +12,8 @@ mod grow;
 mod hosts;
 mod inbox;
 mod ledger;
+mod line;
+mod past;
 mod reach;
 mod settle;
 mod split;
@@ -58,6 +60,7 @@ impl Plan {
         for command in &self.commands {
             needs.extend(wants::wants(command, &known));
         }
+        needs.extend(line::next_heads(&self.work.rows, &self.asked, &needs));
         needs.remove(&self.asked);
         self.asked.extend(needs.clone());
         (!needs.is_empty()).then_some(needs)
@@ -83,6 +86,7 @@ fn apply(work: &mut Work, command: Command) -> Receipt {
     match command {
         Command::Enqueue(spec) => task::enqueue(work, *spec),
         Command::EnqueueAll(specs) => task::enqueue_all(work, specs),
+        Command::Interject(spec) => line::interject(work, *spec),
         Command::Adopt(id) => task::adopt(work, id),
         Command::Import(import) => task::import(work, *import),
         Command::Settle(settle) => settle::settle(work, *settle),
@@ -109,6 +113,8 @@ fn apply(work: &mut Work, command: Command) -> Receipt {
         Command::OpenChat(chat) => chat::open(work, chat),
         Command::DeleteChat(id) => chat::delete(work, id),
         Command::Append { chat, messages } => chat::append(work, chat, messages),
+        Command::ImportChat(import) => past::import(work, *import),
+        Command::ForkChat(fork) => past::fork(work, *fork),
         Command::BeginTurn(wish) => turn::begin(work, *wish),
         Command::NoteSession { turn, id, port } => turn::note_session(work, turn, id, port),
         Command::Prompting { turn, seen } => turn::prompting(work, turn, seen),

@@ -1,7 +1,7 @@
 //! What becomes of a running task: handed in by its worker, or taken back from a dead one.
 
 use super::{
-    are_names, budget, chat, fits, grow, inbox, steps, storable,
+    are_names, budget, chat, fits, grow, inbox, line, steps, storable,
     task::{end_step, find, imported_attempt, park_checked, state},
     turn,
 };
@@ -334,6 +334,7 @@ fn end(work: &mut Work, id: TaskId, phase: Phase, reason: Option<String>) {
     task.ended_at = now;
     let (flags, lease) = (task.flags, task.lease);
     task.flags = flags.without(TaskFlags::CANCEL).without(TaskFlags::PAUSED);
+    line::leave(work, id);
     if flags.has(TaskFlags::UNIQUE) {
         work.free_key(id);
     }

@@ -165,7 +165,7 @@ fn refers_to_nothing(spec: &TaskSpec) -> bool {
 fn holds_its_rows(command: &Command) -> Option<TaskId> {
     match command {
         Command::Enqueue(spec) => refers_to_nothing(spec).then_some(spec.id),
-        Command::Ripen(task) => Some(task.id),
+        Command::Ripen(task) => (!task.flags.has(TaskFlags::PROMPT)).then_some(task.id),
         Command::Settle(settle) => stands_alone(settle).then_some(settle.held.id),
         _ => None,
     }
@@ -196,6 +196,8 @@ impl Planned {
                 self.tasks.insert(*id);
             }
             Command::Cancel(_)
+            | Command::Interject(_)
+            | Command::DeleteChat(_)
             | Command::CancelRun(_)
             | Command::CancelStep { .. }
             | Command::Rescue { .. } => {
@@ -214,7 +216,8 @@ impl Planned {
 /// Whether settling touches nothing but the task itself.
 fn stands_alone(settle: &Settle) -> bool {
     let held = &settle.held;
-    let plain = [TaskFlags::UNIQUE, TaskFlags::ASKED, TaskFlags::CANCEL, TaskFlags::TURN];
+    use TaskFlags as Is;
+    let plain = [Is::UNIQUE, Is::ASKED, Is::CANCEL, Is::TURN, Is::PROMPT];
     let simple = match &settle.decision {
         Decision::Complete(_) | Decision::Snooze(_) | Decision::Release => true,
         Decision::Fail(fault) => fault.retryable && settle.retry.allows(held.failures + 1),

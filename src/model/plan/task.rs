@@ -1,6 +1,6 @@
 //! Tasks: making them, and what people do to them.
 
-use super::{Family, are_names, are_texts, fits, flow, settle, steps, storable};
+use super::{Family, are_names, are_texts, fits, flow, line, settle, steps, storable};
 use crate::{
     clock::Timestamp,
     id::{ChatId, TaskId},
@@ -23,6 +23,7 @@ pub(super) fn enqueue(work: &mut Work, mut spec: TaskSpec) -> Receipt {
     let run_at = spec.run_at.unwrap_or(work.now);
     let id = spec.id;
     insert(work, &spec);
+    line::note(work, &spec);
     work.insert_spec(spec);
     work.make_pending(id, run_at);
     Ok(Outcome::Task { id, created: true })
@@ -85,6 +86,7 @@ pub(super) fn own_chat(work: &mut Work, spec: &TaskSpec) -> ChatId {
             meta: None,
             next_seq: 1,
             created_at: work.now,
+            forked_from: None,
         });
     }
     id
@@ -102,13 +104,22 @@ pub(super) fn adopt(work: &mut Work, id: TaskId) -> Receipt {
     let holder = unique_key(&spec).and_then(|key| work.rows.unique.get(&key).copied());
     insert(work, &spec);
     work.changes.adopted.push(id);
-    work.make_pending(id, spec.run_at.unwrap_or(work.now));
+    let run_at = spec.run_at.unwrap_or(work.now);
     if let Some(why) = wrong_with(&spec) {
+        work.make_pending(id, run_at);
         settle::fail_unstarted(work, id, why);
     } else if let Err(why) = check_not_cancelled(work, spec.parent) {
+        work.make_pending(id, run_at);
         settle::cancel_unstarted(work, id, why.to_string());
     } else if let Some(holder) = holder {
+        work.make_pending(id, run_at);
         settle::cancel_unstarted(work, id, format!("task {holder} has its unique key"));
+    } else {
+        if spec.kind == "agent" && spec.chat.is_none() {
+            own_chat(work, &spec);
+        }
+        line::note(work, &spec);
+        work.make_pending(id, run_at);
     }
     Ok(Outcome::Task { id, created: true })
 }
@@ -120,7 +131,7 @@ fn wrong_with(spec: &TaskSpec) -> Option<String> {
 }
 
 /// Takes in a row of the host's own past.
-pub(super) fn import(work: &mut Work, import: Import) -> Receipt {
+pub(super) fn import(work: &mut Work, mut import: Import) -> Receipt {
     let id = import.spec.id;
     if let Some(id) = existing(work, &import.spec) {
         return Ok(Outcome::Task { id, created: false });
@@ -131,10 +142,15 @@ pub(super) fn import(work: &mut Work, import: Import) -> Receipt {
     if !import.state.is_terminal() {
         check_not_cancelled(work, import.spec.parent)?;
     }
+    if import.spec.kind == "agent" && import.spec.chat.is_none() {
+        import.spec.chat = Some(own_chat(work, &import.spec));
+    }
     insert(work, &import.spec);
-    work.make_pending(id, import.spec.run_at.unwrap_or(work.now));
     if import.state.is_terminal() {
         settle::import_end(work, &import);
+    } else {
+        line::note(work, &import.spec);
+        work.make_pending(id, import.spec.run_at.unwrap_or(work.now));
     }
     work.insert_spec(import.spec);
     Ok(Outcome::Task { id, created: true })
@@ -251,6 +267,9 @@ fn fresh(spec: &TaskSpec, lane: i64, is_keyed: bool) -> Task {
     if spec.unique_key.is_some() && spec.options.unique_until_done {
         flags = flags.with(TaskFlags::UNIQUE);
     }
+    if spec.line().is_some() {
+        flags = flags.with(TaskFlags::PROMPT);
+    }
     Task { flags, step: None, ..hot(spec, lane) }
 }
 
@@ -347,6 +366,12 @@ pub(super) fn retry(work: &mut Work, id: TaskId) -> Receipt {
     if let Some(why) = work.rows.specs.get(&id).and_then(wrong_with) {
         return Err(Rejection::Invalid(why));
     }
+    let line = work.rows.specs.get(&id).and_then(TaskSpec::line);
+    if let Some((chat, _)) = line
+        && !work.rows.chats.contains_key(&chat)
+    {
+        return Err(Rejection::Invalid("its chat was deleted".into()));
+    }
     if task.flags.has(TaskFlags::UNIQUE)
         && let Some(key) = work.rows.specs.get(&id).and_then(unique_key)
     {
@@ -355,6 +380,9 @@ pub(super) fn retry(work: &mut Work, id: TaskId) -> Receipt {
             return Err(Rejection::Invalid(message));
         }
         work.take_key(key, id);
+    }
+    if let Some(spec) = work.rows.specs.get(&id).cloned() {
+        line::note(work, &spec);
     }
     let task = work.task(id);
     task.failures = 0;
@@ -468,7 +496,12 @@ pub(super) fn insert_step_task(work: &mut Work, spec: TaskSpec, lane: i64) {
 
 /// The run that a task waits for has ended: its code looks what came of it.
 pub(super) fn wake_waiting(work: &mut Work, id: TaskId) {
-    if work.rows.tasks.get(&id).is_some_and(|task| task.phase == Phase::Waiting) {
+    // A prompt may wait for another one instead.
+    let waits = |task: &Task| {
+        let is_prompt = task.flags.has(TaskFlags::PROMPT);
+        task.phase == Phase::Waiting && (task.flags.has(TaskFlags::AWAITS) || !is_prompt)
+    };
+    if work.rows.tasks.get(&id).is_some_and(waits) {
         work.make_pending(id, work.now);
     }
 }

@@ -124,7 +124,7 @@ fn enter(work: &mut Work, wish: &BeginTurn) -> Result<AgentSession, Rejection> {
     let sessions = work.rows.agent_sessions.values().filter(of);
     let last = sessions.max_by_key(|session| session.generation).cloned();
     let reason = match &last {
-        None => None,
+        None => origin(work, wish),
         Some(last) => match hindrance(last, wish) {
             None => return Ok(go_on(work, last.clone(), wish)),
             reason => reason,
@@ -156,6 +156,14 @@ fn enter(work: &mut Work, wish: &BeginTurn) -> Result<AgentSession, Rejection> {
     Ok(session)
 }
 
+/// Why an agent knows nothing of what was said in a chat in which it has no session yet: where that
+/// is a fork.
+fn origin(work: &Work, wish: &BeginTurn) -> Option<String> {
+    let chat = work.rows.chats.get(&wish.chat)?;
+    let (from, _) = chat.forked_from.filter(|_| wish.sessions != Sessions::None)?;
+    Some(format!("the chat was forked from chat {from}"))
+}
+
 /// Why a session can't be continued, if it can't.
 fn hindrance(session: &AgentSession, wish: &BeginTurn) -> Option<String> {
     if !session.is_open() {
@@ -170,6 +178,11 @@ fn hindrance(session: &AgentSession, wish: &BeginTurn) -> Option<String> {
         (Some(_), Sessions::None) => Some("the agent keeps no sessions any more".into()),
         (None, _) => Some("the agent has not said what it calls its session".into()),
         _ if session.host != wish.host => Some(format!("its session is on host {}", session.host)),
+        // It was taken in: what the agent was configured like is said by who continues it first.
+        _ if session.fingerprint.is_empty() => {
+            let elsewhere = session.worktree.is_some() && session.worktree != wish.worktree;
+            elsewhere.then(|| "its session is of another folder".into())
+        }
         _ if session.fingerprint != wish.fingerprint => {
             Some("the agent's version or configuration has changed".into())
         }

@@ -71,15 +71,19 @@ fn written(write: &Write) -> Needs {
     }
 }
 
-/// The turn that is taken in an attempt that ends, where the task says that there is one.
+/// The turn that is taken in an attempt that ends, where the task says that there is one. Its chat
+/// is known before it is locked.
 pub(super) fn ending(id: TaskId, lease: i64, rows: &Rows) -> Needs {
-    let task = rows.tasks.get(&id).filter(|task| task.lease == lease);
-    if !task.is_some_and(|task| task.flags.has(TaskFlags::TURN)) {
-        return Needs::default();
-    }
     let turn = TurnId::of(id, lease);
-    let chats = rows.turns.get(&turn).map(|turn| turn.chat).into_iter().collect();
-    Needs { chats, ..with_session(turn, rows) }
+    if let Some((chat, session)) = rows.turn_routes.get(&turn) {
+        let mut needs = with_session(turn, rows);
+        needs.chats.insert(*chat);
+        needs.agent_sessions.insert(*session);
+        return needs;
+    }
+    let task = rows.tasks.get(&id).filter(|task| task.lease == lease);
+    let has_turn = task.is_some_and(|task| task.flags.has(TaskFlags::TURN));
+    Needs { turn_routes: has_turn.then_some(turn).into_iter().collect(), ..Needs::default() }
 }
 
 /// Programs and agents on hosts.

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Family, are_texts,
+    Family, are_texts, line, past,
     reach::{self, Known},
     tasks_of, turn_wants,
 };
 use crate::{
-    id::{ChatId, RunId, TaskId},
+    id::{ChatId, RunId, TaskId, TurnId},
     model::{
         Command, Decision, Import, Needs, OnFailure, Rows, Settle, StepState, TaskFlags, TaskSpec,
     },
@@ -19,6 +19,7 @@ pub(super) fn wants(command: &Command, known: &Known<'_>) -> Needs {
     let rows = known.rows;
     match command {
         Command::Enqueue(spec) => new_task(spec),
+        Command::Interject(spec) => interjected(spec, rows),
         Command::EnqueueAll(specs) => new_tasks(specs),
         Command::Import(import) => {
             let Import { spec, .. } = import.as_ref();
@@ -26,9 +27,13 @@ pub(super) fn wants(command: &Command, known: &Known<'_>) -> Needs {
         }
         Command::Adopt(id) => adopt(*id, rows),
         Command::Settle(settle) => settled(settle, known),
-        Command::Ripen(task) => tasks([task.id]),
+        Command::Ripen(task) => match task.flags.has(TaskFlags::PROMPT) {
+            true => in_line(task.id, rows),
+            false => tasks([task.id]),
+        },
         Command::Rescue { task, lease } => {
             let mut needs = around(*task, rows);
+            needs.turn_routes.insert(TurnId::of(*task, *lease));
             needs.extend(turn_wants::ending(*task, *lease, rows));
             needs
         }
@@ -67,10 +72,12 @@ pub(super) fn wants(command: &Command, known: &Known<'_>) -> Needs {
             needs.runs.insert(*run);
             needs
         }
+        Command::DeleteChat(id) => deleted(*id, rows),
+        Command::ImportChat(import) => past::wants_of_import(import),
+        Command::ForkChat(fork) => past::wants_of_fork(fork),
         Command::OpenSession(_)
         | Command::DeleteSession(_)
         | Command::OpenChat(_)
-        | Command::DeleteChat(_)
         | Command::Append { .. } => of_a_chat(command),
         _ => turn_wants::wants(command, rows),
     }
@@ -109,7 +116,6 @@ fn of_a_chat(command: &Command) -> Needs {
             sessions: chat.session.into_iter().collect(),
             ..Needs::default()
         },
-        Command::DeleteChat(id) => Needs { chats: [*id].into(), ..Needs::default() },
         Command::Append { chat, messages } => Needs {
             chats: [*chat].into(),
             messages: messages.iter().map(|message| message.id).collect(),
@@ -142,12 +148,14 @@ fn new_tasks(specs: &[TaskSpec]) -> Needs {
 
 fn new_task(spec: &TaskSpec) -> Needs {
     let key = unique_key(spec);
+    let line = spec.line().map(|line| line::wanted(&line)).unwrap_or_default();
     Needs {
         tasks: [spec.id].into_iter().chain(spec.parent).collect(),
         specs: [spec.id].into(),
         sessions: spec.session.into_iter().collect(),
         chats: [spec.chat.unwrap_or(ChatId::of_task(spec.id))].into(),
         unique: key.into_iter().collect(),
+        lines: line.lines,
         ..Needs::default()
     }
 }
@@ -161,6 +169,20 @@ fn adopt(id: TaskId, rows: &Rows) -> Needs {
 }
 
 fn settled(settle: &Settle, known: &Known<'_>) -> Needs {
+    let rows = known.rows;
+    let id = settle.held.id;
+    if settle.held.flags.has(TaskFlags::PROMPT) || is_prompt(id, rows) {
+        let turn = TurnId::of(id, settle.held.lease);
+        let routes = Needs { turn_routes: [turn].into(), ..in_line(id, rows) };
+        return match rows.routes.contains_key(&id) {
+            true => [routes, of_settled(settle, known)].into_iter().collect(),
+            false => routes,
+        };
+    }
+    of_settled(settle, known)
+}
+
+fn of_settled(settle: &Settle, known: &Known<'_>) -> Needs {
     let rows = known.rows;
     let id = settle.held.id;
     let mut needs = Needs { attempts: [id].into(), ..tasks([id]) };
@@ -192,8 +214,11 @@ fn around(id: TaskId, rows: &Rows) -> Needs {
     let Some(route) = rows.routes.get(&id) else {
         return needs;
     };
-    if let Some((run, _)) = route {
-        needs.extend(whole_graph(*run, rows));
+    if let Some((run, _)) = route.step {
+        needs.extend(whole_graph(run, rows));
+    }
+    if route.line.is_some() {
+        needs.extend(line::around(id, rows));
     }
     needs.tasks.insert(id);
     needs.specs.insert(id);
@@ -234,6 +259,9 @@ fn descendants(rows: &Rows, roots: impl IntoIterator<Item = TaskId>) -> Needs {
     for run in runs {
         needs.extend(with_tasks(run, rows));
     }
+    for prompt in tasks.iter().filter(|id| is_prompt(**id, rows)) {
+        needs.extend(line::around(*prompt, rows));
+    }
     needs.extend(Needs {
         children: tasks.clone(),
         runs_under: tasks.clone(),
@@ -241,6 +269,43 @@ fn descendants(rows: &Rows, roots: impl IntoIterator<Item = TaskId>) -> Needs {
         ..Needs::default()
     });
     needs
+}
+
+fn is_prompt(id: TaskId, rows: &Rows) -> bool {
+    rows.tasks.get(&id).is_some_and(|task| task.flags.has(TaskFlags::PROMPT))
+}
+
+/// A prompt with its line, which is locked before it is.
+fn in_line(id: TaskId, rows: &Rows) -> Needs {
+    let routes = Needs { routes: [id].into(), ..Needs::default() };
+    match rows.routes.contains_key(&id) {
+        true => [routes, tasks([id]), line::around(id, rows)].into_iter().collect(),
+        false => routes,
+    }
+}
+
+/// A prompt that goes before others: the one at the head may be cancelled.
+fn interjected(spec: &TaskSpec, rows: &Rows) -> Needs {
+    let mut needs = new_task(spec);
+    if let Some(head) = spec.line().and_then(|line| line::head(rows, &line)) {
+        needs.extend(around(head, rows));
+        needs.extend(descendants(rows, [head]));
+    }
+    needs
+}
+
+/// A chat to delete, with its prompts and all that was made for them.
+fn deleted(id: ChatId, rows: &Rows) -> Needs {
+    let prompts = rows.prompts.values().filter(|prompt| prompt.chat == id);
+    let prompts: BTreeSet<TaskId> = prompts.map(|prompt| prompt.task).collect();
+    let of = Needs {
+        chats: [id].into(),
+        prompts_of: [id].into(),
+        tasks: prompts.clone(),
+        specs: prompts.clone(),
+        ..Needs::default()
+    };
+    [of, descendants(rows, prompts)].into_iter().collect()
 }
 
 /// A run with all of its steps, the tasks of those that have not ended, and their families.

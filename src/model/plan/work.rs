@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::line;
 use crate::{
     clock::Timestamp,
     id::{AgentSessionId, ChatId, InstanceId, ItemId, ProcessId, RunId, SessionId, TaskId, TurnId},
     model::{
         AgentSession, AvailableAgent, Booking, Budget, Changes, Chat, Cursor, Entry, Event,
-        Instance, Item, Outcome, Part, Payload, Phase, Process, Receipt, Rows, Run, RunAttempt,
-        Step, Stream, Task, TaskFlags, TaskSpec, Terms, Turn,
+        Instance, Item, Outcome, Part, Payload, Phase, Process, Prompt, Receipt, Rows, Run,
+        RunAttempt, Step, Stream, Task, TaskFlags, TaskSpec, Terms, Turn,
     },
 };
 
@@ -31,6 +32,7 @@ pub(super) struct Work {
     step_inputs: BTreeSet<(RunId, u32)>,
     run_attempts: BTreeSet<(RunId, u32)>,
     chats: BTreeSet<ChatId>,
+    prompts: BTreeSet<TaskId>,
     turns: BTreeSet<TurnId>,
     agent_sessions: BTreeSet<AgentSessionId>,
     processes: BTreeSet<ProcessId>,
@@ -42,6 +44,8 @@ impl Work {
     /// Adds loaded rows. Where a task is known already, the newer load wins.
     pub fn supply(&mut self, rows: Rows) {
         self.rows.routes.extend(rows.routes);
+        self.rows.turn_routes.extend(rows.turn_routes);
+        self.rows.prompts.extend(rows.prompts);
         self.rows.tasks.extend(rows.tasks);
         self.rows.specs.extend(rows.specs);
         self.rows.foreign.extend(rows.foreign);
@@ -190,6 +194,20 @@ impl Work {
         self.rows.chats.insert(chat.id, chat);
     }
 
+    /// Adds or changes a prompt.
+    pub fn put_prompt(&mut self, row: Prompt) {
+        self.changes.prompts_gone.retain(|id| *id != row.task);
+        self.prompts.insert(row.task);
+        self.rows.prompts.insert(row.task, row);
+    }
+
+    /// Removes a prompt that has ended. Returns it.
+    pub fn end_prompt(&mut self, id: TaskId) -> Option<Prompt> {
+        let row = self.rows.prompts.remove(&id)?;
+        self.changes.prompts_gone.push(id);
+        Some(row)
+    }
+
     /// Adds or changes a turn.
     pub fn put_turn(&mut self, row: Turn) {
         self.turns.insert(row.id);
@@ -249,6 +267,7 @@ impl Work {
         self.changes.parts.retain(|part| !gone.contains(&part.message));
         self.rows.messages.retain(|(chat, _), _| *chat != id);
         self.changes.messages.retain(|message| message.chat != id);
+        self.rows.prompts.retain(|_, prompt| prompt.chat != id);
         self.rows.turns.retain(|_, turn| turn.chat != id);
         for session in self.rows.agent_sessions.values_mut() {
             session.chat.take_if(|chat| *chat == id);
@@ -301,14 +320,23 @@ impl Work {
         self.events.entry(stream).or_default().push(event);
     }
 
-    /// Puts a task that no worker holds where it belongs: ready, scheduled or paused.
+    /// Puts a task that no worker holds where it belongs: ready, scheduled, paused, or behind
+    /// others in its line.
     pub fn make_pending(&mut self, id: TaskId, run_at: Timestamp) {
         let task = &self.rows.tasks[&id];
         let run = task.step.and_then(|(run, _)| self.rows.runs.get(&run));
         let awaits = task.flags.has(TaskFlags::AWAITS);
         let held = run.is_some_and(Run::is_paused) && !awaits;
         let paused = task.flags.has(TaskFlags::PAUSED) || held;
-        let phase = if paused { Phase::Paused } else { self.phase_at(run_at) };
+        let phase = match (paused, run_at > self.now) {
+            (true, _) => Phase::Paused,
+            (false, true) => Phase::Scheduled,
+            (false, false) => Phase::Ready,
+        };
+        let phase = match line::stand(self, id, phase) {
+            Phase::Ready | Phase::Scheduled => self.phase_at(run_at),
+            held_back => held_back,
+        };
         let task = self.task(id);
         task.phase = phase;
         task.run_at = run_at;
@@ -359,6 +387,7 @@ impl Work {
         changes.step_inputs.extend(self.step_inputs.iter().map(input));
         let begun = self.run_attempts.iter().map(|key| rows.run_attempts[key].clone());
         changes.run_attempts.extend(begun);
+        changes.prompts.extend(self.prompts.iter().filter_map(|id| rows.prompts.get(id).cloned()));
         changes.turns.extend(self.turns.iter().filter_map(|id| rows.turns.get(id).cloned()));
         let sessions = self.agent_sessions.iter();
         changes.agent_sessions.extend(sessions.map(|id| rows.agent_sessions[id].clone()));

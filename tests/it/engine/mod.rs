@@ -7,6 +7,7 @@ mod answers;
 mod budgets;
 mod cancelling;
 mod capacity;
+mod chats;
 mod flows;
 mod hardship;
 mod inbox;

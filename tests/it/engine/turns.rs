@@ -336,7 +336,11 @@ async fn a_limit_of_the_provider_parks_and_burns_no_attempt(store: Store) {
     let view = task.view().await.unwrap();
     assert_eq!(view.state(), TaskState::Pending);
     assert_eq!(view.task.unwrap().failures, 0);
-    let other = chat.send("a", "go").model("free").await.unwrap();
+    // What is sent after it here waits for it; another chat has nothing to do with it.
+    let behind = chat.send("a", "go").model("free").await.unwrap();
+    assert_eq!(behind.why().await.unwrap(), segue::Waiting::Prompt(task.id()));
+    let elsewhere = self::chat(&engine).await;
+    let other = elsewhere.send("a", "go").model("free").await.unwrap();
     assert_eq!(other.output::<String>().await.unwrap(), "done");
 }
 

@@ -67,7 +67,8 @@ async fn an_older_database_keeps_its_rows_and_is_copied_before(place: Place) {
     for (table, rows) in &before.rows {
         assert_eq!(copy.rows.get(table), Some(rows), "{table} in the copy");
         if !["meta", "schema_history"].contains(&table.as_str()) {
-            assert_eq!(after.rows.get(table), Some(rows), "{table}");
+            let rows = place.grown(table, rows);
+            assert_eq!(after.rows.get(table), Some(&rows), "{table}");
         }
     }
     assert_eq!(copy.rows.len(), before.rows.len());

@@ -33,7 +33,7 @@ async fn every_statement_fits_the_tables() {
         SETTINGS BEGIN BEGIN_SNAPSHOT BEGIN_VIEW COMMIT ROLLBACK NOW MIGRATION_LOCK HAS_NAMESPACE
         TABLES SWAP_PATH SAVEPOINT RELEASE UNDO CHILD_TASKS STEPS_AFTER LANE_HEAD SLOTS_FREE
         HOLDERS HIDDEN PRUNE_LOCK PRUNE_ENTRIES_OF LIST_TASKS LIST_RUNS LIST_OPEN LIST_INBOX
-        NOTIFIER_SETTINGS NOTIFY INSERT_SPEC_OR_FAIL INSERT_PLAIN_OR_FAIL UPDATE_TASK_OR_FAIL
+        NOTIFIER_SETTINGS NOTIFY LOCK_OF_CHAT INSERT_SPEC_OR_FAIL INSERT_PLAIN_OR_FAIL UPDATE_TASK_OR_FAIL
         CLAIM_OR_FAIL
     );
     for (name, texts) in &all {
@@ -109,6 +109,7 @@ const ROWS: &str = "
         NULL, id, NULL, 'delta', 0, 0, 0, 0, 0, 0, '', t FROM n WHERE n < 5000;
     INSERT INTO turns SELECT id, id(n % 500), 'a', id, n / 500, id, 1,
         CASE WHEN n < 500 THEN 1 ELSE 2 END, NULL, 0, 0, 0, 0, 0, 0, t, t, t FROM n WHERE n < 5000;
+    INSERT INTO prompts SELECT id, id(n % 500), 'a', n FROM n WHERE n < 5000;
     INSERT INTO message_parts SELECT id(n / 10), n % 10, 0, 0, '' FROM n WHERE n < 5000;
     INSERT INTO instances SELECT id, '', '', 0, 0, 0, '', t FROM n WHERE n < 5;
     SET session_replication_role = origin";
@@ -122,6 +123,7 @@ type Case = (&'static str, &'static str, &'static str);
 
 const HOT: &[Case] = &[
     (sql::TASK, "ARRAY[id(77)]", "task_states_pkey"),
+    (sql::ROUTE, "ARRAY[id(77)]", "task_states_pkey tasks_pkey"),
     (sql::SPEC, "ARRAY[id(77)]", "tasks_pkey"),
     (sql::CHILDREN, "ARRAY[id(70)]", "tasks_by_parent"),
     (sql::CHILD_TASKS, "ARRAY[id(70)]", "task_states_pkey tasks_by_parent"),
@@ -221,6 +223,13 @@ const HOT: &[Case] = &[
     ),
     (sql::CLAIMED_BEFORE, "id(1), 7", "task_states_running tasks_pkey"),
     (sql::TURN, "ARRAY[id(77)]", "turns_pkey"),
+    (sql::TURN_ROUTE, "ARRAY[id(77)]", "turns_pkey"),
+    (sql::PROMPT, "ARRAY[id(77)]", "prompts_pkey"),
+    (sql::PROMPTS_IN_LINE, "ARRAY[id(77)], ARRAY['a'], ARRAY[0], 256", "prompts_by_chat"),
+    (sql::PROMPTS_OF, "ARRAY[id(77)]", "prompts_by_chat"),
+    (sql::DELETE_PROMPT, "ARRAY[id(77)]", "prompts_pkey"),
+    (sql::LOCK_OF_CHAT[0], "ARRAY[id(77)]", "turns_by_chat"),
+    (sql::LOCK_OF_CHAT[1], "ARRAY[id(77)]", "agent_sessions_by_chat"),
     (sql::OPEN_TURNS, "ARRAY[id(77)]", "turns_open"),
     (sql::AGENT_SESSION, "ARRAY[id(77)]", "agent_sessions_pkey"),
     (sql::NEWEST_AGENT_SESSION, "ARRAY[id(77)], ARRAY['a']", "agent_sessions_by_chat"),

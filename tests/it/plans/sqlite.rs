@@ -138,6 +138,7 @@ const ROWS: &str = "
         'delta', 0, 0, 0, 0, 0, 0, '', n FROM n WHERE n < 5000;
     INSERT INTO segue_turns SELECT id, unhex(printf('%032x', n % 500)), 'a', id, n / 500, id, 1,
         CASE WHEN n < 500 THEN 1 ELSE 2 END, NULL, 0, 0, 0, 0, 0, 0, n, n, n FROM n WHERE n < 5000;
+    INSERT INTO segue_prompts SELECT id, unhex(printf('%032x', n % 500)), 'a', n FROM n WHERE n < 5000;
     INSERT INTO segue_message_parts SELECT unhex(printf('%032x', n / 10)), n % 10, 0, 0, ''
         FROM n WHERE n < 5000;
     INSERT INTO segue_instances SELECT id, '', '', 0, 0, 0, '', 0 FROM n WHERE n < 5";
@@ -150,6 +151,11 @@ const READY: &str = "unhex(printf('%032x', 70))";
 
 const HOT: &[Case] = &[
     (sql::TASK, &[ID], "SEARCH task_states PRIMARY KEY (id=?)"),
+    (
+        sql::ROUTE,
+        &[ID],
+        "SEARCH s PRIMARY KEY (id=?); SEARCH t INDEX sqlite_autoindex_tasks_1 (id=?)",
+    ),
     (sql::SPEC, &[ID], "SEARCH tasks INDEX sqlite_autoindex_tasks_1 (id=?)"),
     (sql::CHILDREN, &[ID], "SEARCH tasks INDEX tasks_by_parent (parent_task_id=?)"),
     (
@@ -233,6 +239,15 @@ const HOT: &[Case] = &[
         "SEARCH slots PRIMARY KEY (key=? AND n=?); SCALAR SUBQUERY 1; SEARCH slots PRIMARY KEY (key=?)",
     ),
     (sql::TURN, &[ID], "SEARCH turns PRIMARY KEY (id=?)"),
+    (sql::TURN_ROUTE, &[ID], "SEARCH turns PRIMARY KEY (id=?)"),
+    (sql::PROMPT, &[ID], "SEARCH prompts PRIMARY KEY (task_id=?)"),
+    (
+        sql::PROMPTS_IN_LINE,
+        &[ID, "'a'", "0", "256"],
+        "SEARCH prompts COVERING INDEX prompts_by_chat (chat_id=? AND agent=? AND place>?)",
+    ),
+    (sql::PROMPTS_OF, &[ID], "SEARCH prompts COVERING INDEX prompts_by_chat (chat_id=?)"),
+    (sql::DELETE_PROMPT, &[ID], "SEARCH prompts PRIMARY KEY (task_id=?)"),
     (sql::OPEN_TURNS, &[ID], "SEARCH turns INDEX turns_open (chat_id=?)"),
     (
         sql::AGENT_SESSION,

@@ -3,6 +3,7 @@
 mod claims;
 mod foreign;
 mod host;
+mod locks;
 mod migrations;
 mod outages;
 mod streams;
@@ -17,7 +18,7 @@ use segue::{
         postgres::{Options, PostgresBackend, enqueue_in},
     },
     clock::{ManualClock, Timestamp},
-    id::{ChatId, InstanceId, RunId, TaskId},
+    id::{ChatId, InstanceId, RunId, TaskId, TurnId},
     model::*,
 };
 use tokio::time::timeout;

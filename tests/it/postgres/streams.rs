@@ -101,6 +101,7 @@ async fn an_entry_of_a_slow_commit_is_never_skipped() {
             meta: None,
             next_seq: 1,
             created_at: Timestamp::ZERO,
+            forked_from: None,
         })
     };
     let say = |chat, n: u128| Command::Append {

@@ -49,8 +49,8 @@ impl Backend for Whole {
         if let Some(mut plan) = split.plan(&missed) {
             while let Some(needs) = plan.needs() {
                 // Whether a task is there is asked in two ways.
-                let asked = kept.0.load(&needs);
-                plan.supply(Rows { routes: asked.routes, ..kept.0.clone() }, now);
+                let Rows { routes, turn_routes, .. } = kept.0.load(&needs);
+                plan.supply(Rows { routes, turn_routes, ..kept.0.clone() }, now);
             }
             let (changes, receipts) = plan.finish();
             save(&mut kept, changes, &mut committed);

@@ -29,11 +29,11 @@ const LAYERS: [(&str, &[&str]); 14] = [
         "api",
         &[
             "id", "clock", "error", "evidence", "failure", "model", "view", "backend", "agents",
-            "engine",
+            "engine", "testing",
         ],
     ),
     ("docs", &[]),
-    ("testing", &["clock", "failure", "model", "agents"]),
+    ("testing", &["id", "clock", "failure", "model", "agents", "workspace"]),
     ("workspace", &[]),
 ];
 

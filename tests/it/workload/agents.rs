@@ -26,6 +26,87 @@ impl Workload {
         }
     }
 
+    /// What happens to those who stand in line in few chats.
+    pub(super) fn in_line(&mut self, rows: &Rows) -> Command {
+        let prompt = self.pick(rows.prompts.keys().copied()).filter(|_| self.chance(90));
+        let prompt = prompt.unwrap_or_else(|| self.task(rows));
+        let paused = rows.tasks.values().filter(|task| task.phase == Phase::Paused);
+        let paused: Vec<_> = paused.map(|task| task.id).collect();
+        match self.rng.u32(0..20) {
+            0..9 => Command::Enqueue(Box::new(self.prompt(rows))),
+            9..12 => Command::Interject(Box::new(self.prompt(rows))),
+            12 => {
+                let count = self.rng.u32(0..4);
+                Command::EnqueueAll((0..count).map(|_| self.prompt(rows)).collect())
+            }
+            13 | 14 => Command::Cancel(prompt),
+            15 => Command::Pause(prompt),
+            16 => Command::Resume(self.pick(paused).unwrap_or(prompt)),
+            17 => Command::Retry(self.failed(rows)),
+            18 => self.import(rows),
+            _ => match self.rng.u32(0..3) {
+                0 => self.talk(rows),
+                1 => self.past(rows),
+                _ => self.fork(rows),
+            },
+        }
+    }
+
+    fn past(&mut self, rows: &Rows) -> Command {
+        let messages = self.said_before(rows);
+        let known = self.pick(rows.messages.values().map(|message| message.id));
+        let read = self.pick(messages.iter().map(|message| message.id)).or(known);
+        let taken = self.pick(rows.agent_sessions.keys().copied()).filter(|_| self.chance(10));
+        let session = PastSession {
+            id: taken.unwrap_or_else(|| self.id()),
+            agent: self.pick(AGENTS).unwrap_or("claude").into(),
+            transport: Transport::Cli,
+            token: if self.chance(5) { String::new() } else { self.token().into() },
+            host: "here".into(),
+            worktree: self.rng.bool().then(|| "/work".into()),
+            seen: read.filter(|_| self.rng.bool()),
+            counters: [].into(),
+            last_active_at: Timestamp::from_micros(self.rng.i64(1..1_000_000)),
+        };
+        let sessions = self.chance(70).then_some(session).into_iter().collect();
+        let chat = self.chat(rows).unwrap_or_else(|| self.id());
+        Command::ImportChat(Box::new(ImportChat { chat, messages, sessions }))
+    }
+
+    fn fork(&mut self, rows: &Rows) -> Command {
+        let forks = rows.chats.values().filter_map(|chat| Some((chat.id, chat.forked_from?)));
+        let known = self.pick(forks.collect::<Vec<_>>()).filter(|_| self.chance(50));
+        let new =
+            || (self.id(), (self.chat(rows).unwrap_or_else(|| self.id()), self.rng.i64(0..9)));
+        let (chat, (from, seq)) = known.unwrap_or_else(new);
+        let messages = self.said_before(rows);
+        Command::ForkChat(Box::new(ForkChat { chat, from, seq, messages }))
+    }
+
+    fn said_before(&mut self, rows: &Rows) -> Vec<PastMessage> {
+        let count = self.rng.usize(0..3);
+        let past = |this: &mut Self| {
+            let NewMessage { id, role, content, task } = this.message(rows);
+            let created_at = Timestamp::from_micros(this.rng.i64(1..1_000_000));
+            PastMessage { id, role, content, task, created_at }
+        };
+        (0..count).map(|_| past(self)).collect()
+    }
+
+    fn prompt(&mut self, rows: &Rows) -> TaskSpec {
+        let spec = self.spec(rows);
+        let (chat, run_at) = (self.chat(rows), spec.run_at.filter(|_| self.chance(40)));
+        TaskSpec {
+            project: "default".into(),
+            kind: "agent".into(),
+            agent: self.pick(AGENTS).map(str::to_owned),
+            chat: chat.filter(|_| self.chance(95)),
+            unique_key: spec.unique_key.filter(|_| self.chance(20)),
+            run_at,
+            ..spec
+        }
+    }
+
     /// Mostly of a task that is held.
     fn begin(&mut self, rows: &Rows) -> Command {
         let running = rows.tasks.values().filter(|task| task.phase == Phase::Running);

@@ -69,11 +69,12 @@ const KEYS: [&str; 3] = ["a", "b", "c"];
 const KINDS: [&str; 3] = ["work", "other", "agent"];
 
 /// What a worker must have to do everything that the workload asks for.
-pub const EVERYTHING: [&str; 7] = [
+pub const EVERYTHING: [&str; 8] = [
     "task:work",
     "task:other",
     "task:agent",
     "agent:claude",
+    "agent:codex",
     "flow:test@1",
     "flow:other@1",
     "tag:gpu",
@@ -161,7 +162,7 @@ impl Workload {
             return match self.rng.u32(0..20) {
                 0..10 => self.of_an_agent(rows),
                 10..15 => self.settle(rows).unwrap_or_else(|| self.talk(rows)),
-                15..18 => Command::Enqueue(Box::new(self.spec(rows))),
+                15..18 => self.in_line(rows),
                 18 => self.rescue(rows),
                 _ if rows.chats.len() < 2 => self.talk(rows),
                 _ => self.of_an_agent(rows),
@@ -179,7 +180,8 @@ impl Workload {
             return self.of_an_agent(rows);
         }
         match self.rng.u32(0..100) {
-            0..14 => Command::Enqueue(Box::new(self.spec(rows))),
+            0 => self.in_line(rows),
+            1..14 => Command::Enqueue(Box::new(self.spec(rows))),
             14..18 => {
                 let count = self.rng.u32(0..5);
                 Command::EnqueueAll((0..count).map(|_| self.spec(rows)).collect())
@@ -450,6 +452,7 @@ impl Workload {
                 meta: None,
                 next_seq: 1,
                 created_at: Timestamp::ZERO,
+                forked_from: None,
             }),
         }
     }

@@ -22,6 +22,18 @@ pub const TURN: &str =
     "SELECT id, chat_id, agent, agent_session, generation, task_id, lease, state,
     reason, tokens_input, tokens_cache_read, tokens_cache_write, tokens_output, tokens_reasoning,
     cost, begun_at, prompted_at, ended_at FROM turns WHERE id = ANY ($1::uuid[]) ORDER BY id";
+/// The chats and sessions of turns.
+pub const TURN_ROUTE: &str =
+    "SELECT id, chat_id, agent_session FROM turns WHERE id = ANY ($1::uuid[])";
+pub const PROMPT: &str =
+    "SELECT task_id, chat_id, agent, place FROM prompts WHERE task_id = ANY ($1::uuid[])";
+/// Those in line behind a place.
+pub const PROMPTS_IN_LINE: &str = "SELECT p.task_id, p.chat_id, p.agent, p.place
+    FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS k (chat_id, agent, after)
+    CROSS JOIN LATERAL (SELECT * FROM prompts q WHERE q.chat_id = k.chat_id AND q.agent = k.agent
+        AND q.place > k.after ORDER BY q.place LIMIT $4::bigint) p";
+pub const PROMPTS_OF: &str =
+    "SELECT task_id, chat_id, agent, place FROM prompts WHERE chat_id = ANY ($1::uuid[])";
 /// Those of a chat that have not ended.
 pub const OPEN_TURNS: &str =
     "SELECT id, chat_id, agent, agent_session, generation, task_id, lease, state,
@@ -74,6 +86,11 @@ pub const PUT_AGENT_SESSION: &str = "INSERT INTO agent_sessions (id, chat_id, ag
     tokens_reasoning = excluded.tokens_reasoning, cost = excluded.cost,
     bookings = excluded.bookings, counters = excluded.counters, reason = excluded.reason,
     last_active_at = excluded.last_active_at, closed_at = excluded.closed_at";
+pub const PUT_PROMPT: &str = "INSERT INTO prompts (task_id, chat_id, agent, place)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[])
+    ON CONFLICT (task_id) DO UPDATE SET chat_id = excluded.chat_id, agent = excluded.agent,
+    place = excluded.place";
+pub const DELETE_PROMPT: &str = "DELETE FROM prompts WHERE task_id = ANY ($1::uuid[])";
 pub const PUT_TURN: &str =
     "INSERT INTO turns (id, chat_id, agent, agent_session, generation, task_id,
     lease, state, reason, tokens_input, tokens_cache_read, tokens_cache_write, tokens_output,

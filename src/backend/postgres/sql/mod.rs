@@ -65,6 +65,9 @@ pub const LOCKED: &str = " FOR UPDATE";
 pub const TASK: &str = "SELECT id, phase, lane, priority, run_at, attempt, failures, interruptions,
     lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at
     FROM task_states WHERE id = ANY ($1::uuid[]) ORDER BY id";
+/// Where tasks belong, and what their lines are if they are prompts.
+pub const ROUTE: &str = "SELECT s.id, s.run_id, s.step_no, s.flags, t.chat_id, t.agent
+    FROM task_states s JOIN tasks t ON t.id = s.id WHERE s.id = ANY ($1::uuid[])";
 pub const SPEC: &str = "SELECT id, project_id, kind, input, priority, run_at, parent_task_id,
     arena_id, session_id, chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id,
     unique_key, options, labels, meta, created_at, origin FROM tasks WHERE id = ANY ($1::uuid[])";
@@ -91,8 +94,8 @@ pub const SLOTS: &str = "SELECT key, n, task_id, lease FROM slots WHERE key = AN
 pub const LANE: &str = "SELECT id, needs, keys FROM lanes WHERE id = ANY ($1::bigint[])";
 pub const SESSION: &str =
     "SELECT id, project_id, title, meta, created_at FROM sessions WHERE id = ANY ($1::uuid[])";
-pub const CHAT: &str = "SELECT id, project_id, session_id, title, meta, next_seq, created_at
-    FROM chats WHERE id = ANY ($1::uuid[]) ORDER BY id";
+pub const CHAT: &str = "SELECT id, project_id, session_id, title, meta, next_seq, created_at,
+    forked_from, forked_seq FROM chats WHERE id = ANY ($1::uuid[]) ORDER BY id";
 pub const MESSAGE: &str = "SELECT chat_id, seq, id, role, content, task_id, created_at
     FROM messages WHERE id = ANY ($1::uuid[])";
 pub const INSTANCE: &str = "SELECT id, host, boot, pid, pid_start, beat, serves, started_at
@@ -211,11 +214,16 @@ pub const PUT_SESSION: &str = "INSERT INTO sessions (id, project_id, title, meta
     meta = excluded.meta";
 pub const DELETE_SESSION: &str = "DELETE FROM sessions WHERE id = ANY ($1::uuid[])";
 pub const PUT_CHAT: &str = "INSERT INTO chats (id, project_id, session_id, title, meta, next_seq,
-    created_at) SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[],
-    $6::bigint[], $7::timestamptz[])
+    created_at, forked_from, forked_seq) SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[],
+    $4::text[], $5::text[], $6::bigint[], $7::timestamptz[], $8::uuid[], $9::bigint[])
     ON CONFLICT (id) DO UPDATE SET project_id = excluded.project_id,
     session_id = excluded.session_id, title = excluded.title, meta = excluded.meta,
     next_seq = excluded.next_seq";
+/// What goes with chats is locked before it goes, in the order that everybody keeps.
+pub const LOCK_OF_CHAT: [&str; 2] = [
+    "SELECT FROM turns WHERE chat_id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE",
+    "SELECT FROM agent_sessions WHERE chat_id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE",
+];
 pub const DELETE_CHAT: &str = "DELETE FROM chats WHERE id = ANY ($1::uuid[])";
 pub const DELETE_ENTRIES: &str = "DELETE FROM entries WHERE stream = ANY ($1::uuid[])";
 pub const INSERT_MESSAGE: &str = "INSERT INTO messages (chat_id, seq, id, role, content, task_id,
@@ -533,8 +541,8 @@ pub const LIST_MESSAGES: &str = "SELECT m.chat_id, m.seq, m.id, m.role, m.conten
 pub const LIST_SESSIONS: &str = "SELECT id, project_id, title, meta, created_at
     FROM sessions WHERE ($1::text IS NULL OR project_id = $1) AND ($2::uuid IS NULL OR id < $2)
     ORDER BY id DESC LIMIT $3::bigint";
-pub const LIST_CHATS: &str = "SELECT id, project_id, session_id, title, meta, next_seq, created_at
-    FROM chats WHERE ($1::text IS NULL OR project_id = $1)
+pub const LIST_CHATS: &str = "SELECT id, project_id, session_id, title, meta, next_seq, created_at,
+    forked_from, forked_seq FROM chats WHERE ($1::text IS NULL OR project_id = $1)
     AND ($2::uuid IS NULL OR session_id = $2) AND ($3::uuid IS NULL OR id < $3)
     ORDER BY id DESC LIMIT $4::bigint";
 

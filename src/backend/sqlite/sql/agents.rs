@@ -19,6 +19,15 @@ pub const TURN: &str =
     "SELECT id, chat_id, agent, agent_session, generation, task_id, lease, state,
     reason, tokens_input, tokens_cache_read, tokens_cache_write, tokens_output, tokens_reasoning,
     cost, begun_at, prompted_at, ended_at FROM segue_turns WHERE id = ?1";
+/// The chat and session of a turn.
+pub const TURN_ROUTE: &str = "SELECT id, chat_id, agent_session FROM segue_turns WHERE id = ?1";
+pub const PROMPT: &str =
+    "SELECT task_id, chat_id, agent, place FROM segue_prompts WHERE task_id = ?1";
+/// Those in line behind a place.
+pub const PROMPTS_IN_LINE: &str = "SELECT task_id, chat_id, agent, place FROM segue_prompts
+    WHERE chat_id = ?1 AND agent = ?2 AND place > ?3 ORDER BY place LIMIT ?4";
+pub const PROMPTS_OF: &str =
+    "SELECT task_id, chat_id, agent, place FROM segue_prompts WHERE chat_id = ?1";
 /// Those of a chat that have not ended. By the index that has nothing else.
 pub const OPEN_TURNS: &str =
     "SELECT id, chat_id, agent, agent_session, generation, task_id, lease, state,
@@ -65,6 +74,9 @@ pub const PUT_AGENT_SESSION: &str = "INSERT INTO segue_agent_sessions (id, chat_
     tokens_reasoning = excluded.tokens_reasoning, cost = excluded.cost,
     bookings = excluded.bookings, counters = excluded.counters, reason = excluded.reason,
     last_active_at = excluded.last_active_at, closed_at = excluded.closed_at";
+pub const PUT_PROMPT: &str =
+    "INSERT OR REPLACE INTO segue_prompts (task_id, chat_id, agent, place) VALUES (?1, ?2, ?3, ?4)";
+pub const DELETE_PROMPT: &str = "DELETE FROM segue_prompts WHERE task_id = ?1";
 pub const PUT_TURN: &str = "INSERT INTO segue_turns (id, chat_id, agent, agent_session, generation,
     task_id, lease, state, reason, tokens_input, tokens_cache_read, tokens_cache_write,
     tokens_output, tokens_reasoning, cost, begun_at, prompted_at, ended_at)

@@ -31,6 +31,9 @@ pub const ADD_HISTORY: &str =
 pub const TASK: &str = "SELECT id, phase, lane, priority, run_at, attempt, failures, interruptions,
     lease, rev, holder, claim, run_id, step_no, flags, started_at, ended_at
     FROM segue_task_states WHERE id = ?1";
+/// Where a task belongs, and what its line is if it is a prompt.
+pub const ROUTE: &str = "SELECT s.id, s.run_id, s.step_no, s.flags, t.chat_id, t.agent
+    FROM segue_task_states s JOIN segue_tasks t ON t.id = s.id WHERE s.id = ?1";
 pub const SPEC: &str = "SELECT id, project_id, kind, input, priority, run_at, parent_task_id,
     arena_id, session_id, chat_id, run_id, step_no, agent, model, mode_id, thinking_option_id,
     unique_key, options, labels, meta, created_at, origin
@@ -51,8 +54,8 @@ pub const SLOTS: &str = "SELECT key, n, task_id, lease FROM segue_slots WHERE ke
 pub const LANE: &str = "SELECT id, needs, keys FROM segue_lanes WHERE id = ?1";
 pub const SESSION: &str =
     "SELECT id, project_id, title, meta, created_at FROM segue_sessions WHERE id = ?1";
-pub const CHAT: &str = "SELECT id, project_id, session_id, title, meta, next_seq, created_at
-    FROM segue_chats WHERE id = ?1";
+pub const CHAT: &str = "SELECT id, project_id, session_id, title, meta, next_seq, created_at,
+    forked_from, forked_seq FROM segue_chats WHERE id = ?1";
 pub const MESSAGE: &str = "SELECT chat_id, seq, id, role, content, task_id, created_at
     FROM segue_messages WHERE id = ?1";
 pub const INSTANCE: &str = "SELECT id, host, boot, pid, pid_start, beat, serves, started_at
@@ -114,7 +117,7 @@ pub const PUT_SESSION: &str = "INSERT INTO segue_sessions (id, project_id, title
     ON CONFLICT (id) DO UPDATE SET title = excluded.title, meta = excluded.meta";
 pub const DELETE_SESSION: &str = "DELETE FROM segue_sessions WHERE id = ?1";
 pub const PUT_CHAT: &str = "INSERT INTO segue_chats (id, project_id, session_id, title, meta,
-    next_seq, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+    next_seq, created_at, forked_from, forked_seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
     ON CONFLICT (id) DO UPDATE SET session_id = excluded.session_id, title = excluded.title,
     meta = excluded.meta, next_seq = excluded.next_seq";
 pub const DELETE_CHAT: &str = "DELETE FROM segue_chats WHERE id = ?1";
@@ -298,8 +301,8 @@ pub const LIST_MESSAGES: &str = "SELECT chat_id, seq, id, role, content, task_id
 pub const LIST_SESSIONS: &str = "SELECT id, project_id, title, meta, created_at
     FROM segue_sessions WHERE (?1 IS NULL OR project_id = ?1) AND (?2 IS NULL OR id < ?2)
     ORDER BY id DESC LIMIT ?3";
-pub const LIST_CHATS: &str = "SELECT id, project_id, session_id, title, meta, next_seq, created_at
-    FROM segue_chats WHERE (?1 IS NULL OR project_id = ?1) AND (?2 IS NULL OR session_id = ?2)
+pub const LIST_CHATS: &str = "SELECT id, project_id, session_id, title, meta, next_seq, created_at,
+    forked_from, forked_seq FROM segue_chats WHERE (?1 IS NULL OR project_id = ?1) AND (?2 IS NULL OR session_id = ?2)
     AND (?3 IS NULL OR id < ?3) ORDER BY id DESC LIMIT ?4";
 
 // ---- pragmas
