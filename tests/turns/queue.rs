@@ -1,11 +1,43 @@
 //! Prompts that wait for each other in a chat.
 
+use std::path::Path;
+
 use segue::{ChatSpec, id::ChatId};
 
 use super::{
-    place::{Place, agent, engine, run},
+    place::{Place, agent, engine, eventually, run},
     read,
 };
+
+/// What the only session of a folder was prompted with.
+fn given(folder: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(folder.join(".acp_agent")).unwrap();
+    let files = files.map(|entry| entry.unwrap().path());
+    let sessions: Vec<_> = files.filter(|path| path.extension().is_none()).collect();
+    assert_eq!(sessions.len(), 1);
+    read(&sessions[0]).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_prompt_that_another_has_overtaken_is_given_as_it_is() {
+    run(async {
+        let place = Place::new();
+        let engine = engine(place.path()).agent("one", agent()).start().await.unwrap();
+        let chat = engine.chat(ChatId::new(), ChatSpec::default()).await.unwrap();
+        chat.send("one", "ask hold edit").await.unwrap();
+        eventually("it asks", async || !engine.inbox(None, 9).await.unwrap().is_empty()).await;
+        let second = chat.send("one", "say the second").await.unwrap();
+        eventually("it waits", async || chat.history(0, 9).await.unwrap().len() == 2).await;
+        eventually("it is paused", async || second.pause().await.is_ok()).await;
+        let third = chat.send("one", "say the third").await.unwrap();
+        engine.answer(engine.inbox(None, 9).await.unwrap()[0].id, "allow", "Ada").await.unwrap();
+        assert_eq!(third.output::<String>().await.unwrap(), "the third");
+        second.resume().await.unwrap();
+        assert_eq!(second.output::<String>().await.unwrap(), "the second");
+        assert_eq!(given(place.path()), ["ask hold edit", "say the third", "say the second"]);
+        engine.shutdown().await.unwrap();
+    });
+}
 
 #[test]
 fn each_prompt_that_waits_in_a_chat_is_given_once_and_with_no_other() {
@@ -27,14 +59,7 @@ fn each_prompt_that_waits_in_a_chat_is_given_once_and_with_no_other() {
             assert_eq!(task.output::<String>().await.unwrap(), format!("this is {no}"));
         }
         for chat in 0..4 {
-            let sessions = place.folder(&chat.to_string()).join(".acp_agent");
-            let files = std::fs::read_dir(sessions).unwrap().map(|entry| entry.unwrap().path());
-            let [session] =
-                &files.filter(|path| path.extension().is_none()).collect::<Vec<_>>()[..]
-            else {
-                panic!("one session");
-            };
-            let mut given: Vec<_> = read(session).lines().map(str::to_owned).collect();
+            let mut given = given(&place.folder(&chat.to_string()));
             given.sort();
             let wanted: Vec<_> =
                 (0..PROMPTS).map(|no| format!("rest 10; say this is {no}")).collect();
