@@ -1,6 +1,10 @@
 //! The agents over the Agent Client Protocol: Qwen Code and opencode.
 
-use std::{ffi::OsStr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    time::Duration,
+};
 
 use segue::{
     agents::{Agent, Outcome, Resume, ToolStatus, Update, acp::Acp},
@@ -32,6 +36,17 @@ fn agent_that(chat: &Chat, permission: Value) -> Acp {
         "opencode" => Acp::opencode(),
         other => panic!("{other} is not known"),
     };
+    let (own, env) = own_with(chat, permission);
+    let agent = own.into_iter().fold(agent, Acp::argument);
+    agent.program(process::program(chat.recipe).0).env(move |_| Ok(env.clone()))
+}
+
+/// The arguments and the environment of the agent of a chat.
+pub fn own(chat: &Chat) -> (Vec<String>, BTreeMap<OsString, OsString>) {
+    own_with(chat, json!({}))
+}
+
+fn own_with(chat: &Chat, permission: Value) -> (Vec<String>, BTreeMap<OsString, OsString>) {
     let (own, mut env) = chat.own();
     if let Some(configuration) = env.get_mut(OsStr::new("OPENCODE_CONFIG_CONTENT")) {
         let text = configuration.to_str().expect("text");
@@ -51,8 +66,7 @@ fn agent_that(chat: &Chat, permission: Value) -> Acp {
         let file = chat.place.path("home/.qwen/settings.json");
         std::fs::write(file, settings.to_string()).expect("a file");
     }
-    let agent = own.into_iter().fold(agent, Acp::argument);
-    agent.program(process::program(chat.recipe).0).env(move |_| Ok(env.clone()))
+    (own, env)
 }
 
 /// The mode in which it asks nobody, or somebody.

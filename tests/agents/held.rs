@@ -20,10 +20,12 @@ use segue::{
     testing::model::{Script, Usage},
     workspace::Receipt,
 };
+use tokio::time::timeout;
 
 use crate::{
     acp,
-    cli::Chat,
+    cli::{Chat, LIMIT},
+    hosts::{self, By, Setup},
     opencode, process,
     recipes::{self, Recipe},
 };
@@ -31,7 +33,14 @@ use crate::{
 /// A command line in its most permissive mode also where it may only read: nothing but the kernel
 /// keeps it from writing.
 pub fn permissive(chat: &Chat) -> Cli {
-    let program = match chat.recipe.name {
+    let (own, env) = chat.own();
+    let cli = own.into_iter().fold(Cli::new(permissive_recipe(chat.recipe.name)), Cli::argument);
+    cli.program(process::program(chat.recipe).0).env(move |_| Ok(env.clone()))
+}
+
+/// A recipe that reads in the most permissive mode too.
+pub fn permissive_recipe(name: &str) -> Program {
+    match name {
         "claude" => Program { read_only: Some(CLAUDE), ..Cli::claude().recipe() },
         "codex" => Program { read_only: Some(CODEX), ..Cli::codex().recipe() },
         "qwen" => Program { read_only: Some(Cli::qwen().recipe().write), ..Cli::qwen().recipe() },
@@ -39,10 +48,7 @@ pub fn permissive(chat: &Chat) -> Cli {
             Program { read_only: Some(Cli::opencode().recipe().write), ..Cli::opencode().recipe() }
         }
         other => panic!("{other} is not known"),
-    };
-    let (own, env) = chat.own();
-    let cli = own.into_iter().fold(Cli::new(program), Cli::argument);
-    cli.program(process::program(chat.recipe).0).env(move |_| Ok(env.clone()))
+    }
 }
 
 const CLAUDE: Way = Way {
@@ -185,20 +191,23 @@ async fn who_takes_a_turn_and_changes_what_it_may_only_read_is_used_no_more() {
     assert_eq!(chat.server.asked(), asked, "it was not started");
 }
 
-/// Two turns with an engine that is new in between: what was said is known, and what was billed is
-/// booked.
-async fn goes_on(
-    recipe: &'static Recipe,
-    agent: impl Fn(&Chat) -> Box<dyn Agent>,
-    billed: fn(&Chat) -> Usage,
-) {
+/// Two turns, and the host of the first was killed after it: what was said is known, nothing of the
+/// agent is left, and what was billed is booked.
+async fn goes_on(recipe: &'static Recipe, by: By, billed: fn(&Chat) -> Usage) {
     let chat = Chat::new(recipe, Script::markers()).await;
-    let id = ChatId::new();
+    let (id, setup) = (ChatId::new(), Setup::of(&chat, by));
     let first = format!("Run. {}", shell(recipe, "echo seven times six is $((7 * 6))"));
+    let mut host = None;
     for (prompt, answer) in
         [(&*first, "seven times six is 42"), ("And? <<SAY as I said>>", "as I said")]
     {
-        let engine = builder(&chat).agent("a", agent(&chat)).start().await.expect("an engine");
+        let engine = match prompt == first {
+            true => {
+                host = Some(hosts::start(&chat.place.path(""), &setup));
+                builder(&chat).connect().await.expect("a connection")
+            }
+            false => builder(&chat).agent("a", setup.agent()).start().await.expect("an engine"),
+        };
         let talk = engine.chat(id, ChatSpec::default()).await.expect("a chat");
         let task = talk.send("a", prompt).model(recipe.model);
         // In its other modes it asks a person.
@@ -210,6 +219,11 @@ async fn goes_on(
         let turn = talk.turns().await.expect("turns").remove(0);
         assert_eq!((turn.state, turn.generation), (TurnState::Completed, 1), "{turn:?}");
         engine.shutdown().await.expect("an end");
+        if let Some(mut host) = host.take() {
+            host.kill();
+            let nobody = chat.place.deserted();
+            timeout(LIMIT, nobody).await.expect("who watches the host ends its agents");
+        }
     }
     let engine = builder(&chat).connect().await.expect("a connection");
     let talk = engine.chat_handle(id);
@@ -287,32 +301,33 @@ fn by_command_line(chat: &Chat) -> Usage {
 }
 
 macro_rules! held {
-    ($($name:ident: $recipe:ident $agent:path, $billed:path;)*) => {$(
+    ($($name:ident: $recipe:ident $by:ident, $billed:path;)*) => {$(
         mod $name {
             use super::*;
 
             #[tokio::test]
-            async fn takes_a_turn_and_goes_on_in_another_engine() {
-                goes_on(&recipes::$recipe, |chat| Box::new($agent(chat)), $billed).await;
+            async fn takes_a_turn_and_goes_on_when_its_host_was_killed() {
+                goes_on(&recipes::$recipe, By::$by, $billed).await;
             }
 
             #[tokio::test]
             async fn takes_a_turn_and_changes_nothing_that_it_may_only_read() {
-                changes_nothing(&recipes::$recipe, |chat| Box::new($agent(chat))).await;
+                let agent = |chat: &Chat| Setup::of(chat, By::$by).agent();
+                changes_nothing(&recipes::$recipe, agent).await;
             }
         }
     )*};
 }
 
 held! {
-    claude_cli: CLAUDE permissive, by_command_line;
-    codex_cli: CODEX permissive, by_command_line;
-    qwen_cli: QWEN permissive, by_command_line;
-    opencode_cli: OPENCODE permissive, by_command_line;
-    claude_warm: CLAUDE claude, by_command_line;
-    qwen_acp: QWEN acp::agent, acp::billed;
-    opencode_acp: OPENCODE acp::agent, acp::billed;
-    opencode_server: OPENCODE opencode::agent, opencode::billed;
+    claude_cli: CLAUDE CommandLine, by_command_line;
+    codex_cli: CODEX CommandLine, by_command_line;
+    qwen_cli: QWEN CommandLine, by_command_line;
+    opencode_cli: OPENCODE CommandLine, by_command_line;
+    claude_warm: CLAUDE Warm, by_command_line;
+    qwen_acp: QWEN Acp, acp::billed;
+    opencode_acp: OPENCODE Acp, acp::billed;
+    opencode_server: OPENCODE Server, opencode::billed;
 }
 
 /// What went wrong in the last attempt.

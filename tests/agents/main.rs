@@ -6,11 +6,15 @@
 
 mod acp;
 mod canary;
+#[allow(dead_code, reason = "other tests need the rest of it")]
+#[path = "../processes/child.rs"]
+mod child;
 mod cli;
 #[path = "../support/examples.rs"]
 mod examples;
 mod golden;
 mod held;
+mod hosts;
 mod investigate;
 mod ledger;
 mod opencode;
@@ -27,6 +31,17 @@ use serde_json::Value;
 use process::{Finished, Place};
 use recipes::Recipe;
 use streams::Turn;
+
+#[test]
+fn a_child_plays_its_role() {
+    let Ok(role) = std::env::var("SEGUE_ROLE") else {
+        return;
+    };
+    assert_eq!(role, "agents");
+    let folder = std::env::var("SEGUE_FOLDER").expect("a folder");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(hosts::host(folder.as_ref()));
+}
 
 #[tokio::test]
 async fn claude_takes_a_turn() {

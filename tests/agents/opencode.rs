@@ -52,6 +52,11 @@ pub fn agent(chat: &Chat) -> Opencode {
     agent_that(chat, json!({}))
 }
 
+/// The environment of the agent of a chat.
+pub fn own(chat: &Chat) -> BTreeMap<OsString, OsString> {
+    configured(chat, json!({}))
+}
+
 /// All that was billed, as the server counts.
 pub fn billed(chat: &Chat) -> Usage {
     (chat.recipe.booked)(chat.server.billed())

@@ -77,6 +77,13 @@ impl Place {
         with_variable(&home).into_iter().map(|(_, command)| command).collect()
     }
 
+    /// Waits until there are none.
+    pub async fn deserted(&self) {
+        while !self.processes().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Kills all processes of the test, and waits until nothing of them works on.
     pub async fn kill(&self) {
         let killed: Vec<Pid> = marked(&self.mark).into_iter().map(|(pid, _)| pid).collect();
