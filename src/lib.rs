@@ -66,7 +66,8 @@
 //! * `conformance`: `backend_conformance!`, the tests that every backend must pass. For the
 //!   development dependencies of whoever writes one.
 //! * `scripted-model`: `testing::model`, a server on the loopback address that speaks the protocols
-//!   of models' providers and says what a script tells it to. For tests with real agents.
+//!   of models' providers and says what a script tells it to. For tests with real agents, and for
+//!   `Engine::canary`, which tries out whether an agent keeps to reading.
 //! * `replay`: `testing::Replay`, an agent that plays a recorded turn, and `testing::Recorder`, a
 //!   listener that writes down what it hears. For tests without agents.
 //!

@@ -32,7 +32,11 @@ pub async fn chat(engine: &Engine, tab: &Tab, follow: bool) -> Outcome<()> {
     let mut shown = Shown::default();
     shown.catch_up(&chat, 0, tab).await?;
     io::stdout().flush()?;
-    while follow {
+    if !follow {
+        println!();
+        return Ok(());
+    }
+    loop {
         let entry = watch.next().await?;
         if entry.stream != Stream::Chat(tab.chat) {
             continue;
@@ -52,8 +56,6 @@ pub async fn chat(engine: &Engine, tab: &Tab, follow: bool) -> Outcome<()> {
             io::stdout().flush()?;
         }
     }
-    println!();
-    Ok(())
 }
 
 /// How much of each message was printed, in bytes.

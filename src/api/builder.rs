@@ -251,6 +251,13 @@ impl Builder {
         self
     }
 
+    /// What must be known of an agent before it takes a turn that may only read;
+    /// [`ReadOnly::Strict`] unless it is said.
+    pub fn read_only(mut self, wanted: ReadOnly) -> Self {
+        self.settings.read_only = wanted;
+        self
+    }
+
     /// How long a worktree is kept that agents have read and nobody reads any more; a day unless it is
     /// said. It should not be shorter than programs are kept [warm](Self::warm), which stay where they
     /// have worked. One that nobody has made to its end goes at once, and one that is kept as evidence
@@ -268,13 +275,6 @@ impl Builder {
     /// [`concurrency`](Self::concurrency) and [`capacity`](Self::capacity).
     pub fn warm(mut self, limits: agents::warm::Limits) -> Self {
         self.settings.warm = limits;
-        self
-    }
-
-    /// What must be known of an agent before it takes a turn that may only read;
-    /// [`ReadOnly::Strict`] unless it is said.
-    pub fn read_only(mut self, wanted: ReadOnly) -> Self {
-        self.settings.read_only = wanted;
         self
     }
 

@@ -227,8 +227,15 @@ async fn ask(
     };
     // What was known of the same program, for as long as it does not answer.
     if let Some(before) = before.filter(|before| before.sha256.as_ref() == Some(&sha256)) {
-        let (at, can_ask, transport) = (row.last_probed_at, row.can_ask, row.transport);
-        row = AvailableAgent { last_probed_at: at, can_ask, transport, last_error: None, ..before };
+        row = AvailableAgent {
+            last_probed_at: row.last_probed_at,
+            can_ask: row.can_ask,
+            transport: row.transport,
+            // The rules keep it where this is the version that was judged.
+            canary: None,
+            last_error: None,
+            ..before
+        };
     }
     row.sha256 = Some(sha256);
     let version = file.version(&wanted.installed.path, limit, custody()).await;

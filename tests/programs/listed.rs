@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use segue::{
     Builder, Engine, Failure,
     agents::{Agent, Installed, Listener, Outcome, Turn, cli::Cli},
-    model::{AvailableAgent, Batch, Command},
+    model::{AvailableAgent, Batch, Command, Payload},
 };
 use tempfile::TempDir;
 
@@ -140,6 +140,29 @@ async fn what_is_known_is_asked_again_when_it_is_another_file() {
     engine.probe_within(LIMIT).await.expect("a look");
     let gone = row(&engine, "good").await;
     assert_eq!((gone.version, gone.install_path), (None, None), "nothing is told of what is gone");
+}
+
+/// The file of a script stays as it is when what it starts is updated.
+#[tokio::test]
+async fn what_was_judged_of_a_version_is_not_known_of_the_next() {
+    let programs = Programs::new();
+    let script = "cat \"$0.version\"";
+    fs::write(programs.path("good.version"), "1.2.3\n").expect("a file");
+    let engine = programs.engine().agent("good", programs.write("good", script));
+    let engine = engine.start().await.expect("an engine");
+    engine.probe_within(LIMIT).await.expect("a look");
+    let canary = Some(Payload::text("it keeps to reading"));
+    let judged = AvailableAgent { canary: canary.clone(), ..row(&engine, "good").await };
+    let commands = vec![Command::PutAgent(Box::new(judged))];
+    engine.backend().commit(Batch { commands, claim: None }).await.expect("a commit");
+    for (version, known) in [("1.2.3", canary), ("1.3.0", None)] {
+        fs::write(programs.path("good.version"), version).expect("a file");
+        drop(programs.write("good", script));
+        engine.probe_within(LIMIT).await.expect("a look");
+        let row = row(&engine, "good").await;
+        assert_eq!((row.version.as_deref(), row.canary), (Some(version), known));
+    }
+    assert_eq!(programs.starts("good"), 3);
 }
 
 #[tokio::test]

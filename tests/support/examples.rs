@@ -30,9 +30,8 @@ pub fn program(name: &str) -> PathBuf {
         names.extend(["approval", "map_reduce", "upgrade"]);
         names.extend(cfg!(feature = "postgres").then_some("workers"));
         names.extend(cfg!(feature = "programs").then_some("own_agent"));
-        names.extend(
-            cfg!(all(feature = "acp", feature = "claude", feature = "cli")).then_some("desk"),
-        );
+        let desk = cfg!(all(feature = "acp", feature = "claude", feature = "cli"));
+        names.extend(desk.then_some("desk"));
         let built: Vec<_> = names.iter().map(|name| changed(&path(name))).collect();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let newest = newest(&root.join("src")).max(newest(&root.join("examples")));

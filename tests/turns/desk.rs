@@ -16,7 +16,7 @@ use segue::{
 };
 
 use super::{
-    example,
+    examples,
     place::{Place, audited, database, deserted, eventually, processes, run},
     program, read,
 };
@@ -43,7 +43,7 @@ impl Desk {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(example::program("desk"));
+        let mut command = Command::new(examples::program("desk"));
         command.arg("--db").arg(database(self.place.path())).stdin(Stdio::null());
         command
     }

@@ -9,7 +9,7 @@ mod cap;
 mod child;
 mod desk;
 #[path = "../support/examples.rs"]
-mod example;
+mod examples;
 mod killing;
 mod place;
 #[path = "../acp/program.rs"]

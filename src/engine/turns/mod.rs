@@ -319,8 +319,7 @@ async fn is_heard(job: &Job, asked: &Asked) -> Result<bool> {
 /// Whether an earlier attempt has given the prompt to the session that is continued.
 fn is_given(turns: &[model::Turn], task: TaskId, begun: &Begun) -> bool {
     let own = |turn: &&model::Turn| turn.task == task && turn.session == begun.session;
-    matches!(begun.resume, Resume::Continue(_))
-        && turns.iter().filter(own).any(|turn| was_prompted(turn))
+    matches!(begun.resume, Resume::Continue(_)) && turns.iter().filter(own).any(was_prompted)
 }
 
 fn was_prompted(turn: &model::Turn) -> bool {
