@@ -5,7 +5,7 @@ use std::path::Path;
 use segue::{ChatSpec, id::ChatId};
 
 use super::{
-    place::{Place, agent, engine, eventually, run},
+    place::{Place, agent, engine, run},
     read,
 };
 
@@ -16,27 +16,6 @@ fn given(folder: &Path) -> Vec<String> {
     let sessions: Vec<_> = files.filter(|path| path.extension().is_none()).collect();
     assert_eq!(sessions.len(), 1);
     read(&sessions[0]).lines().map(str::to_owned).collect()
-}
-
-#[test]
-fn a_prompt_that_another_has_overtaken_is_given_as_it_is() {
-    run(async {
-        let place = Place::new();
-        let engine = engine(place.path()).agent("one", agent()).start().await.unwrap();
-        let chat = engine.chat(ChatId::new(), ChatSpec::default()).await.unwrap();
-        chat.send("one", "ask hold edit").await.unwrap();
-        eventually("it asks", async || !engine.inbox(None, 9).await.unwrap().is_empty()).await;
-        let second = chat.send("one", "say the second").await.unwrap();
-        eventually("it waits", async || chat.history(0, 9).await.unwrap().len() == 2).await;
-        eventually("it is paused", async || second.pause().await.is_ok()).await;
-        let third = chat.send("one", "say the third").await.unwrap();
-        engine.answer(engine.inbox(None, 9).await.unwrap()[0].id, "allow", "Ada").await.unwrap();
-        assert_eq!(third.output::<String>().await.unwrap(), "the third");
-        second.resume().await.unwrap();
-        assert_eq!(second.output::<String>().await.unwrap(), "the second");
-        assert_eq!(given(place.path()), ["ask hold edit", "say the third", "say the second"]);
-        engine.shutdown().await.unwrap();
-    });
 }
 
 #[test]
