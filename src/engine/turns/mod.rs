@@ -344,10 +344,13 @@ async fn missed(
         was_prompted(turn) || !(turn.state.is_open() || turn.state == TurnState::Crashed)
     };
     let given: BTreeSet<TaskId> = turns.iter().filter(is_given).map(|turn| turn.task).collect();
+    // What a fork or an import has brought along has no turns here.
+    let taken: BTreeSet<TaskId> = turns.iter().map(|turn| turn.task).collect();
     let is_news = |message: &&Message| {
         let was_there = |task| known.contains(&task) || message.id == MessageId::of_summary(task);
         // What waits for its own turn is said then.
-        let waits = |task| message.role == Role::User && !given.contains(&task);
+        let is_open = |task| taken.contains(task) && !given.contains(task);
+        let waits = |task| message.role == Role::User && is_open(&task);
         message.seq > begun.seen && !message.task.is_some_and(|task| was_there(task) || waits(task))
     };
     let news: Vec<Message> = asked.others.iter().filter(is_news).cloned().collect();
