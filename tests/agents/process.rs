@@ -90,7 +90,8 @@ impl Place {
         for pid in &killed {
             let _ = kill_process(*pid, Signal::KILL);
         }
-        while !self.processes().is_empty() || killed.iter().any(|pid| is_dying(*pid)) {
+        // Another one may have been started since, by whoever misses them.
+        while killed.iter().any(|pid| is_dying(*pid)) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

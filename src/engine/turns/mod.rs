@@ -349,8 +349,8 @@ async fn missed(
     let is_news = |message: &&Message| {
         let was_there = |task| known.contains(&task) || message.id == MessageId::of_summary(task);
         // What waits for its own turn is said then.
-        let is_open = |task| taken.contains(task) && !given.contains(task);
-        let waits = |task| message.role == Role::User && is_open(&task);
+        let waits =
+            |task| message.role == Role::User && taken.contains(&task) && !given.contains(&task);
         message.seq > begun.seen && !message.task.is_some_and(|task| was_there(task) || waits(task))
     };
     let news: Vec<Message> = asked.others.iter().filter(is_news).cloned().collect();
