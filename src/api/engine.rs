@@ -413,7 +413,9 @@ impl Engine {
         Live::new(self.core(), None)
     }
 
-    /// The end of the stream of everything, to watch only what comes.
+    /// The end of the stream of everything, to watch only what comes. What is committed and was not told
+    /// yet comes as well: on PostgreSQL an entry is told when no transaction of the server is open that
+    /// began before it.
     ///
     /// # Errors
     /// When the database can't be read.

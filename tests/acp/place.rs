@@ -132,10 +132,13 @@ impl Kept {
     /// Kills the program that was started last, and nothing else, and waits until it is dead.
     pub async fn kill(&self) {
         let pid = *self.pids.lock().unwrap().last().unwrap();
+        // One that is about to be dead has no environment any more, and is not dead.
+        let status = format!("/proc/{pid}/status");
+        let lives = || fs::read_to_string(&status).is_ok_and(|text| !text.contains("State:\tZ"));
         let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         let dead = async {
-            while !self.left().is_empty() {
+            while lives() || !self.left().is_empty() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
