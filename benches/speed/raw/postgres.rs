@@ -343,6 +343,8 @@ impl Chat for Talk {
                 vec![None::<&str>],
                 vec![self.seq + 1],
                 now.clone(),
+                none.clone(),
+                vec![None::<i64>],
             ],
             values![
                 chat.clone(),

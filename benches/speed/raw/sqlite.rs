@@ -244,7 +244,11 @@ impl Chat for Talk {
         let tx = begin(&mut self.conn)?;
         tx.prepare_cached(sql::CHAT)?.query_row([chat], |row| row.get::<_, i64>(5))?;
         tx.prepare_cached(sql::MESSAGE)?.exists([message.as_bytes()])?;
-        run(&tx, sql::PUT_CHAT, params![chat, "default", Null, "", Null, seq + 1, now])?;
+        run(
+            &tx,
+            sql::PUT_CHAT,
+            params![chat, "default", Null, "", Null, seq + 1, now, Null, Null],
+        )?;
         let said = params![chat, seq, message.as_bytes(), "user", "\"hello\"", Null, now];
         run(&tx, sql::INSERT_MESSAGE, said)?;
         run(&tx, sql::INSERT_ENTRY, params![2, chat, seq, now, told(message, seq)?])?;
